@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Builds .venv from requirements/all.txt, every file checked against its hash.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+
+if ! "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' 2>/dev/null; then
+  echo "Mint needs Python 3.11 to 3.14 and '$python' is not one; name one with: make setup PYTHON=/path/to/python3.11" >&2
+  exit 1
+fi
+
+if command -v uv >/dev/null && [[ $(command -v uv) != "$PWD/.venv/bin/uv" ]]; then
+  uv venv --quiet --allow-existing --python "$python" .venv
+  uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements/all.txt
+  uv pip install --quiet --python .venv/bin/python --no-deps -e .
+else
+  "$python" -m venv .venv
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/all.txt
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+fi

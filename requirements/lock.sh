@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Resolves pyproject.toml into hash-pinned requirements that pip and uv both install.
+#   requirements/lock.sh           writes requirements/all.txt and requirements/serving.txt
+#   requirements/lock.sh --check   fails when they no longer follow from pyproject.toml
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+resolve() {  # resolve FILE OPTIONS...: versions already pinned in FILE are kept where they still fit
+  local file=$1
+  shift
+  uv pip compile pyproject.toml "$@" --universal --generate-hashes --quiet \
+    --custom-compile-command 'make lock' --output-file "$file" >/dev/null
+}
+
+resolve_all() {  # resolve_all DIRECTORY
+  resolve "$1/all.txt" --extra training --extra serving --extra cuda --group dev
+  # The image installs a subset of the same versions, so what is tested is what ships.
+  resolve "$1/serving.txt" --extra serving --extra cuda --constraint "$1/all.txt"
+}
+
+if [[ ${1:-} != --check ]]; then
+  resolve_all requirements
+  exit
+fi
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+cp requirements/*.txt "$scratch"
+resolve_all "$scratch"
+for file in all.txt serving.txt; do
+  # Comments name where a pin comes from, and with it the path of the constraint file.
+  if ! diff <(grep -v '^ *#' "requirements/$file") <(grep -v '^ *#' "$scratch/$file") >/dev/null; then
+    echo "requirements/$file does not follow from pyproject.toml; run: make lock" >&2
+    exit 1
+  fi
+done
