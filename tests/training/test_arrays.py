@@ -1,0 +1,153 @@
+"""IDX files, .npz files and torchvision's data sets: images that come as arrays, with labels of their own."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.training.project import Project, picture
+from training import paths
+
+
+def idx(array: NDArray[np.uint8]) -> bytes:
+    """An array as an IDX file."""
+    header = np.array([0x0800 + array.ndim, *array.shape], ">u4")
+    return header.tobytes() + array.tobytes()
+
+
+DIGITS = np.random.RandomState(0).randint(0, 256, (12, 28, 28), np.uint8)
+DIGIT_LABELS = (np.arange(12) % 3).astype(np.uint8)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_idx_files_give_their_images_and_labels(project: Project, packed: bool) -> None:
+    pack, suffix = (gzip.compress, ".gz") if packed else (bytes, "")
+    files = {"t10k-images-idx3-ubyte": idx(DIGITS), "t10k-labels-idx1-ubyte": idx(DIGIT_LABELS)}
+    project.write({name + suffix: pack(content) for name, content in files.items()} | {"classes.txt": b"a\nb\nc\n"})
+    with project.open() as found:
+        assert found.classes == ["a", "b", "c"]
+        assert [item.label for item in found.items] == DIGIT_LABELS.tolist()
+        np.testing.assert_array_equal(np.stack([np.asarray(item.read()) for item in found.items]), DIGITS)
+
+
+def test_idx_classes_without_names_are_numbers(project: Project) -> None:
+    project.write({"x-images-idx3-ubyte": idx(DIGITS), "x-labels-idx1-ubyte": idx(DIGIT_LABELS)})
+    with project.open() as found:
+        assert found.classes == ["0", "1", "2"]
+
+
+def test_several_idx_sets_are_joined(project: Project) -> None:
+    for part, images in (("train", DIGITS[:8]), ("t10k", DIGITS[8:])):
+        project.write({f"{part}-images-idx3-ubyte": idx(images)})
+    assert len(project.labels()) == 12
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (idx(DIGITS)[:-1], "its size does not fit its shape (12, 28, 28)"),
+        (b"not idx at all", "its header is not IDX"),
+        (b"", "its header is not IDX"),
+        (idx(DIGIT_LABELS), "its header is not IDX"),
+    ],
+)
+def test_a_damaged_idx_file_is_one_sentence(project: Project, content: bytes, said: str) -> None:
+    project.write({"x-images-idx3-ubyte": content})
+    assert said in project.refusal("photos")
+
+
+def test_a_truncated_packed_idx_file_is_one_sentence(project: Project) -> None:
+    project.write({"x-images-idx3-ubyte.gz": gzip.compress(idx(DIGITS))[:-100]})
+    assert project.refusal("photos").endswith("download it again")
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "said"),
+    [
+        (DIGIT_LABELS[:5], b"a\nb\nc\n", "labels are uint8 [5]; there must be one integer for each of the 12 images"),
+        (DIGIT_LABELS, b"a\nb\n", "labels run from 0 to 2, there are 2 class names"),
+        (DIGIT_LABELS, b"a\nb\na\n", "two classes have the same name"),
+    ],
+)
+def test_labels_that_do_not_fit_are_one_sentence(
+    project: Project, labels: NDArray[np.uint8], names: bytes, said: str
+) -> None:
+    project.write({"x-images-idx3-ubyte": idx(DIGITS), "x-labels-idx1-ubyte": idx(labels), "classes.txt": names})
+    assert said in project.refusal("photos")
+
+
+@pytest.mark.parametrize("channels", [0, 1, 3, 4])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_an_npz_gives_its_images_labels_and_classes(project: Project, channels: int, compressed: bool) -> None:
+    images = np.repeat(DIGITS[..., None], channels, axis=3) if channels else DIGITS
+    save = np.savez_compressed if compressed else np.savez
+    save("digits.npz", images=images, labels=DIGIT_LABELS.astype(np.int64), classes=np.array(["a", "b", "c"]))
+    with project.open("digits.npz") as found:
+        assert found.classes == ["a", "b", "c"]
+        assert [item.label for item in found.items] == DIGIT_LABELS.tolist()
+        np.testing.assert_array_equal(np.stack([np.asarray(item.read()) for item in found.items]), images)
+
+
+def test_an_npz_of_images_alone_has_no_labels(project: Project) -> None:
+    np.savez("digits.npz", images=DIGITS)
+    assert set(project.labels("digits.npz").values()) == {None}
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"x": DIGITS}, "digits.npz holds x; its images must be called `images`"),
+        ({"images": DIGITS.astype(np.float32)}, "images are float32 [12, 28, 28]; save them as uint8"),
+        ({"images": DIGITS[0]}, "images are uint8 [28, 28]; save them as"),
+        ({"images": DIGITS[..., None].repeat(2, 3)}, "images are uint8 [12, 28, 28, 2]; save them as"),
+        ({"images": DIGITS, "labels": DIGIT_LABELS / 2}, "labels are float64 [12]; there must be one integer"),
+        ({"images": np.array([print, None])}, "is not an .npz file of plain arrays"),  # would be unpickled
+    ],
+)
+def test_an_npz_that_does_not_fit_is_one_sentence(project: Project, arrays: dict[str, object], said: str) -> None:
+    np.savez("digits.npz", **arrays)  # type: ignore[arg-type]
+    assert said in project.refusal("digits.npz")
+
+
+def test_a_damaged_npz_is_one_sentence(project: Project) -> None:
+    Path("digits.npz").write_bytes(b"PK\x03\x04 and then nothing")
+    assert "is not an .npz file of plain arrays or is damaged" in project.refusal("digits.npz")
+
+
+def test_labels_none_forgets_every_label(project: Project) -> None:
+    project.write({"a/1.png": picture(), "b/1.png": picture()})
+    assert set(project.labels(labels="none").values()) == {None}
+    np.savez("digits.npz", images=DIGITS, labels=DIGIT_LABELS)
+    assert set(project.labels("digits.npz", labels="none").values()) == {None}
+
+
+def test_an_unknown_data_set_is_answered_with_the_nearest_name(project: Project) -> None:
+    assert project.refusal("torchvision:FashionMINST").endswith("did you mean FashionMNIST?")
+    assert project.refusal("torchvision:x").endswith("choose one of FashionMNIST, MNIST, CIFAR10, Flowers102, CelebA")
+
+
+@pytest.mark.parametrize("name", ["FashionMNIST", "MNIST", "CIFAR10", "Flowers102", "CelebA"])
+def test_a_data_set_that_cannot_be_downloaded_is_one_sentence(
+    project: Project, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for scheme in ("http_proxy", "https_proxy"):  # a port that nobody listens on: no network, and no waiting for it
+        monkeypatch.setenv(scheme, "http://127.0.0.1:9")
+    said = project.refusal(f"torchvision:{name}")
+    assert said.startswith(
+        f"params.yaml: data.source = 'torchvision:{name}' could not be downloaded to data/torchvision ("
+    )
+    assert said.endswith("); try again with a network, or set data.source to a folder of images")
+
+
+def test_a_data_set_that_is_there_needs_no_network(project: Project) -> None:
+    folder = paths.TORCHVISION / "MNIST/raw"
+    folder.mkdir(parents=True)
+    for part in ("train", "t10k"):
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(idx(DIGITS))
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(idx(DIGIT_LABELS))
+    with project.open("torchvision:MNIST") as found:
+        assert found.classes[2] == "2 - two"
+        assert [item.label for item in found.items] == DIGIT_LABELS.tolist()
+        np.testing.assert_array_equal(found.items[5].read(), DIGITS[5])

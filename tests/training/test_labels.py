@@ -1,0 +1,122 @@
+"""A CSV of file,tag: what it tags, what it does not, and what contradicts it."""
+
+import pytest
+
+from tests.training.project import Project, picture
+from training.manifest import DataError
+
+FILES = {name: picture() for name in ("a.png", "b.png", "c.png", "d.png")}
+
+
+def tag(project: Project, rows: str, **files: bytes) -> None:
+    """Writes the pictures and a CSV beside them."""
+    project.write(FILES | files)
+    project.write({"tags.csv": rows.encode()}, under="labels")
+
+
+@pytest.mark.parametrize("header", ["", "file,tag\n", "filename,label\n", "\ufefffile,tag\n"])
+def test_rows_become_labels_with_and_without_a_header(project: Project, header: str) -> None:
+    tag(project, header + "a.png,cat\nb.png,dog\nc.png,cat\nd.png,dog\n")
+    assert project.labels(labels="labels/tags.csv") == {"a.png": "cat", "b.png": "dog", "c.png": "cat", "d.png": "dog"}
+
+
+def test_a_file_without_a_dot_in_the_first_row_is_no_header(project: Project) -> None:
+    project.write({"a": picture(), "b": picture()})
+    project.write({"tags.csv": b"a,cat\nb,dog\n"}, under="labels")
+    assert project.labels(labels="labels/tags.csv") == {"a": "cat", "b": "dog"}
+
+
+def test_what_a_row_does_not_cover_is_left_out_and_counted(project: Project) -> None:
+    tag(project, "a.png,cat\nb.png,dog\nc.png,\ngone.png,cat\nlost.png,dog\n")
+    counts = project.prepare(labels="labels/tags.csv").counts
+    assert (counts.files, counts.candidates, counts.untagged, counts.unknown_files) == (4, 2, 2, 2)
+    assert counts.skipped == 0
+
+
+def test_tags_that_classes_txt_does_not_list_are_left_out_and_counted(project: Project) -> None:
+    tag(project, "a.png,cat\nb.png,dog\nc.png,dgo\nd.png,dgo\n")
+    project.write({"classes.txt": b"dog\ncat\n"}, under="labels")
+    manifest = project.prepare(labels="labels/tags.csv")
+    assert manifest.classes == ("dog", "cat")
+    assert manifest.images_per_class == {"dog": 1, "cat": 1}
+    assert manifest.counts.unknown_tags == {"dgo": 2}
+    assert manifest.counts.skipped == 0
+
+
+def test_classes_are_the_sorted_tags(project: Project) -> None:
+    tag(project, "a.png,zebra\nb.png,ant\nc.png,moose\nd.png,ant\n")
+    with project.open(labels="labels/tags.csv") as found:
+        assert found.classes == ["ant", "moose", "zebra"]
+
+
+def test_a_csv_among_the_pictures_is_not_one_of_them(project: Project) -> None:
+    project.write(FILES | {"tags.csv": b"a.png,cat\nb.png,dog\n", "classes.txt": b"cat\ndog\n"})
+    counts = project.prepare(labels="photos/tags.csv").counts
+    assert (counts.files, counts.candidates, counts.untagged) == (4, 2, 2)
+
+
+def test_a_row_names_its_file_by_path_or_by_base_name(project: Project) -> None:
+    project.write({"x/a.png": picture(), "x/b.png": picture(), "y/b.png": picture()})
+    project.write({"tags.csv": b"elsewhere/a.png,cat\n./x/b.png,dog\ny\\b.png,eel\n"}, under="labels")
+    labels = project.labels(labels="labels/tags.csv")
+    assert labels == {"x/a.png": "cat", "x/b.png": "dog", "y/b.png": "eel"}
+
+
+def test_the_rows_rule_over_class_folders(project: Project) -> None:
+    project.write({"x/a.png": picture(), "y/b.png": picture()})
+    project.write({"tags.csv": b"a.png,one\nb.png,two\n"}, under="labels")
+    assert project.labels(labels="labels/tags.csv") == {"x/a.png": "one", "y/b.png": "two"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("a.png,cat\nb.png\n", "labels/tags.csv line 2: 1 columns; write file,tag"),
+        ("a.png,cat\nb.png,dog,3\n", "labels/tags.csv line 2: 3 columns; write file,tag"),
+        ("a.png,cat\na.png,dog\n", "labels/tags.csv line 2: a.png is tagged dog here and cat above; keep one row"),
+        ("gone.png,cat\n", "labels/tags.csv tags none of the 4 files in photos; write their names in its first column"),
+        ("", "labels/tags.csv tags none of the 4 files in photos; write their names in its first column"),
+    ],
+)
+def test_a_csv_that_does_not_work_is_one_sentence(project: Project, rows: str, said: str) -> None:
+    tag(project, rows)
+    with pytest.raises(DataError) as error:
+        project.prepare(labels="labels/tags.csv")
+    assert str(error.value) == said
+
+
+def test_a_base_name_that_two_files_have_is_refused(project: Project) -> None:
+    project.write({"x/a.png": picture(), "y/a.png": picture()})
+    project.write({"tags.csv": b"a.png,cat\n"}, under="labels")
+    with pytest.raises(DataError, match=r"a\.png could be x/a\.png or y/a\.png; write paths"):
+        project.labels(labels="labels/tags.csv")
+
+
+def test_two_rows_with_one_base_name_do_not_share_a_file(project: Project) -> None:
+    project.write({"a.png": picture()})
+    project.write({"tags.csv": b"x/a.png,cat\ny/a.png,dog\n"}, under="labels")
+    with pytest.raises(DataError, match=r"x/a\.png and y/a\.png could be a\.png; write paths"):
+        project.labels(labels="labels/tags.csv")
+
+
+def test_a_missing_csv_says_what_may_be_written(project: Project) -> None:
+    project.write(FILES)
+    with pytest.raises(DataError) as error:
+        project.prepare(labels="atuo")
+    assert str(error.value) == (
+        "params.yaml: data.labels = 'atuo' cannot be read: No such file or directory; write auto, none or a CSV file"
+    )
+
+
+def test_a_csv_in_another_encoding_is_one_sentence(project: Project) -> None:
+    project.write(FILES)
+    project.write({"tags.csv": "a.png,caf\u00e9\n".encode("latin-1")}, under="labels")
+    with pytest.raises(DataError, match=r"labels/tags\.csv is not a CSV file in UTF-8"):
+        project.prepare(labels="labels/tags.csv")
+
+
+def test_only_unknown_tags_leave_nothing_and_the_error_says_why(project: Project) -> None:
+    tag(project, "a.png,cat\nb.png,dog\n")
+    project.write({"classes.txt": b"eel\n"}, under="labels")
+    with pytest.raises(DataError, match="leaves none of 4 files: 2 have no row, and the others have tags that its"):
+        project.prepare(labels="labels/tags.csv")

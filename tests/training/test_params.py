@@ -1,0 +1,140 @@
+"""params.yaml: every mistake is one sentence that names the key."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.training.project import COMMITTED_PARAMS, write_params
+from training.params import Length, ParamsError, known_keys, load_params
+
+
+def complaint(path: Path) -> str:
+    """What load_params says of a file that it refuses."""
+    with pytest.raises(ParamsError) as refusal:
+        load_params(path)
+    return str(refusal.value).removeprefix(f"{path}: ")
+
+
+def committed_with(tmp_path: Path, old: str, new: str) -> Path:
+    """The committed params.yaml with one piece of its text replaced."""
+    text = COMMITTED_PARAMS.read_text()
+    assert text.count(old) >= 1
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace(old, new, 1))
+    return path
+
+
+def test_the_committed_file_is_valid() -> None:
+    params = load_params(COMMITTED_PARAMS)
+    assert params.data.source == "data/fashion-mnist-10k"
+
+
+def test_every_known_key_is_in_the_committed_file_with_a_comment_or_below_one() -> None:
+    text = COMMITTED_PARAMS.read_text()
+    for key in known_keys():
+        assert f"{key.rpartition('.')[2]}:" in text
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("bacth_size: 64", "train.bacth_size is not a parameter; did you mean train.batch?"),
+        ("bacth: 64", "train.bacth is not a parameter; did you mean train.batch?"),
+    ],
+)
+def test_a_misspelt_key_is_answered_with_the_nearest_one(tmp_path: Path, written: str, said: str) -> None:
+    assert complaint(committed_with(tmp_path, "batch: 64", written)) == said
+
+
+def test_a_misspelt_section_is_answered_with_the_nearest_one(tmp_path: Path) -> None:
+    assert complaint(committed_with(tmp_path, "network:", "netwrok:")) == (
+        "netwrok is not a parameter; did you mean network?"
+    )
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    path = committed_with(tmp_path, "  beta2: 0.999\n", "")
+    assert complaint(path).startswith("train.beta2 is missing; add it")
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "said"),
+    [
+        ("train", {"batch": "many"}, "train.batch = 'many' does not work: it should be a valid integer"),
+        ("train", {"batch": 1}, "train.batch = 1 does not work: it should be greater than or equal to 2"),
+        ("train", {"beta1": 1.0}, "train.beta1 = 1.0 does not work: it should be less than 1"),
+        ("train", {"device": "gpu"}, "train.device = 'gpu' does not work: it should be 'auto', 'cpu' or 'cuda'"),
+        ("train", {"sheet_epochs": [0]}, "train.sheet_epochs.0 = 0 does not work"),
+        ("data", {"resolution": 30}, "data.resolution = 30 does not work: it should be 28, 32, 64, 96, 128 or 256"),
+        ("data", {"channels": 4}, "data.channels = 4 does not work: it should be 1 or 3"),
+        ("data", {"max_skipped": 5}, "data.max_skipped = 5 does not work: it should be less than or equal to 1"),
+        ("data", {"limit": 0}, "data.limit = 0 does not work: it should be greater than or equal to 1"),
+        ("data", {"limit": 8}, "train.batch 64 is larger than data.limit 8; lower train.batch"),
+        ("data", {"background": "white"}, "data.background = 'white' does not work: write a colour in quotes"),
+    ],
+)
+def test_a_value_that_does_not_work_is_named_with_its_range(
+    tmp_path: Path, section: str, values: dict[str, Any], said: str
+) -> None:
+    assert complaint(write_params(tmp_path, **{section: values})).startswith(said)
+
+
+def test_a_colour_without_quotes_is_a_comment_to_yaml_and_the_error_says_so(tmp_path: Path) -> None:
+    said = complaint(committed_with(tmp_path, '"#ffffff"', "#ffffff"))
+    assert said == 'data.background = None does not work: write a colour in quotes, like "#ffffff"'
+
+
+def test_a_section_that_is_no_section_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("name: x\ndata: 3\nnetwork: 4\ntrain: 5\nexport: 6\nevaluate: 7\n")
+    assert complaint(path) == "data is a section; write its keys below it, indented"
+
+
+@pytest.mark.parametrize(
+    ("text", "amount", "unit"),
+    [
+        ("20 epochs", 20, "epochs"),
+        ("1 epoch", 1, "epochs"),
+        ("240 kimg", 240, "kimg"),
+        ("0.5kimg", 0.5, "kimg"),
+        (" 15 minutes ", 15, "minutes"),
+        ("1 minute", 1, "minutes"),
+    ],
+)
+def test_a_length_is_an_amount_of_a_unit(text: str, amount: float, unit: str) -> None:
+    assert Length.parse(text) == Length.model_validate({"amount": amount, "unit": unit})
+
+
+@pytest.mark.parametrize("length", ["soon", "240", 240, "1.2.3 epochs", "-1 epochs", "3 hours", ""])
+def test_anything_else_is_not_a_length(tmp_path: Path, length: object) -> None:
+    said = complaint(write_params(tmp_path, train={"length": length}))
+    assert said.startswith("train.length = ")
+    assert said.endswith("is not a length; write one like 20 epochs, 240 kimg or 15 minutes")
+
+
+def test_a_length_of_nothing_is_refused(tmp_path: Path) -> None:
+    assert complaint(write_params(tmp_path, train={"length": "0 epochs"})).endswith("it should be greater than 0")
+
+
+def test_a_number_without_its_dot_is_still_a_number(tmp_path: Path) -> None:
+    path = committed_with(tmp_path, "generator_lr: 2.0e-4", "generator_lr: 2e-4")
+    assert load_params(path).train.generator_lr == 0.0002
+
+
+def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    assert complaint(path) == f"{path} does not exist here; run from the folder that holds it"
+
+
+def test_bad_yaml_is_located(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("name: mint\n  data: [1\n")
+    assert complaint(path) == f"{path} is not valid YAML at line 2, column 7; check its indentation and quotes"
+
+
+@pytest.mark.parametrize("content", [b"", b"- a list", b"\xff\xfe"])
+def test_a_file_without_parameters_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(content)
+    assert complaint(path).endswith("restore it from version control")

@@ -1,0 +1,86 @@
+"""What `preprocess` made and what it made it from: data/prepared/manifest.json, read by every later stage."""
+
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from serving.errors import MintError
+from training import paths
+
+BLOCK = 1 << 20  # bytes hashed at a time
+
+
+class DataError(MintError):
+    """The data cannot be prepared, or was not: missing, damaged, or at odds with params.yaml."""
+
+
+class Record(BaseModel):
+    """A part of the manifest: immutable and complete."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Skipped(Record):
+    """A file that was to become an image and could not."""
+
+    file: str
+    reason: str
+
+
+class Counts(Record):
+    """Where the files of the source went: files = untagged + with unknown tags + beyond_limit + candidates."""
+
+    files: int  # found in the source, hidden ones and those in use as labels apart
+    untagged: int = 0  # without a row in the CSV of labels
+    unknown_tags: dict[str, int] = {}  # files by tag, where the tag is not in the CSV's classes.txt
+    unknown_files: int = 0  # rows of the CSV whose file the source does not hold
+    beyond_limit: int = 0  # left out by data.limit
+    candidates: int = 0  # the rest: each one was opened, and became an image or was skipped
+    skipped: int = 0
+
+
+class Manifest(Record):
+    """The prepared arrays in figures. Holds no date and no path but the user's, so equal data has equal manifests."""
+
+    source: str
+    images: int
+    resolution: int  # side in pixels
+    channels: int  # 1 grey, 3 RGB
+    classes: tuple[str, ...]  # names in label order; empty where the data has no labels
+    images_per_class: dict[str, int]
+    empty_classes: tuple[str, ...]  # named by the source but without a single image, so not in `classes`
+    data_sha256: str  # of images.npy and labels.npy, see data_sha256()
+    source_sha256: str  # of the names and bytes of the files that became images
+    counts: Counts
+    skipped: tuple[Skipped, ...]
+
+    @property
+    def shape(self) -> str:
+        """The data in words: `10000 images 28x28x1, 10 classes`."""
+        size = f"{self.images} images {self.resolution}x{self.resolution}x{self.channels}"
+        return f"{size}, {len(self.classes)} classes" if self.classes else f"{size}, no classes"
+
+
+def read_manifest(path: Path = paths.MANIFEST) -> Manifest:
+    """The manifest of the prepared data. Raises DataError where there is none or it is damaged."""
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist; run `dvc repro` (or python -m training.preprocess) first") from None
+    except ValidationError:
+        raise DataError(f"{path} is damaged; delete it and run `dvc repro`") from None
+
+
+def data_sha256(images: Path = paths.IMAGES, labels: Path = paths.LABELS) -> str:
+    """Hash of the type, shape and bytes of both arrays, read in blocks. Raises ValueError for a broken .npy file."""
+    digest = sha256()
+    for path in (images, labels):
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+            digest.update(f"{dtype.str}{shape}".encode())
+            while block := file.read(BLOCK):
+                digest.update(block)
+    return digest.hexdigest()

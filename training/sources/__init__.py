@@ -1,0 +1,87 @@
+"""What data.source may be: a folder, an archive, IDX files, an .npz, a torchvision data set -> labelled items."""
+
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from difflib import get_close_matches
+from pathlib import Path
+
+from training import paths
+from training.manifest import DataError
+from training.params import DataParams
+from training.sources.archives import opened_zip, tar_source, zip_source
+from training.sources.arrays import idx_files, idx_source, npz_source
+from training.sources.datasets import DATASETS, PREFIX, dataset_source
+from training.sources.folders import folder_source
+from training.sources.items import Item, Source, UnreadableError
+from training.sources.labels import labels_from_csv, labels_from_folders, without_labels
+
+__all__ = ["Item", "Source", "UnreadableError", "open_source", "source_path"]
+
+
+def source_path(source: str) -> Path | None:
+    """Where the source lies; None for a torchvision data set. Raises DataError where there is nothing."""
+    if source.startswith(PREFIX):
+        return None
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
+    siblings = [str(sibling) for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
+    nearest = get_close_matches(source, siblings + [PREFIX + name for name in DATASETS], n=1, cutoff=0.7)
+    hint = f"did you mean {nearest[0]}?" if nearest else "write the path of a folder or an archive of images"
+    raise DataError(f"params.yaml: data.source = {source!r} does not exist; {hint}")
+
+
+@contextmanager
+def open_source(data: DataParams) -> Iterator[Source]:
+    """The items of data.source with the labels that data.labels asks for, sorted by name.
+
+    They can be read until the context ends, from any thread. Raises DataError for a source that is missing, damaged,
+    or something else, and for labels that do not fit it.
+    """
+    with ExitStack() as stack:
+        found = _find(data.source, stack)
+        if data.labels == "none":
+            labelled = without_labels(found)
+        elif data.labels != "auto":
+            labelled = labels_from_csv(found, Path(data.labels).expanduser(), Path(data.source).expanduser())
+        elif found.classes:
+            labelled = found
+        else:
+            labelled = labels_from_folders(found)
+        yield replace(labelled, items=sorted(labelled.items, key=lambda item: item.name))
+
+
+def _find(source: str, stack: ExitStack) -> Source:
+    """The source by its kind, with the labels that it carries itself."""
+    path = source_path(source)
+    if path is None:
+        return dataset_source(source, paths.TORCHVISION)
+    scratch = stack.enter_context(_scratch_folder())
+    if path.is_dir():
+        return idx_source(path, scratch) if idx_files(path) else folder_source(path)
+    if path.suffix == ".npz":
+        return npz_source(path, scratch)
+    if zipfile.is_zipfile(path):
+        return zip_source(stack.enter_context(opened_zip(path)))
+    if tarfile.is_tarfile(path):
+        return tar_source(path, scratch)
+    if path.suffix.lower() == ".zip" or ".tar" in path.suffixes:
+        raise DataError(f"params.yaml: data.source = {source!r} is damaged; download or pack it again")
+    raise DataError(
+        f"params.yaml: data.source = {source!r} is neither a folder, a zip or tar archive, nor an .npz file"
+    )
+
+
+@contextmanager
+def _scratch_folder() -> Iterator[Path]:
+    """An empty folder for what must be unpacked. On the disk of the runs, because /tmp is often held in memory."""
+    shutil.rmtree(paths.UNPACKED, ignore_errors=True)  # what a killed run left
+    paths.UNPACKED.mkdir(parents=True)
+    try:
+        yield paths.UNPACKED
+    finally:
+        shutil.rmtree(paths.UNPACKED, ignore_errors=True)
