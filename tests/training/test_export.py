@@ -1,0 +1,133 @@
+"""The exported file is the trained generator, and says so itself."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from serving.errors import MintError
+from serving.generator import Generator
+from tests.training.project import Project, write_params
+from training import export, networks, paths
+from training.manifest import read_manifest
+from training.networks.served import ServedGenerator
+from training.params import Params, load_params
+
+NETWORK: dict[str, Any] = {"latent_dim": 6, "generator_width": 4, "discriminator_width": 4}
+
+
+def trained(project: Project, labels: str = "auto", **network: Any) -> Params:
+    """A project in which `train` has just ended: prepared images of two classes, and weights."""
+    rng = np.random.RandomState(0)
+    np.savez(
+        project.folder / "noise.npz",
+        images=rng.randint(0, 256, (8, 28, 28, 3)).astype(np.uint8),
+        labels=np.arange(8) % 2,
+        classes=np.array(["cat", "dog"]),
+    )
+    project.prepare("noise.npz", labels=labels)
+    data = {"source": "noise.npz", "resolution": 28, "channels": 3, "labels": labels}
+    write_params(project.folder, data=data, network=NETWORK | network, train={"batch": 2})
+    params = load_params()
+    torch.manual_seed(0)
+    generator, _ = networks.build(
+        params.network, 28, 3, len(read_manifest().classes) if params.network.conditional else 0
+    )
+    for _ in range(3):  # running statistics of their own, so that folding them is seen
+        generator(torch.randn(16, 6) * 2, torch.randint(2, (16,)))
+    paths.GENERATOR_WEIGHTS.parent.mkdir(exist_ok=True)
+    torch.save({"generator": generator.state_dict(), "images_seen": 1234}, paths.GENERATOR_WEIGHTS)
+    return params
+
+
+@pytest.fixture
+def exported(project: Project) -> Path:
+    trained(project)
+    export.main()
+    return paths.MODEL
+
+
+@pytest.mark.parametrize("kernel", [4, 5])
+@pytest.mark.parametrize("labels", ["auto", "none"])
+def test_the_file_gives_the_pixels_of_torch_at_any_batch(project: Project, kernel: int, labels: str) -> None:
+    params = trained(project, labels, kernel=kernel)
+    export.main()
+    generator, _ = export.trained_generator(params, read_manifest())
+    served = ServedGenerator(generator)
+    exported = Generator.load(paths.MODEL, provider="cpu")
+    assert exported.card.classes == (("cat", "dog") if labels == "auto" else ())
+    for batch in (1, 7, 64):
+        z, label = exported.inputs(list(range(batch)))
+        expected = served(torch.from_numpy(z), None if label is None else torch.from_numpy(label)).numpy()
+        assert np.abs(exported.images(z, label).astype(int) - expected).max() <= 1
+
+
+def test_the_file_keeps_the_contract_of_its_inputs_and_outputs(exported: Path) -> None:
+    session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
+    inputs = {node.name: (node.type, node.shape) for node in session.get_inputs()}
+    assert inputs == {"z": ("tensor(float)", ["N", 6]), "label": ("tensor(int64)", ["N"])}
+    (output,) = session.get_outputs()
+    assert (output.name, output.type, output.shape[1:]) == ("images", "tensor(uint8)", [28, 28, 3])
+
+    model = onnx.load(exported)
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", load_params().export.opset)]
+    assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
+
+
+def test_the_card_answers_for_the_model(exported: Path) -> None:
+    card, params = Generator.load(exported, provider="cpu").card, load_params()
+    assert card.name == params.name
+    assert card.images_seen == 1234
+    assert card.data_sha256 == read_manifest().data_sha256
+    assert card.params == params.model_dump(mode="json")
+    assert card.licence == params.export.licence
+    assert card.mean_latent == (0.0,) * 6
+
+
+def test_the_card_names_the_commit_and_whether_it_was_changed(project: Project) -> None:
+    assert export.git_revision() is None
+    for command in ("init -q", "-c user.name=t -c user.email=t@example.org commit -q --allow-empty -m first"):
+        subprocess.run(["git", *command.split()], check=True)
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+    assert export.git_revision() == head
+    Path("file").write_text("one")
+    subprocess.run(["git", "add", "file"], check=True)
+    assert export.git_revision() == f"{head}-dirty"
+
+
+def test_the_same_weights_give_the_same_file(project: Project) -> None:
+    trained(project)
+    export.main()
+    first = paths.MODEL.read_bytes()
+    export.main()
+    assert paths.MODEL.read_bytes() == first
+
+
+def test_missing_weights_are_one_sentence(project: Project) -> None:
+    trained(project)
+    paths.GENERATOR_WEIGHTS.unlink()
+    with pytest.raises(MintError, match="models/generator.pt does not exist; run dvc repro"):
+        export.main()
+
+
+def test_weights_of_another_network_are_refused(project: Project) -> None:
+    params = trained(project)
+    data = params.data.model_dump()
+    write_params(project.folder, data=data, network=NETWORK | {"generator_width": 5}, train={"batch": 2})
+    with pytest.raises(MintError, match="of another network than params.yaml describes"):
+        export.main()
+
+
+def test_a_file_that_differs_from_torch_is_not_kept(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained(project)
+    export.main()
+    before = paths.MODEL.read_bytes()
+    monkeypatch.setattr(export, "LARGEST_GAP", -1)  # no file is that good
+    with pytest.raises(MintError, match="differs from torch by up to ./255 and was not kept"):
+        export.main()
+    assert paths.MODEL.read_bytes() == before

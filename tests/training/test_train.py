@@ -1,0 +1,205 @@
+"""Training: it ends where it was asked to, goes on where it was stopped, and never with numbers that are none."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from serving.errors import MintError
+from tests.training.project import Project, write_params
+from training import paths, preprocess, train
+from training.checkpoint import RunFolder, fingerprint, open_run
+from training.manifest import read_manifest
+from training.params import Length, load_params
+
+SOURCE = str(Path(__file__).parents[2] / "data/fashion-mnist-10k")
+NETWORK = {"latent_dim": 6, "generator_width": 4, "discriminator_width": 4}
+STEPS_PER_EPOCH = 4  # 64 images in batches of 16
+
+
+def configure(project: Project, length: str, **changes: Any) -> None:
+    schedule = {"length": length, "batch": 16, "checkpoint_kimg": 0.032, "sheet_epochs": [1], "device": "cpu"}
+    data = {"source": SOURCE, "limit": 64}
+    write_params(project.folder, data=data, network=NETWORK, train=schedule | changes)
+
+
+@pytest.fixture
+def ready(project: Project) -> Project:
+    """A project whose images are prepared."""
+    configure(project, "2 epochs")
+    preprocess.main()
+    return project
+
+
+def state() -> dict[str, torch.Tensor]:
+    """The averaged generator that training left."""
+    weights: dict[str, torch.Tensor] = torch.load(paths.GENERATOR_WEIGHTS, weights_only=True)["generator"]
+    return weights
+
+
+def run_folder() -> RunFolder:
+    return RunFolder(paths.RUNS / fingerprint(load_params(), read_manifest()))
+
+
+def points() -> list[str]:
+    return (paths.TRAIN_REPORT / "plots/metrics/d_loss.tsv").read_text().splitlines()[1:]
+
+
+def test_a_run_leaves_weights_curves_and_sheets(ready: Project) -> None:
+    train.main()
+    assert torch.load(paths.GENERATOR_WEIGHTS, weights_only=True)["images_seen"] == 2 * STEPS_PER_EPOCH * 16
+    assert {path.name for path in paths.SHEETS.iterdir()} == {"epoch-0001.png", "last.png"}
+    assert Image.open(paths.SHEETS / "last.png").size == (10 * 30 - 2, 10 * 30 - 2)
+    curves = {path.stem for path in (paths.TRAIN_REPORT / "plots/metrics").iterdir()}
+    assert curves == {"d_loss", "g_loss", "d_real", "d_fake", "images_per_second"}
+    assert json.loads((paths.TRAIN_REPORT / "metrics.json").read_text())["kimg"] == 0.128
+
+
+def test_a_resumed_run_equals_an_unbroken_one(ready: Project) -> None:
+    configure(ready, "5 epochs", horizontal_flip=0.5)
+    train.main()
+    unbroken, unbroken_points = state(), points()
+    for checkpoint in run_folder().checkpoints():
+        checkpoint.rename(ready.folder / checkpoint.name)
+
+    configure(ready, "2 epochs", horizontal_flip=0.5)
+    train.main()
+    configure(ready, "5 epochs", horizontal_flip=0.5)
+    train.main()
+
+    assert all(torch.equal(value, unbroken[name]) for name, value in state().items())
+    assert len(points()) == len(unbroken_points)
+
+
+def test_a_finished_run_is_not_trained_again(ready: Project) -> None:
+    train.main()
+    before = [path.stat().st_mtime_ns for path in run_folder().checkpoints()]
+    train.main()
+    assert [path.stat().st_mtime_ns for path in run_folder().checkpoints()] == before
+
+
+def test_a_shorter_length_does_not_hand_over_the_longer_run(ready: Project) -> None:
+    train.main()
+    configure(ready, "1 epochs")
+    train.main()
+    assert torch.load(paths.GENERATOR_WEIGHTS, weights_only=True)["images_seen"] == STEPS_PER_EPOCH * 16
+
+
+def test_only_the_newest_checkpoints_are_kept(ready: Project) -> None:
+    configure(ready, "4 epochs", keep_checkpoints=3)
+    train.main()
+    assert [path.name for path in run_folder().checkpoints()] == [
+        "kimg-000000.192",
+        "kimg-000000.224",
+        "kimg-000000.256",
+    ]
+
+
+def test_a_changed_parameter_starts_a_fresh_run_and_a_longer_length_does_not(ready: Project) -> None:
+    first = run_folder().path
+    configure(ready, "9 epochs", keep_checkpoints=1, checkpoint_kimg=1)
+    assert run_folder().path == first
+    configure(ready, "2 epochs", generator_lr=1e-4)
+    assert run_folder().path != first
+
+
+def test_a_length_in_minutes_ends_in_time(ready: Project) -> None:
+    configure(ready, "0.02 minutes")
+    began = time.monotonic()
+    train.main()
+    assert 1.0 < time.monotonic() - began < 15
+    seconds = torch.load(run_folder().checkpoints()[-1] / "state.pt", weights_only=True)["seconds"]
+    assert seconds == pytest.approx(1.2, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"), [("3 epochs", 3 * 156), ("20 kimg", 313), ("0.5 epochs", 78), ("1 epoch", 156)]
+)
+def test_a_length_counts_whole_steps(text: str, steps: int) -> None:
+    goal = train.Goal.of(Length.parse(text), images=10_000, batch=64)
+    assert goal.steps == steps
+    assert goal.share_done(steps, seconds=0) == 1
+    assert goal.share_done(steps - 1, seconds=1e9) < 1
+
+
+def test_a_run_that_explodes_stops_with_a_sentence_and_saves_nothing_of_it(ready: Project) -> None:
+    train.main()
+    newest = run_folder().checkpoints()[-1]
+    saved = torch.load(newest / "state.pt", weights_only=True)
+    saved["game"]["discriminator"]["logit.weight"].fill_(float("nan"))
+    torch.save(saved, newest / "state.pt")
+    configure(ready, "4 epochs")
+    with pytest.raises(MintError, match="a loss is not a number; lower train.generator_lr"):
+        train.main()
+    assert run_folder().checkpoints()[-1] == newest
+
+
+def test_a_gpu_that_is_asked_for_and_missing_is_an_error(ready: Project) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    configure(ready, "1 epochs", device="cuda")
+    with pytest.raises(MintError, match="train.device is cuda .* set it to auto or cpu"):
+        train.main()
+
+
+def test_two_processes_never_train_in_one_folder(ready: Project) -> None:
+    with (
+        open_run("some-run"),
+        pytest.raises(MintError, match=f"process {os.getpid()} is already training"),
+        open_run("some-run"),
+    ):
+        pass
+
+
+def start(project: Project) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "training.train"],
+        cwd=project.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for_a_checkpoint(process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while not run_folder().checkpoints():
+        assert process.poll() is None, process.stdout and process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(ready: Project) -> None:
+    configure(ready, "100000 epochs")
+    process = start(ready)
+    wait_for_a_checkpoint(process)
+    process.kill()
+    process.communicate()
+    reached = torch.load(run_folder().checkpoints()[-1] / "state.pt", weights_only=True)["images_seen"]
+
+    configure(ready, f"{reached / 1000 + 0.064} kimg")
+    again = start(ready)
+    output, _ = again.communicate(timeout=60)
+
+    assert again.returncode == 0, output
+    assert f"going on from {reached / 1000:.1f} kimg" in output
+    assert torch.load(paths.GENERATOR_WEIGHTS, weights_only=True)["images_seen"] == reached + 64
+
+
+def test_ctrl_c_saves_where_it_stopped(ready: Project) -> None:
+    configure(ready, "100000 epochs", checkpoint_kimg=0.064)
+    process = start(ready)
+    wait_for_a_checkpoint(process)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped; run the same command to go on" in output
+    assert "Traceback" not in output

@@ -1,0 +1,174 @@
+"""Stage 4: the exported file is measured against real images, as it is served.
+
+    python -m training.evaluate
+
+Every distance stands beside the same distance between two disjoint sets of real images: what a generator
+that had learned the data perfectly would score at this number of images.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from serving.files import replacing
+from serving.generator import Generator
+from serving.images import contact_sheet, encode
+from training import paths, stage
+from training.classifier import classify, train_classifier
+from training.features import extract_features
+from training.manifest import Manifest, read_manifest
+from training.metrics import covered_classes, distances, nearest_neighbours, pairwise_diversity
+from training.params import EvaluateParams, load_params
+
+AGREEMENT_IMAGES = 1000  # made to ask whether the class that was requested is recognised
+SHEET_COLUMNS = 8
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Generated images and the two sets of real ones that they are held against."""
+
+    generated: NDArray[np.uint8]  # [N, H, W, C], with the classes of `held_out`
+    reference: NDArray[np.uint8]  # [N, H, W, C]
+    held_out: NDArray[np.uint8]  # [N, H, W, C], disjoint from `reference`
+    held_out_index: NDArray[np.int64]  # [N], where they are in the prepared arrays
+    labels: NDArray[np.int64]  # [N], of `generated` and of `held_out` alike; all 0 where the model has no classes
+
+
+def main() -> None:
+    """Writes reports/metrics.json and the sheet."""
+    params = load_params().evaluate
+    manifest = read_manifest()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    images, labels = np.load(paths.IMAGES, mmap_mode="r"), np.load(paths.LABELS)
+    generator = Generator.load(paths.MODEL)
+    sample = draw_sample(generator, images, labels, params.images)
+    neighbours, gaps = nearest_neighbours(sample.generated, images)
+    metrics = {
+        "model_id": generator.model_id,
+        "images": len(sample.generated),
+        "extractor": params.extractor,
+        **feature_metrics(sample, params.extractor, manifest, device),
+        **neighbour_metrics(sample, images, gaps),
+    }
+    if manifest.classes:
+        metrics |= class_metrics(generator, sample, images, labels, manifest, params, device)
+    write_sheet(sample, images[neighbours], len(generator.card.classes))
+    with replacing(paths.METRICS) as path:
+        path.write_text(json.dumps(metrics, indent=2) + "\n")
+    print(summary(metrics))
+
+
+def draw_sample(generator: Generator, images: NDArray[np.uint8], labels: NDArray[np.int64], wanted: int) -> Sample:
+    """Two disjoint random halves of real images, and seeds 0, 1, 2, ... with the classes of the second half."""
+    count = min(wanted, len(images) // 2)
+    chosen = np.random.RandomState(0).permutation(len(images))[: 2 * count]
+    reference, held_out = np.sort(chosen[:count]), np.sort(chosen[count:])
+    asked = labels[held_out] if generator.card.classes else None
+    generated, _ = generator.draw(list(range(count)), asked)
+    shared = np.zeros(count, np.int64) if asked is None else asked
+    return Sample(generated, images[reference], images[held_out], held_out, shared)
+
+
+def feature_metrics(sample: Sample, extractor: str, manifest: Manifest, device: torch.device) -> dict[str, Any]:
+    """KID, FID, precision, recall and diversity, each with what real images score."""
+    real = real_features(sample, extractor, manifest, device)
+    generated = extract_features(sample.generated, extractor, device)
+    held_out, reference = real[: len(generated)], real[len(generated) :]
+    ours, floor = asdict(distances(generated, reference)), asdict(distances(held_out, reference))
+    result: dict[str, Any] = {}
+    for name in ours:
+        result |= {name: ours[name], f"{name}_of_real": floor[name]}
+    result["diversity"] = pairwise_diversity(generated, sample.labels)
+    result["diversity_of_real"] = pairwise_diversity(held_out, sample.labels)
+    return result
+
+
+def real_features(sample: Sample, extractor: str, manifest: Manifest, device: torch.device) -> Tensor:
+    """Features of the held-out and then of the reference images, kept from one evaluation to the next.
+
+    The name holds all that they depend on: the data, the extractor and how many there are.
+    """
+    cache = paths.RUNS / f"features-{manifest.data_sha256[:16]}-{extractor}-{len(sample.held_out)}.pt"
+    if cache.exists():
+        kept: Tensor = torch.load(cache, weights_only=True)
+        return kept
+    features = torch.cat([extract_features(part, extractor, device) for part in (sample.held_out, sample.reference)])
+    with replacing(cache) as path:
+        torch.save(features, path)
+    return features
+
+
+def neighbour_metrics(sample: Sample, images: NDArray[np.uint8], gaps: NDArray[np.float32]) -> dict[str, float]:
+    """The median distance to the nearest training image; far under that of real images, the model copies."""
+    _, real_gaps = nearest_neighbours(sample.held_out, images, exclude=sample.held_out_index)
+    return {"nearest_training": float(np.median(gaps)), "nearest_training_of_real": float(np.median(real_gaps))}
+
+
+def class_metrics(
+    generator: Generator,
+    sample: Sample,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    manifest: Manifest,
+    params: EvaluateParams,
+    device: torch.device,
+) -> dict[str, Any]:
+    """What a classifier of the data sees in generated images: agreement with the class asked for, coverage."""
+    classes = len(manifest.classes)
+    classifier, accuracy = train_classifier(images, labels, classes, params.classifier_epochs, device)
+    seen = classify(classifier, sample.generated)
+    result: dict[str, Any] = {"classifier_accuracy": accuracy, "class_coverage": covered_classes(seen, labels)}
+    if generator.card.classes:
+        asked = np.arange(AGREEMENT_IMAGES) % classes
+        agrees = classify(classifier, generator.draw(list(range(AGREEMENT_IMAGES)), asked)[0]) == asked
+        result["class_agreement"] = float(agrees.mean())
+        result["class_agreement_by_class"] = {
+            name: float(agrees[asked == label].mean()) for label, name in enumerate(manifest.classes)
+        }
+    return result
+
+
+def write_sheet(sample: Sample, neighbours: NDArray[np.uint8], classes: int) -> None:
+    """Three panels: real images, generated ones, and the training image nearest to each generated one.
+
+    A row a class where there are classes, so that rows compare.
+    """
+    rows = min(classes, 10) or SHEET_COLUMNS
+    chosen: list[int] = []
+    for row in range(rows):
+        members = (
+            np.flatnonzero(sample.labels == row) if classes else np.arange(row * SHEET_COLUMNS, len(sample.labels))
+        )
+        # A class with few images repeats them rather than shift the rows below.
+        chosen += np.resize(members, SHEET_COLUMNS).tolist() if len(members) else [0] * SHEET_COLUMNS
+    panels = [
+        contact_sheet(images[chosen], SHEET_COLUMNS) for images in (sample.held_out, sample.generated, neighbours)
+    ]
+    gutter = np.full((panels[0].shape[0], 16, panels[0].shape[2]), 255, np.uint8)
+    sheet = np.concatenate([panels[0], gutter, panels[1], gutter, panels[2]], axis=1)
+    with replacing(paths.EVALUATION_SHEET) as path:
+        path.write_bytes(encode(sheet, "png"))
+
+
+def summary(metrics: dict[str, Any]) -> str:
+    """The figures that a person decides by, on one line."""
+    # Only Inception's may be called by the bare names.
+    qualifier = "" if metrics["extractor"] == "inception" else f" ({metrics['extractor']})"
+    line = (
+        f"evaluated {paths.MODEL} on {metrics['images']} images{qualifier}: "
+        f"KID {metrics['kid']:.4f} (real {metrics['kid_of_real']:.4f})  "
+        f"precision {metrics['precision']:.2f}  recall {metrics['recall']:.2f}"
+    )
+    if "class_agreement" in metrics:
+        line += f"  class agreement {metrics['class_agreement']:.0%} (classifier {metrics['classifier_accuracy']:.0%})"
+    return f"{line}; sheet {paths.EVALUATION_SHEET}"
+
+
+if __name__ == "__main__":
+    stage.run(main)

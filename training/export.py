@@ -1,0 +1,133 @@
+"""Stage 3: the averaged generator becomes models/generator.onnx, its card inside.
+
+python -m training.export
+"""
+
+import copy
+import subprocess
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from serving.card import CARD_KEY, ModelCard
+from serving.errors import MintError
+from serving.files import replacing
+from serving.generator import Generator
+from training import networks, paths, stage
+from training.manifest import Manifest, read_manifest
+from training.networks.served import ServedGenerator, fold_batch_norm
+from training.params import Params, load_params
+
+COMPARED_BATCHES = (1, 7, 64)
+LARGEST_GAP = 1  # of 255; float arithmetic may round a pixel to its neighbour, no further
+
+
+def main() -> None:
+    """Writes the served file, then holds it against torch, pixel by pixel."""
+    params = load_params()
+    manifest = read_manifest()
+    generator, images_seen = trained_generator(params, manifest)
+    card = model_card(params, manifest, images_seen)
+    with replacing(paths.MODEL) as path:
+        write_onnx(generator, card, params.export.opset, path)
+        gap = largest_pixel_gap(generator, path, COMPARED_BATCHES)
+        if gap > LARGEST_GAP:
+            raise MintError(
+                f"the exported file differs from torch by up to {gap}/255 and was not kept; "
+                "set export.opset in params.yaml to another one and report this as a defect"
+            )
+    size = paths.MODEL.stat().st_size / 1e6
+    print(f"exported {paths.MODEL}  {size:.1f} MB  {card.shape}  max |torch - onnx| = {gap}/255")
+
+
+def trained_generator(params: Params, manifest: Manifest) -> tuple[nn.Module, int]:
+    """The averaged generator that `train` left, in evaluation mode, and the images it has seen.
+
+    Raises MintError when there is none, or when params.yaml describes another network.
+    """
+    try:
+        state = torch.load(paths.GENERATOR_WEIGHTS, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise MintError(f"{paths.GENERATOR_WEIGHTS} does not exist; run dvc repro to train one") from None
+    classes = len(manifest.classes) if params.network.conditional else 0
+    generator, _ = networks.build(params.network, params.data.resolution, params.data.channels, classes)
+    try:
+        generator.load_state_dict(state["generator"])
+    except RuntimeError:
+        raise MintError(
+            f"{paths.GENERATOR_WEIGHTS} is of another network than params.yaml describes; run dvc repro to train again"
+        ) from None
+    return generator.eval().requires_grad_(False), state["images_seen"]
+
+
+def model_card(params: Params, manifest: Manifest, images_seen: int) -> ModelCard:
+    """Everything that the served file says about itself."""
+    return ModelCard(
+        name=params.name,
+        latent_dim=params.network.latent_dim,
+        resolution=params.data.resolution,
+        channels=params.data.channels,
+        classes=tuple(manifest.classes) if params.network.conditional else (),
+        mean_latent=(0.0,) * params.network.latent_dim,  # z is standard normal and enters the network as it is
+        images_seen=images_seen,
+        data_sha256=manifest.data_sha256,
+        git_revision=git_revision(),
+        params=params.model_dump(mode="json"),
+        licence=params.export.licence,
+    )
+
+
+def git_revision() -> str | None:
+    """The commit of the checkout, `-dirty` when files differ from it; None outside a checkout."""
+    asked = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"], capture_output=True, text=True
+    )
+    return asked.stdout.strip() or None
+
+
+def write_onnx(generator: nn.Module, card: ModelCard, opset: int, path: Path) -> None:
+    """Writes the generator with its pixels in uint8, batch norm folded, any batch size, and the card."""
+    folded: Any = copy.deepcopy(generator)
+    folded.layers = fold_batch_norm(folded.layers)
+    served = ServedGenerator(folded).eval()
+    inputs: dict[str, Any] = {"z": torch.zeros(2, card.latent_dim)}
+    if card.classes:
+        inputs["label"] = torch.zeros(2, dtype=torch.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's notes to its own developers
+        program: Any = torch.onnx.export(
+            served,
+            kwargs=inputs,
+            input_names=list(inputs),
+            output_names=["images"],
+            dynamic_shapes={name: {0: "N"} for name in inputs},
+            opset_version=opset,
+            dynamo=True,
+            verbose=False,
+        )
+    model = program.model_proto
+    onnx.helper.set_model_props(model, {CARD_KEY: card.model_dump_json()})
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+
+
+def largest_pixel_gap(generator: nn.Module, path: Path, batches: tuple[int, ...]) -> int:
+    """The largest difference in any pixel between torch and ONNX Runtime, in 1/255, over batches of such sizes."""
+    exported = Generator.load(path, provider="cpu")
+    served = ServedGenerator(generator)
+    gap = 0
+    for size in batches:
+        z, label = exported.inputs(list(range(size)))
+        with torch.no_grad():
+            expected = served(torch.from_numpy(z), None if label is None else torch.from_numpy(label)).numpy()
+        gap = max(gap, int(np.abs(expected.astype(int) - exported.images(z, label)).max()))
+    return gap
+
+
+if __name__ == "__main__":
+    stage.run(main)

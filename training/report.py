@@ -1,0 +1,132 @@
+"""What a person sees of a run: a progress line, curves for DVC, and sheets of fixed seeds."""
+
+import math
+import sys
+import time
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import torch
+from dvclive.live import Live
+from numpy.typing import NDArray
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from torch import Tensor, nn
+
+from serving import latents
+from serving.errors import MintError
+from serving.files import replacing
+from serving.images import contact_sheet, encode
+from training import paths
+from training.networks.served import ServedGenerator
+
+SHEET_ROWS = 8  # at most
+SHEET_COLUMNS = 10
+PLAIN_SECONDS = 15.0  # between lines where there is no terminal to redraw
+
+
+class TrainingReport:
+    """Averages the scalars of each step and shows them; use as a context manager.
+
+    images_seen: where the run stands when it starts. resumed: whether its curves go on.
+    """
+
+    def __init__(self, images_seen: int, resumed: bool) -> None:
+        self._live: Any = Live(
+            dir=str(paths.TRAIN_REPORT), resume=resumed, dvcyaml=None, save_dvc_exp=False, report=None
+        )
+        self._bar = Progress(BarColumn(30), TaskProgressColumn(), TextColumn("{task.description}"))
+        self._task = self._bar.add_task("starting", total=1.0)
+        self._started = self._window = time.monotonic()
+        self._last_line = self._started - PLAIN_SECONDS
+        self._images_at_window = images_seen
+        self._share_at_start: float | None = None
+        self._pending: list[dict[str, Tensor]] = []
+
+    def __enter__(self) -> Self:
+        self._live.__enter__()
+        if sys.stdout.isatty():
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if sys.stdout.isatty():
+            self._bar.stop()
+        self._live.__exit__(kind, error, trace)
+
+    def add(self, scalars: dict[str, Tensor]) -> None:
+        """Keeps one step's scalars for the next `show`, still on their device."""
+        self._pending.append(scalars)
+
+    def show(self, images_seen: int, share_done: float) -> None:
+        """Averages what was added, writes it to the curves and redraws the progress line.
+
+        share_done: 0..1 of the length asked for. Raises MintError when a loss is not a number.
+        """
+        if not self._pending:
+            return
+        now = time.monotonic()
+        means = {name: torch.stack([step[name] for step in self._pending]).mean().item() for name in self._pending[0]}
+        self._pending.clear()
+        if not all(math.isfinite(value) for value in means.values()):
+            raise MintError(
+                f"training exploded: after {images_seen / 1000:.1f} kimg a loss is not a number; "
+                "lower train.generator_lr and train.discriminator_lr and run again"
+            )
+        rate = (images_seen - self._images_at_window) / (now - self._window)
+        self._window, self._images_at_window = now, images_seen
+        for name, value in {**means, "images_per_second": rate}.items():
+            self._live.log_metric(name, value)
+        self._live.log_metric("kimg", images_seen / 1000, plot=False)
+        self._live.next_step()
+        self._draw(self._line(means, rate, images_seen, self._time_left(now, share_done)), share_done, now)
+
+    def _time_left(self, now: float, share_done: float) -> float:
+        """Seconds, from the share of the length that this process has done so far."""
+        if self._share_at_start is None:
+            self._share_at_start, self._started = share_done, now
+        done_here = share_done - self._share_at_start
+        return (now - self._started) * (1 - share_done) / done_here if done_here > 0 else math.nan
+
+    @staticmethod
+    def _line(means: dict[str, float], rate: float, images_seen: int, seconds_left: float) -> str:
+        left = "--:--" if math.isnan(seconds_left) else f"{int(seconds_left) // 60}:{int(seconds_left) % 60:02d}"
+        return (
+            f"{images_seen / 1000:7.1f} kimg  {rate:5.0f} images/s"
+            f"  loss D {means['d_loss']:.3f} G {means['g_loss']:.3f}"
+            f"  D(x) {means['d_real']:.2f}  D(G(z)) {means['d_fake']:.2f}  {left} left"
+        )
+
+    def _draw(self, line: str, share_done: float, now: float) -> None:
+        if sys.stdout.isatty():
+            self._bar.update(self._task, completed=share_done, description=line)
+        elif now - self._last_line >= PLAIN_SECONDS or share_done >= 1:
+            print(line, flush=True)
+            self._last_line = now
+
+
+def write_sheet(generator: nn.Module, latent_dim: int, classes: int, name: str) -> None:
+    """Draws the fixed seeds 0, 1, 2, ... into reports/samples/<name>.png: a row a class where there are classes.
+
+    generator: the averaged generator, in evaluation mode, on any device.
+    """
+    images = sheet_images(generator, latent_dim, classes)
+    with replacing(paths.SHEETS / f"{name}.png") as path:
+        path.write_bytes(encode(contact_sheet(images, SHEET_COLUMNS), "png"))
+
+
+@torch.no_grad()
+def sheet_images(generator: nn.Module, latent_dim: int, classes: int) -> NDArray[np.uint8]:
+    """The sheet's images uint8 [N, H, W, C]; every class shows the same seeds, so that columns compare."""
+    rows = min(classes, SHEET_ROWS + 2) if classes else SHEET_ROWS
+    seeds = list(range(SHEET_COLUMNS)) * rows if classes else list(range(SHEET_COLUMNS * rows))
+    z, _ = latents.from_seeds(seeds, latent_dim)
+    label = torch.arange(rows).repeat_interleave(SHEET_COLUMNS) if classes else None
+    device = next(generator.parameters()).device
+    served = ServedGenerator(generator)
+    images: NDArray[np.uint8] = (
+        served(torch.from_numpy(z).to(device), None if label is None else label.to(device)).cpu().numpy()
+    )
+    return images

@@ -1,0 +1,174 @@
+"""Stage 2: the prepared images train a generator; run again, an interrupted run goes on where it stopped.
+
+python -m training.train
+"""
+
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from serving.errors import MintError
+from serving.files import replacing
+from training import paths, stage
+from training.checkpoint import RunFolder, fingerprint, open_run
+from training.data import TrainingData, load_training_data
+from training.gan import GAN
+from training.manifest import read_manifest
+from training.params import Length, TrainParams, load_params
+from training.report import TrainingReport, write_sheet
+
+SHOW_EVERY_IMAGES = 1000
+
+
+def main() -> None:
+    """Trains to the length asked for and leaves the averaged generator for `export`."""
+    params = load_params()
+    manifest = read_manifest()
+    classes = len(manifest.classes) if params.network.conditional else 0
+    fabric = start_fabric(params.train.device)
+    data = load_training_data(fabric.device, params.train.batch)
+    gan = GAN(params, classes, fabric)
+    goal = Goal.of(params.train.length, len(data), params.train.batch)
+    with open_run(fingerprint(params, manifest)) as run:
+        seconds = train(gan, data, goal, run, params.train, resume(gan, run, goal))
+    write_sheet(gan.average, gan.latent_dim, classes, "last")
+    hand_over(gan)
+    took = f"{gan.images_seen / 1000:.1f} kimg in {seconds / 60:.1f} minutes on {fabric.device}"
+    print(f"trained {took}; sheets in {paths.SHEETS}")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """When a run is done: after so many steps, or after so many seconds of training."""
+
+    steps: float  # infinite when seconds decide
+    seconds: float
+
+    @classmethod
+    def of(cls, length: Length, images: int, batch: int) -> "Goal":
+        """Turns a length into whole steps: epochs of whole batches, kimg rounded up."""
+        if length.unit == "minutes":
+            return cls(math.inf, length.amount * 60)
+        per_epoch = images // batch
+        steps = length.amount * per_epoch if length.unit == "epochs" else length.amount * 1000 / batch
+        return cls(math.ceil(steps), math.inf)
+
+    def share_done(self, steps: int, seconds: float) -> float:
+        """How much of the run is behind, 0..1; exactly 1 when it is done."""
+        return min(1.0, max(steps / self.steps, seconds / self.seconds))
+
+    def covers(self, steps: int, seconds: float) -> bool:
+        """Whether a run may still pass through this point."""
+        return steps <= self.steps and seconds <= self.seconds
+
+
+def start_fabric(device: str) -> Fabric:
+    """Picks the device and its arithmetic: bf16 autocast on CUDA, float32 on a CPU.
+
+    Raises MintError when CUDA is asked for and there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise MintError("params.yaml: train.device is cuda but torch finds no CUDA GPU; set it to auto or cpu")
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    if on_gpu:
+        torch.backends.cudnn.benchmark = True  # every batch has the same shape
+    else:
+        torch.set_flush_denormal(True)  # denormal weights slow a CPU down many times over
+    return Fabric(accelerator="cuda" if on_gpu else "cpu", devices=1, precision="bf16-mixed" if on_gpu else "32-true")
+
+
+def resume(gan: GAN, run: RunFolder, goal: Goal) -> float:
+    """Puts the newest checkpoint within the goal back, if there is one. Returns the seconds trained so far."""
+    state = run.latest(lambda state: goal.covers(state["game"]["steps"], state["seconds"]))
+    if state is None:
+        return 0.0
+    gan.restore(state["game"])
+    print(f"going on from {gan.images_seen / 1000:.1f} kimg in {run.path}")
+    seconds: float = state["seconds"]
+    return seconds
+
+
+def train(gan: GAN, data: TrainingData, goal: Goal, run: RunFolder, params: TrainParams, seconds: float) -> float:
+    """Plays until the goal is reached or a signal asks to stop. Returns the seconds of training, all told.
+
+    Everything random in a step follows from the seed and the step's number, so there is no generator
+    state to keep: a resumed run draws what an unbroken one would have drawn.
+    """
+    began = time.monotonic() - seconds
+    saved_at = gan.steps
+    with TrainingReport(gan.images_seen, resumed=gan.steps > 0) as report, stop_requests() as stop:
+        for indices in data.order(gan.steps, gan.batch, params.seed):
+            seconds = min(time.monotonic() - began, goal.seconds)
+            share_done = goal.share_done(gan.steps, seconds)
+            ends_here = share_done >= 1 or stop.requested
+            saves_here = gan.steps > saved_at and (ends_here or passed(params.checkpoint_kimg * 1000, gan))
+            if saves_here or passed(SHOW_EVERY_IMAGES, gan):
+                report.show(gan.images_seen, share_done)  # first, as it refuses what must not be saved
+            if saves_here:
+                run.save(run_state(gan, seconds), params.keep_checkpoints)
+                saved_at = gan.steps
+            if stop.requested:
+                raise KeyboardInterrupt
+            if share_done >= 1:
+                return seconds
+            torch.manual_seed(step_seed(params.seed, gan.steps))
+            report.add(gan.step(*data.batch(indices, params.horizontal_flip)))
+            epoch, rest = divmod(gan.steps, data.steps_per_epoch(gan.batch))
+            if rest == 0 and epoch in params.sheet_epochs:
+                write_sheet(gan.average, gan.latent_dim, gan.classes, f"epoch-{epoch:04d}")
+    raise AssertionError("the order of the data never ends")
+
+
+def passed(every_images: float, gan: GAN) -> bool:
+    """Whether the last step went past a multiple of so many images."""
+    return gan.images_seen // every_images > (gan.images_seen - gan.batch) // every_images
+
+
+def step_seed(seed: int, step: int) -> int:
+    """A seed for torch's generators at one step. Mixed by numpy, as torch's CPU generator keeps only 32 bits."""
+    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
+
+
+def run_state(gan: GAN, seconds: float) -> dict[str, Any]:
+    """What a checkpoint holds: plain tensors and numbers, readable with torch.load(weights_only=True)."""
+    return {"game": gan.state(), "images_seen": gan.images_seen, "seconds": seconds}
+
+
+def hand_over(gan: GAN) -> None:
+    """Leaves the averaged generator where `export` looks for it."""
+    with replacing(paths.GENERATOR_WEIGHTS) as path:
+        torch.save({"generator": gan.average.state_dict(), "images_seen": gan.images_seen}, path)
+
+
+class StopRequest:
+    """A signal handler that only remembers: `requested` is true once the process was asked to end."""
+
+    requested = False
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:  # noqa: D102
+        self.requested = True
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """While open, Ctrl-C and SIGTERM end the run after the step in progress, with a checkpoint."""
+    request = StopRequest()
+    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    stage.run(main)
