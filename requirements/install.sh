@@ -15,6 +15,6 @@ if command -v uv >/dev/null && [[ $(command -v uv) != "$PWD/.venv/bin/uv" ]]; th
   uv pip install --quiet --python .venv/bin/python --no-deps -e .
 else
   "$python" -m venv .venv
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/all.txt
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+  .venv/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/all.txt
+  .venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps -e .
 fi

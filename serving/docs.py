@@ -1,0 +1,60 @@
+"""The documentation page: the OpenAPI document as plain HTML, without scripts and without other hosts."""
+
+from collections.abc import Iterable
+from html import escape
+from typing import Any
+
+STYLE = """
+:root { color-scheme: light dark; }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+h2 { margin-top: 2.5rem; border-top: 1px solid #8886; padding-top: 1rem; }
+h2, code, pre { font-family: ui-monospace, monospace; }
+pre { padding: .75rem; overflow-x: auto; background: #8882; border-radius: .25rem; }
+table { border-collapse: collapse; width: 100%; }
+th, td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #8883; }
+"""
+EXAMPLES = """\
+curl --json '{"seeds": [7]}' -o seed-7.png http://127.0.0.1:3000/generate
+curl --json '{"count": 16, "format": "zip"}' -o images.zip http://127.0.0.1:3000/generate"""
+
+
+def docs_page(document: dict[str, Any]) -> str:
+    """A whole HTML page about every operation of an OpenAPI document."""
+    info = document["info"]
+    operations = [
+        _operation(method, path, operation, document["components"]["schemas"])
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(info["title"])} API</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{STYLE}</style></head><body>'
+        f"<h1>{escape(info['title'])} API, version {escape(info['version'])}</h1><p>{escape(info['description'])}</p>"
+        f'<p>For programs: <a href="openapi.json">openapi.json</a></p><pre>{escape(EXAMPLES)}</pre>'
+        f"{''.join(operations)}</body></html>"
+    )
+
+
+def _operation(method: str, path: str, operation: dict[str, Any], schemas: dict[str, Any]) -> str:
+    parts = [f"<h2>{method.upper()} {escape(path)}</h2><p>{escape(operation['summary'])}.</p>"]
+    if "description" in operation:
+        parts.append(f"<p>{escape(operation['description'])}</p>")
+    if "requestBody" in operation:
+        schema = schemas[operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[-1]]
+        fields = [(f"<code>{name}</code>", escape(of["description"])) for name, of in schema["properties"].items()]
+        parts.append(_table(("field of the JSON body", "what it is"), fields))
+    answers = []
+    for status, response in operation["responses"].items():
+        headers = "".join(
+            f"<br><code>{name}</code>: {escape(header['description'])}"
+            for name, header in response.get("headers", {}).items()
+        )
+        answers.append((status, escape(response["description"]) + headers, escape(", ".join(response["content"]))))
+    parts.append(_table(("status", "meaning", "content"), answers))
+    return "".join(parts)
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table of cells that are HTML already."""
+    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table><tr>{''.join(f'<th>{cell}</th>' for cell in head)}</tr>{body}</table>"

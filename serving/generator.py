@@ -1,0 +1,287 @@
+"""The ONNX Runtime session: verify a model file, load it, warm it up, run it."""
+
+import contextlib
+import ctypes
+import hashlib
+import io
+import logging
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+import onnxruntime
+from numpy.typing import ArrayLike, NDArray
+
+from serving import latents as latent_space
+from serving.card import ModelCard, read_card
+from serving.errors import InputError, ModelError
+from serving.labels import listed
+from serving.latents import Labels, Latents
+
+logger = logging.getLogger(__name__)
+
+MAX_BATCH = 64  # images in one run: bounds memory whatever is asked for
+MODEL_ID_LENGTH = 16  # hexadecimal digits of the file's SHA-256
+FATAL = 4  # ONNX Runtime's log level that leaves only aborts; everything else reaches us as an exception
+
+Images = NDArray[np.uint8]
+Provider = Literal["auto", "cpu", "cuda"]
+
+
+class Generator:
+    """A verified, warm model file. Safe to run from several threads."""
+
+    def __init__(self, path: Path, card: ModelCard, sha256: str, session: onnxruntime.InferenceSession) -> None:
+        self.path = path
+        self.card = card
+        self.sha256 = sha256
+        self._session = session
+
+    @classmethod
+    def load(cls, path: Path | str, provider: Provider = "auto", threads: int | None = None) -> Self:
+        """Opens, checks and warms up a model file.
+
+        provider: `auto` takes a GPU where there is one, `cpu` and `cuda` insist. threads: CPU
+        threads of one run; None lets ONNX Runtime take every core. Raises ModelError with one
+        sentence for a file that is missing, damaged, without a card or at odds with its card, and
+        for a GPU that is insisted on and cannot be used.
+        """
+        path = Path(path)
+        content = _read(path)
+        session = _open_session(content, path, provider, threads)
+        card = read_card(session.get_modelmeta().custom_metadata_map, str(path))
+        _check_signature(session, card, path)
+        generator = cls(path, card, hashlib.sha256(content).hexdigest(), session)
+        generator._warm_up()
+        return generator
+
+    @property
+    def model_id(self) -> str:
+        """What tells this file from every other: the start of its SHA-256, in hexadecimal."""
+        return self.sha256[:MODEL_ID_LENGTH]
+
+    @property
+    def provider(self) -> Literal["cpu", "cuda"]:
+        """What the session really runs on."""
+        return "cuda" if self._session.get_providers()[0] == "CUDAExecutionProvider" else "cpu"
+
+    def inputs(
+        self, seeds: list[int], labels: Labels | None = None, truncation: float = 1.0
+    ) -> tuple[Latents, Labels | None]:
+        """What the network is fed for these seeds: latents float32 [N, latent_dim] and labels int64 [N].
+
+        labels: int64 [N]; None lets a conditional model's seeds draw their own. The labels that
+        come back are None for a model without classes. Raises InputError for a seed out of range.
+        """
+        for position, seed in enumerate(seeds):
+            if not 0 <= seed <= latent_space.MAX_SEED:
+                raise InputError(
+                    f"seed {str(seed)[:20]} is out of range; seeds are whole numbers from 0 to {latent_space.MAX_SEED}",
+                    "seeds",
+                    position,
+                )
+        latents, drawn = latent_space.from_seeds(seeds, self.card.latent_dim, len(self.card.classes))
+        if labels is None and self.card.classes:
+            labels = drawn
+        return self.truncate(latents, truncation), labels
+
+    def truncate(self, latents: Latents, truncation: float) -> Latents:
+        """Moves latents [N, latent_dim] toward the model's mean latent; 1 leaves them as they are."""
+        return latent_space.truncate(latents, np.array(self.card.mean_latent, np.float32), truncation)
+
+    def draw(
+        self, seeds: list[int], labels: Labels | None = None, truncation: float = 1.0
+    ) -> tuple[Images, Labels | None]:
+        """Images uint8 [N, H, W, C] of these seeds, with the labels they were made for."""
+        latents, labels = self.inputs(seeds, labels, truncation)
+        return self.images(latents, labels), labels
+
+    def images(self, latents: ArrayLike, labels: ArrayLike | None = None) -> Images:
+        """Runs the network, MAX_BATCH images at a time.
+
+        latents: [N, latent_dim]; labels: [N] for a conditional model, None for any other. Returns
+        uint8 [N, H, W, C]. Raises InputError as `check` does.
+        """
+        checked, indices = self.check(latents, labels)
+        side = self.card.resolution
+        images = np.empty((len(checked), side, side, self.card.channels), np.uint8)
+        for start in range(0, len(checked), MAX_BATCH):
+            part = slice(start, start + MAX_BATCH)
+            images[part] = self._run(checked[part], None if indices is None else indices[part])
+        return images
+
+    def check(self, latents: ArrayLike, labels: ArrayLike | None) -> tuple[Latents, Labels | None]:
+        """Returns latents as float32 [N, latent_dim] and labels as int64 [N], or raises InputError."""
+        with np.errstate(over="ignore"):  # a number too large for 32 bits becomes inf and is named below
+            z = np.asarray(latents, np.float32)
+        if z.ndim != 2 or z.shape[1] != self.card.latent_dim:
+            raise InputError(
+                f"the latents have the shape {list(z.shape)} and this model takes [N, {self.card.latent_dim}]",
+                "latents",
+            )
+        if not np.isfinite(z).all():
+            row, column = np.argwhere(~np.isfinite(z))[0].tolist()
+            raise InputError(
+                f"latents[{row}][{column}] is not a finite 32-bit number; most of a latent is within -4 to 4",
+                "latents",
+                row,
+                column,
+            )
+        return z, self._check_labels(labels, len(z))
+
+    def _check_labels(self, labels: ArrayLike | None, count: int) -> Labels | None:
+        classes = self.card.classes
+        if not classes:
+            if labels is not None:
+                raise InputError("this model has no classes; leave labels out", "labels")
+            return None
+        if labels is None:
+            raise InputError(f"these latents need labels; this model's classes are {listed(classes)}", "labels")
+        indices = np.asarray(labels)
+        if indices.shape != (count,) or not np.issubdtype(indices.dtype, np.integer):
+            raise InputError(f"the labels must be {count} whole numbers, one for each image", "labels")
+        if count and not (indices.min() >= 0 and indices.max() < len(classes)):
+            raise InputError(f"the labels must be from 0 to {len(classes) - 1}", "labels")
+        return indices.astype(np.int64)
+
+    def _run(self, latents: Latents, labels: Labels | None) -> Images:
+        feed: dict[str, NDArray[np.generic]] = {"z": latents}
+        if labels is not None:
+            feed["label"] = labels
+        images: Images = self._session.run(["images"], feed)[0]
+        return images
+
+    def _warm_up(self) -> None:
+        """Runs once alone and once as a pair: memory is set up, and the batch is seen to be dynamic."""
+        side, channels = self.card.resolution, self.card.channels
+        for count in (1, 2):
+            latents = np.tile(np.array(self.card.mean_latent, np.float32), (count, 1))
+            labels = np.zeros(count, np.int64) if self.card.classes else None
+            try:
+                shape = self._run(latents, labels).shape
+            except Exception as error:  # ONNX Runtime's exceptions share no other base
+                raise ModelError(
+                    f"{self.path} fails on a batch of {count} ({_reason(error)}); export it again"
+                ) from error
+            if shape != (count, side, side, channels):
+                raise ModelError(
+                    f"{self.path}: output images has the shape {list(shape)} for a batch of {count} and the card's "
+                    f"resolution and channels say {[count, side, side, channels]}; export the model again"
+                )
+
+
+def cuda_devices() -> int:
+    """How many GPUs NVIDIA's driver shows this process; 0 where there is no driver.
+
+    The driver itself is asked: ONNX Runtime lists CUDA with or without a GPU, and writes to stderr
+    when it then finds none.
+    """
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise ModelError(f"{path} does not exist; train a model with `make train`, or name another file") from None
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from None
+
+
+def _open_session(content: bytes, path: Path, provider: Provider, threads: int | None) -> onnxruntime.InferenceSession:
+    """A session on the GPU if one is wanted and to be had, else on the CPU; raises ModelError."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = FATAL
+    options.intra_op_num_threads = threads or 0  # 0: one a core
+    options.inter_op_num_threads = 1  # a generator is one chain of layers
+    options.use_deterministic_compute = True
+    # A thread that spins after its work takes the cores from encoding and HTTP: ten times the CPU at light load.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+
+    on_cuda = None if provider == "cpu" else _open_on_cuda(content, options)
+    if on_cuda:
+        return on_cuda
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions share no other base
+        raise ModelError(
+            f"{path} is not a whole ONNX file that runs here ({_reason(error)}); copy it again or export it again"
+        ) from error
+    if provider == "cuda":
+        raise ModelError(
+            "the provider is cuda and no GPU can be used here; set it to auto or cpu (MINT_PROVIDER or --provider), "
+            "or give this machine a GPU, its driver and the `cuda` extra"
+        )
+    return session
+
+
+def _open_on_cuda(content: bytes, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession | None:
+    """A session on the first GPU, or None; a file that is at fault fails again, and is named, on the CPU."""
+    if not cuda_devices():
+        return None
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints about libraries that it does not find
+        onnxruntime.preload_dlls()
+    cuda_options = {
+        # The default times every algorithm for each new batch size, and may choose another one each time.
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "use_tf32": "0",  # pixels agree with the CPU's within 1/255
+    }
+    try:
+        session = onnxruntime.InferenceSession(
+            content,
+            options,
+            providers=[("CUDAExecutionProvider", cuda_options), "CPUExecutionProvider"],
+            enable_fallback=0,
+        )
+    except Exception as error:  # ONNX Runtime's exceptions share no other base
+        logger.warning("there is a GPU, but ONNX Runtime cannot use it: %s", _reason(error))
+        return None
+    if session.get_providers()[0] != "CUDAExecutionProvider":
+        logger.warning("there is a GPU, but ONNX Runtime cannot load CUDA; install the `cuda` extra")
+        return None
+    return session
+
+
+def _check_signature(session: onnxruntime.InferenceSession, card: ModelCard, path: Path) -> None:
+    """Raises ModelError for the first input or output that the card does not describe."""
+    side = card.resolution
+    inputs: dict[str, tuple[str, tuple[int, ...]]] = {"z": ("tensor(float)", (card.latent_dim,))}
+    if card.classes:
+        inputs["label"] = ("tensor(int64)", ())
+    outputs: dict[str, tuple[str, tuple[int, ...]]] = {"images": ("tensor(uint8)", (side, side, card.channels))}
+    for kind, nodes, wanted in (("input", session.get_inputs(), inputs), ("output", session.get_outputs(), outputs)):
+        found = {node.name: (node.type, node.shape) for node in nodes}
+        if found.keys() != wanted.keys():
+            raise ModelError(
+                f"{path}: the {kind}s are {', '.join(sorted(found))} and its card (classes: {len(card.classes)}) asks "
+                f"for {', '.join(sorted(wanted))}; export the model again"
+            )
+        for name, (dtype, shape) in wanted.items():
+            _check_tensor(f"{path}: {kind} {name}", *found[name], dtype, shape)
+
+
+def _check_tensor(
+    what: str, dtype: str, shape: list[int | str | None], wanted_dtype: str, wanted_shape: tuple[int, ...]
+) -> None:
+    """Compares one tensor with the card's; a size that the file leaves open is seen in the warm-up."""
+    if dtype != wanted_dtype:
+        raise ModelError(f"{what} is a {dtype} and must be a {wanted_dtype}; export the model again")
+    if not shape or isinstance(shape[0], int):
+        raise ModelError(f"{what} has the shape {shape}, without a free batch size; export it with a dynamic batch")
+    sizes_differ = any(
+        isinstance(size, int) and size != wanted for size, wanted in zip(shape[1:], wanted_shape, strict=False)
+    )
+    if len(shape) != len(wanted_shape) + 1 or sizes_differ:
+        raise ModelError(f"{what} has the shape {shape} and the card asks for {['N', *wanted_shape]}; export it again")
+
+
+def _reason(error: Exception) -> str:
+    """The last part of ONNX Runtime's message, which starts with codes."""
+    return str(error).strip().splitlines()[0].rsplit(" : ", 1)[-1][:160].rstrip(". ")

@@ -1,0 +1,52 @@
+"""The Accept header: which format a client would like best."""
+
+from serving.errors import InputError
+from serving.schemas import FORMATS, MEDIA_TYPES, Format
+
+
+def preferred_format(accept: str) -> Format:
+    """The format that an Accept header asks for (RFC 9110, section 12.5.1); png where it asks for nothing.
+
+    Between equal qualities the more precise range wins, then the earlier one, then the order of
+    FORMATS. Raises InputError when nothing that Mint makes is acceptable.
+    """
+    ranges = _ranges(accept) or {"*/*": (1.0, 0)}
+    best: tuple[float, int, int] | None = None
+    chosen: Format | None = None
+    for format in FORMATS:
+        media_type = MEDIA_TYPES[format]
+        names = ("*/*", media_type.split("/")[0] + "/*", media_type)
+        precise = max((names.index(name) for name in names if name in ranges), default=None)
+        if precise is None:
+            continue
+        quality, position = ranges[names[precise]]
+        rank = (quality, precise, -position)
+        if quality > 0 and (best is None or rank > best):
+            best, chosen = rank, format
+    if chosen is None:
+        raise InputError(
+            f"nothing in the Accept header can be made here; ask for {', '.join(MEDIA_TYPES.values())}", "Accept"
+        )
+    return chosen
+
+
+def _ranges(accept: str) -> dict[str, tuple[float, int]]:
+    """Media ranges in lower case, each with its quality (0 where it is unreadable) and its position."""
+    ranges: dict[str, tuple[float, int]] = {}
+    for position, item in enumerate(accept.lower().split(",")):
+        name, *parameters = (part.strip() for part in item.split(";"))
+        quality = 1.0
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                quality = _quality(parameter[2:])
+        if name:
+            ranges.setdefault(name, (quality, position))
+    return ranges
+
+
+def _quality(text: str) -> float:
+    try:
+        quality = float(text)
+    except ValueError:
+        return 0.0
+    return quality if 0 <= quality <= 1 else 0.0

@@ -1,0 +1,33 @@
+"""What every test may use: a tiny real model file and a generator that has loaded it."""
+
+from pathlib import Path
+
+import pytest
+
+from serving.generator import Generator
+from tests.tiny_model import save, tiny_model
+
+
+@pytest.fixture(scope="session")
+def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ONNX file with the classes cat, dog and eel: latents of 8 numbers, images of 8x8x3."""
+    return save(tiny_model(), tmp_path_factory.mktemp("model") / "tiny.onnx")
+
+
+@pytest.fixture(scope="session")
+def generator(model_path: Path) -> Generator:
+    """The tiny model, loaded on the CPU."""
+    return Generator.load(model_path, provider="cpu", threads=1)
+
+
+@pytest.fixture(scope="session")
+def generator_without_classes(tmp_path_factory: pytest.TempPathFactory) -> Generator:
+    """A tiny grey model that knows no classes."""
+    path = save(tiny_model(channels=1, classes=()), tmp_path_factory.mktemp("model") / "grey.onnx")
+    return Generator.load(path, provider="cpu", threads=1)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Async tests run on asyncio, as the service does."""
+    return "asyncio"

@@ -1,0 +1,100 @@
+"""`mint generate` writes the images of seeds, and says in one sentence what keeps it from doing so."""
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving.cli import main
+from serving.generator import Generator
+from tests.serving.conftest import Call
+
+Mint = Callable[..., int]
+
+
+@pytest.fixture
+def mint(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mint:
+    """Runs `mint generate` on the tiny model and returns its exit status; text on exit goes to stderr."""
+
+    def run(*arguments: object, model: Path = model_path) -> int:
+        monkeypatch.setattr(sys, "argv", ["mint", "generate", "--model", str(model), *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        if isinstance(ended.value.code, str):
+            print(ended.value.code, file=sys.stderr)
+            return 1
+        return ended.value.code or 0
+
+    return run
+
+
+def test_each_seed_becomes_the_file_that_the_service_sends(mint: Mint, call: Call, tmp_path: Path) -> None:
+    assert mint("--seeds", "7", "--out", tmp_path) == 0
+    assert (tmp_path / "seed-7.png").read_bytes() == call("POST", "/generate", json={"seeds": [7]}).content
+
+
+def test_seeds_are_lists_and_ranges(mint: Mint, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert mint("--seeds", "1,5,9-11", "--out", tmp_path / "a" / "b") == 0
+    written = {path.name for path in (tmp_path / "a" / "b").iterdir()}
+    assert written == {"seed-1.png", "seed-5.png", "seed-9.png", "seed-10.png", "seed-11.png"}
+    said = capsys.readouterr().out
+    assert said == f"wrote 5 images of tiny (8x8x3, 3 classes) to {tmp_path / 'a' / 'b'}: seed-1.png to seed-11.png\n"
+
+
+def test_labels_truncation_and_format_are_those_of_the_service(mint: Mint, call: Call, tmp_path: Path) -> None:
+    options = ("--label", "EEL", "--truncation", "0.5", "--format", "npy")
+    assert mint("--seeds", "1-3", "--out", tmp_path, *options) == 0
+    body = {"seeds": [1, 2, 3], "labels": "eel", "truncation": 0.5, "format": "npy"}
+    ours, theirs = np.load(tmp_path / "images.npy"), np.load(io.BytesIO(call("POST", "/generate", json=body).content))
+    assert np.abs(ours.astype(int) - theirs).max() <= 1
+
+
+def test_a_label_for_each_seed_may_be_an_index(mint: Mint, generator: Generator, tmp_path: Path) -> None:
+    assert mint("--seeds", "7,7", "--out", tmp_path, "--label", "0", "--label", "dog") == 0
+    images, _ = generator.draw([7, 7], np.array([0, 1]))
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "seed-7.png")), images[0])
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "seed-7-2.png")), images[1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--seeds", "x"), "'x' is neither a seed (0 to 4294967295) nor a range such as 0-15"),
+        (("--seeds", "1,,2"), "'' is neither a seed"),
+        (("--seeds", "4294967296"), "'4294967296' is neither a seed"),
+        (("--seeds", "9-3"), "the range 9-3 runs backwards; write 3-9"),
+        (("--seeds", "0-4294967295"), "are more than 1000000 seeds; write fewer at a time"),
+        (("--seeds", "1", "--label", "doge"), '"doge" is not a class of this model; did you mean "dog"?'),
+        (("--seeds", "1", "--label", "0", "--label", "1"), "there are 2 labels for 1 images"),
+    ],
+)
+def test_a_mistake_is_one_sentence_on_stderr(
+    mint: Mint, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], sentence: str
+) -> None:
+    assert mint("--out", tmp_path, *arguments) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert sentence in said
+    assert said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_or_a_folder_that_cannot_be_used_is_named(
+    mint: Mint, model_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mint("--seeds", "1", "--out", tmp_path, model=tmp_path / "none.onnx") == 1
+    assert "none.onnx does not exist" in capsys.readouterr().err
+    assert mint("--seeds", "1", "--out", model_path / "folder") == 1
+    assert "cannot be written (Not a directory); choose another --out" in capsys.readouterr().err
+
+
+def test_the_command_needs_neither_the_server_nor_torch() -> None:
+    code = "import sys, serving.cli; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "onnxruntime" in loaded
+    assert not {"bentoml", "starlette", "prometheus_client", "torch"} & set(loaded)

@@ -1,0 +1,111 @@
+"""Everything beside POST /generate: the model, the documentation, the probes, and paths that are not there."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from serving.batching import Batcher
+from serving.generator import Generator
+from serving.openapi import openapi_document
+from serving.routes import Backend, create_app
+from serving.schemas import MEDIA_TYPES
+from serving.settings import Settings
+from tests.serving.conftest import MAX_IMAGES, Call, assert_refused, caller
+from tests.tiny_model import save, tiny_model
+
+
+def test_model_tells_the_card_the_file_and_the_provider(call: Call, generator: Generator) -> None:
+    answer = call("GET", "/model").json()
+    assert answer["card"]["classes"] == ["cat", "dog", "eel"]
+    assert answer["sha256"].startswith(answer["model_id"])
+    assert (answer["model_id"], answer["provider"]) == (generator.model_id, "cpu")
+
+
+def test_model_shows_the_measurements_of_this_very_file_only(
+    call: Call, generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    metrics = tmp_path / "reports" / "metrics.json"
+    assert call("GET", "/model").json()["metrics"] is None
+    metrics.parent.mkdir()
+    for content, shown in [
+        ({"model_id": generator.model_id, "kid": 0.1}, {"model_id": generator.model_id, "kid": 0.1}),
+        ({"model_id": "another", "kid": 0.1}, None),
+        ({"kid": 0.1}, None),
+        ([], None),
+    ]:
+        metrics.write_text(json.dumps(content))
+        assert call("GET", "/model").json()["metrics"] == shown
+    metrics.write_text("{")
+    assert call("GET", "/model").json()["metrics"] is None
+    metrics.write_text(f'{{"model_id": "{generator.model_id}", "kid": NaN}}')
+    assert call("GET", "/model").json()["metrics"]["kid"] is None
+
+
+def test_the_process_is_alive_at_once_and_ready_when_the_model_is(call: Call) -> None:
+    loading = caller(create_app(Backend(Settings())))
+    assert loading("GET", "/livez").status_code == 200
+    assert_refused(loading("GET", "/readyz"), 503, "the model is still loading")
+    assert_refused(loading("GET", "/model"), 503, "the model is still loading")
+    assert call("GET", "/readyz").status_code == 200
+
+
+def test_a_model_that_failed_to_load_is_named_by_the_probe() -> None:
+    failed = caller(create_app(Backend(Settings(), failure="models/generator.onnx is not a whole ONNX file")))
+    assert_refused(failed("GET", "/readyz"), 503, "models/generator.onnx is not a whole ONNX file")
+
+
+def test_metrics_count_images_and_batches(call: Call) -> None:
+    call("POST", "/generate", json={"count": 3})
+    text = call("GET", "/metrics").text
+    assert re.search(r"^mint_images_total [1-9]", text, re.MULTILINE)
+    assert re.search(r"^mint_batch_size_count [1-9]", text, re.MULTILINE)
+
+
+def test_a_path_that_is_not_there_is_answered_with_the_nearest(call: Call) -> None:
+    assert_refused(call("GET", "/generat"), 404, "there is nothing at /generat; did you mean /generate?")
+    assert_refused(call("POST", "/generate/", json={"seeds": [7]}), 404, "did you mean /generate?")
+    assert_refused(call("GET", "/docs.json"), 404, "did you mean /docs?")
+    assert_refused(call("GET", "/%00/%ff"), 404, "see /docs for what there is")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"), [("GET", "/generate", "POST"), ("DELETE", "/model", "GET, HEAD")]
+)
+def test_a_wrong_method_is_told_the_right_one(call: Call, method: str, path: str, allowed: str) -> None:
+    response = call(method, path)
+    assert_refused(response, 405, f"{path} does not answer {method}; use ")
+    assert ", ".join(sorted(response.headers["allow"].split(", "))) == allowed
+
+
+def test_the_front_page_leads_to_documentation_without_scripts_or_other_hosts(call: Call) -> None:
+    front = call("GET", "/")
+    page = call("GET", "/" + front.headers["location"])
+    assert page.status_code == 200
+    assert "<script" not in page.text
+    assert set(re.findall(r"https?://([^/:]+)", page.text)) == {"127.0.0.1"}
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")
+    for path in call("GET", "/openapi.json").json()["paths"]:
+        assert path in page.text
+
+
+def test_the_openapi_document_covers_every_route_and_status(call: Call) -> None:
+    document = call("GET", "/openapi.json").json()
+    assert document == openapi_document(MAX_IMAGES)
+    routes = {route.path for route in create_app(Backend(Settings())).routes}  # type: ignore[attr-defined]
+    assert set(document["paths"]) == routes - {"/"}
+    answers = document["paths"]["/generate"]["post"]["responses"]
+    assert set(answers) == {"200", "400", "413", "429", "500", "503", "504"}
+    assert set(answers["200"]["content"]) == set(MEDIA_TYPES.values())
+    for reference in re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)):
+        assert reference in document["components"]["schemas"]
+
+
+def test_a_fault_in_the_server_is_logged_and_not_shown(tmp_path: Path) -> None:
+    batcher = Batcher(Generator.load(save(tiny_model(brittle=True), tmp_path / "brittle.onnx")), max_waiting=8)
+    call = caller(create_app(Backend(Settings(), batcher)))
+    response = call("POST", "/generate", json={"latents": [[500] * 8], "labels": 0})
+    assert_refused(response, 500, "something went wrong in the server; its log says what")
+    batcher.close()

@@ -1,0 +1,105 @@
+"""A real model file, a few kilobytes small: one layer over z, one row a class, and a model card."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from serving.card import CARD_KEY, ModelCard
+
+LATENT_DIM = 8
+RESOLUTION = 8
+CLASSES = ("cat", "dog", "eel")
+
+
+def tiny_card(
+    channels: int = 3, classes: Sequence[str] = CLASSES, resolution: int = RESOLUTION, **changes: Any
+) -> ModelCard:
+    """The card that tells the truth about `tiny_model`, but for `changes`."""
+    truth: dict[str, Any] = {
+        "name": "tiny",
+        "latent_dim": LATENT_DIM,
+        "resolution": resolution,
+        "channels": channels,
+        "classes": tuple(classes),
+        "mean_latent": (0.0,) * LATENT_DIM,
+        "images_seen": 0,
+        "data_sha256": "0" * 64,
+        "git_revision": None,
+        "params": {},
+        "licence": "none needed",
+    }
+    return ModelCard.model_validate(truth | changes)
+
+
+def tiny_model(
+    channels: int = 3,
+    classes: Sequence[str] = CLASSES,
+    weights: int = 0,
+    brittle: bool = False,
+    resolution: int = RESOLUTION,
+) -> onnx.ModelProto:
+    """A generator of small square images that depend on z and on the label.
+
+    weights: seed of its random weights. brittle: a latent whose first number is 100 or more makes
+    ONNX Runtime fail in the middle of the run, as a network with a fault would.
+    """
+    pixels = resolution * resolution * channels
+    random = np.random.RandomState(weights)
+    constants = {
+        "kernel": random.standard_normal((LATENT_DIM, pixels)).astype(np.float32),
+        "bias": random.standard_normal(pixels).astype(np.float32),
+        "by_class": random.standard_normal((max(len(classes), 1), pixels)).astype(np.float32),
+        "white": np.float32(255),
+        "shape": np.array([-1, resolution, resolution, channels], np.int64),
+        "hundred": np.float32(100),
+        "first": np.array([0], np.int64),
+        "only_zero": np.zeros(1, np.float32),
+    }
+    nodes = [helper.make_node("Gemm", ["z", "kernel", "bias"], ["from_z"])]
+    inputs = [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", LATENT_DIM])]
+    logits = "from_z"
+    if classes:
+        inputs.append(helper.make_tensor_value_info("label", TensorProto.INT64, ["N"]))
+        nodes += [
+            helper.make_node("Gather", ["by_class", "label"], ["from_label"]),
+            helper.make_node("Add", ["from_z", "from_label"], ["from_both"]),
+        ]
+        logits = "from_both"
+    if brittle:  # looks up place z[0] / 100 in a table of one number
+        nodes += [
+            helper.make_node("Gather", ["z", "first"], ["z0"], axis=1),
+            helper.make_node("Div", ["z0", "hundred"], ["place"]),
+            helper.make_node("Cast", ["place"], ["index"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["only_zero", "index"], ["zero"]),
+            helper.make_node("Add", [logits, "zero"], ["from_all"]),
+        ]
+        logits = "from_all"
+    nodes += [
+        helper.make_node("Sigmoid", [logits], ["unit"]),
+        helper.make_node("Mul", ["unit", "white"], ["scaled"]),
+        helper.make_node("Round", ["scaled"], ["rounded"]),
+        helper.make_node("Cast", ["rounded"], ["bytes"], to=TensorProto.UINT8),
+        helper.make_node("Reshape", ["bytes", "shape"], ["images"]),
+    ]
+    output = helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", resolution, resolution, channels])
+    used = {name for node in nodes for name in node.input}
+    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items() if name in used]
+    graph = helper.make_graph(nodes, "tiny", inputs, [output], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    return with_card(model, tiny_card(channels, classes, resolution))
+
+
+def with_card(model: onnx.ModelProto, card: ModelCard) -> onnx.ModelProto:
+    """Puts `card` in place of the model's own."""
+    helper.set_model_props(model, {CARD_KEY: card.model_dump_json()})
+    return model
+
+
+def save(model: onnx.ModelProto, path: Path) -> Path:
+    """Writes the model file and returns its path."""
+    path.write_bytes(model.SerializeToString())
+    return path
