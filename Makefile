@@ -9,7 +9,7 @@ export BENTOML_DO_NOT_TRACK := true
 LOCKED := requirements/all.txt requirements/serving.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve train test lint lock
+.PHONY: help setup run serve train bench-quality test lint lock
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | column -t -s '|'
@@ -21,14 +21,19 @@ setup: .venv/.ready  ## build .venv (with uv where there is uv, with venv and pi
 	@touch $@
 
 run: setup  ## retrain if data, params or code changed, then serve on http://127.0.0.1:$(PORT)
-	@dvc repro --quiet --allow-missing || dvc repro
+	@dvc repro --quiet preprocess || { echo 'to serve models/generator.onnx as it is: make serve' >&2; exit 1; }
+	@# A fresh clone has the model but not what led to it: what is current stays, what changed needs the stages before it.
+	@if [ -f models/generator.pt ]; then dvc repro --quiet; else dvc repro --quiet --allow-missing || dvc repro; fi
 	@$(MAKE) --no-print-directory serve
 
 serve: setup  ## serve models/generator.onnx as it is
-	@bentoml serve serving.service:Mint --host 127.0.0.1 --port $(PORT)
+	@exec bentoml serve serving.service:Mint --host 127.0.0.1 --port $(PORT) --timeout-graceful-shutdown 60
 
 train: setup  ## preprocess, train, export and evaluate: dvc repro
 	@dvc repro
+
+bench-quality: setup  ## the default recipe against plain DCGAN at equal training time
+	@python -m benchmarks.quality
 
 test: setup  ## run the whole test suite
 	@pytest

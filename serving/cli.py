@@ -96,3 +96,7 @@ def main() -> None:
         app()
     except MintError as error:
         sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

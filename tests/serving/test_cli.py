@@ -1,6 +1,7 @@
 """`mint generate` writes the images of seeds, and says in one sentence what keeps it from doing so."""
 
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -98,3 +99,13 @@ def test_the_command_needs_neither_the_server_nor_torch() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "onnxruntime" in loaded
     assert not {"bentoml", "starlette", "prometheus_client", "torch"} & set(loaded)
+
+
+def test_nothing_is_reported_to_the_makers_of_the_runtime(model_path: Path, tmp_path: Path) -> None:
+    """ONNX Runtime leaves a device id in the home folder as soon as it reports usage."""
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    command = ["-m", "serving.cli", "generate", "--model", str(model_path), "--seeds", "1", "--out", str(tmp_path)]
+    subprocess.run([sys.executable, *command], env=environment | {"HOME": str(home)}, check=True, capture_output=True)
+    assert list(home.rglob("*")) == []

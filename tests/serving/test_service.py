@@ -2,70 +2,25 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
-ROOT = Path(__file__).parents[2]
-START_TIMEOUT_S = 60
-
-
-def start(model: Path, home: Path, port: int = 0, **settings: str) -> subprocess.Popen[str]:
-    """`bentoml serve` for a model file, with everything that BentoML keeps inside `home`."""
-    command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Mint", "--host", "127.0.0.1"]
-    environment = os.environ | {"BENTOML_HOME": str(home), "MINT_MODEL": str(model), "MINT_PROVIDER": "cpu"} | settings
-    return subprocess.Popen(
-        [*command, "--port", str(port)],
-        cwd=ROOT,
-        env=environment,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+from tests.live_service import ROOT, START_TIMEOUT_S, LiveService, live_service, start
 
 
 @pytest.fixture(scope="module")
-def server(
-    model_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[httpx.Client, subprocess.Popen[str]]]:
-    """A client of a running service, and the service."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    process = start(model_path, tmp_path_factory.mktemp("bentoml"), port)
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
-        try:
-            wait_until_ready(client, process)
-            yield client, process
-        finally:
-            process.kill()
-            process.wait()
+def server(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
+    """The service with the tiny model, and a client of it."""
+    with live_service(model_path, tmp_path_factory.mktemp("bentoml")) as service:
+        yield service
 
 
-def wait_until_ready(client: httpx.Client, process: subprocess.Popen[str]) -> None:
-    """Returns when /readyz says so."""
-    deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            if client.get("/readyz").status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    process.kill()
-    raise AssertionError(f"the service did not get ready:\n{process.communicate()[0]}")
-
-
-def test_the_service_runs_from_start_to_sigterm(
-    server: tuple[httpx.Client, subprocess.Popen[str]], model_path: Path, tmp_path: Path
-) -> None:
-    client, process = server
+def test_the_service_runs_from_start_to_sigterm(server: LiveService, model_path: Path, tmp_path: Path) -> None:
+    client, process = server.client, server.process
 
     image = client.post("/generate", json={"seeds": [7]})
     command = [

@@ -43,6 +43,9 @@ class Generator(nn.Module):
         layers += [_double(widths[-1], channels, kernel, bias=kernel == 5), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
         self.apply(_initialise)
+        if self.embedding is not None:
+            # At the scale of z the class drowns it: the network learns one picture a class and lets z go.
+            nn.init.normal_(self.embedding.weight, 0.0, 0.1)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         if self.embedding is not None:

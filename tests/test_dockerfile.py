@@ -1,0 +1,80 @@
+"""What a Dockerfile promises and can be held to without building it."""
+
+import importlib.util
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from bentoml_cli.cli import create_bentoml_cli
+
+ROOT = Path(__file__).parent.parent
+BUILT_BY_THE_PIPELINE = {"models/generator.onnx", "reports/metrics.json"}
+
+
+@pytest.fixture(scope="module")
+def instructions() -> list[tuple[str, str]]:
+    """Instruction and its argument, continued lines joined."""
+    text = re.sub(r"^\s*#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE).replace("\\\n", " ")
+    return [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1]) for line in text.splitlines() if line.strip()]
+
+
+@pytest.fixture(scope="module")
+def context() -> set[str]:
+    """The paths that .dockerignore lets into the build."""
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+    assert lines[0] == "*", "everything is left out but what is named"
+    return {line[1:] for line in lines if line.startswith("!")}
+
+
+def of(name: str, instructions: list[tuple[str, str]]) -> str:
+    return [argument for instruction, argument in instructions if instruction == name][-1]
+
+
+def test_what_enters_the_build_exists_and_is_all_that_the_image_needs(
+    instructions: list[tuple[str, str]], context: set[str]
+) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    copied = {
+        source
+        for instruction, argument in instructions
+        if instruction == "COPY" and "--from=" not in argument
+        for source in argument.split()[:-1]
+    }
+    needed = {"pyproject.toml", "serving", project["readme"], *project["license-files"], *BUILT_BY_THE_PIPELINE}
+    assert context == needed | (copied - {"."})
+    assert [path for path in context - BUILT_BY_THE_PIPELINE if not (ROOT / path).exists()] == []
+
+
+def test_the_image_installs_the_serving_lock_with_hashes(instructions: list[tuple[str, str]]) -> None:
+    installs = [argument for name, argument in instructions if name == "RUN" and " install " in argument]
+    assert ("COPY", "requirements/serving.txt /tmp/") in instructions
+    assert all("--require-hashes -r /tmp/serving.txt" in it or "--no-deps" in it for it in installs)
+
+
+def test_the_image_starts_the_service_with_options_that_bentoml_knows(instructions: list[tuple[str, str]]) -> None:
+    bentoml, serve, target, *options = json.loads(of("ENTRYPOINT", instructions))
+    module, name = target.split(":")
+    source = Path(importlib.util.find_spec(module).origin).read_text()
+    known = {option for parameter in create_bentoml_cli().commands["serve"].params for option in parameter.opts}
+    assert (bentoml, serve) == ("bentoml", "serve")
+    assert f"class {name}:" in source
+    assert set(options[::2]) <= known
+
+
+def test_the_port_that_is_served_is_exposed_and_watched(instructions: list[tuple[str, str]]) -> None:
+    options = json.loads(of("ENTRYPOINT", instructions))[3:]
+    port = dict(zip(options[::2], options[1::2], strict=True))["--port"]
+    assert of("EXPOSE", instructions) == port
+    assert f"'127.0.0.1', {port}," in of("HEALTHCHECK", instructions)
+    assert "'/readyz'" in of("HEALTHCHECK", instructions)
+
+
+def test_the_image_runs_as_a_user_that_is_a_number_and_not_root(instructions: list[tuple[str, str]]) -> None:
+    assert int(of("USER", instructions).split(":")[0]) > 0
+
+
+def test_nothing_in_the_image_reports_to_its_maker(instructions: list[tuple[str, str]]) -> None:
+    environment = of("ENV", instructions).split()
+    assert {"BENTOML_DO_NOT_TRACK=true", "ORT_DISABLE_TELEMETRY=1"} <= set(environment)
