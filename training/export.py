@@ -83,11 +83,18 @@ def model_card(params: Params, manifest: Manifest, images_seen: int) -> ModelCar
 
 
 def git_revision() -> str | None:
-    """The commit of the checkout, `-dirty` when files differ from it; None outside a checkout."""
-    asked = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"], capture_output=True, text=True
-    )
-    return asked.stdout.strip() or None
+    """The commit of the checkout, with `-dirty` when code, data or parameters differ; None outside a checkout.
+
+    What the pipeline itself writes does not count: it differs whenever the pipeline runs.
+    """
+    head = _git("rev-parse", "HEAD")
+    written = [f":!{path}" for path in (paths.MODEL.parent, paths.METRICS.parent, "dvc.lock")]
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *written)
+    return f"{head}-dirty" if head and changed else head or None
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], capture_output=True, text=True).stdout.strip()
 
 
 def write_onnx(generator: nn.Module, card: ModelCard, opset: int, path: Path) -> None:
