@@ -4,7 +4,8 @@ kernel 4: transposed convolutions alone, as in the PyTorch tutorial.
 kernel 5: a dense first layer, 5x5 kernels, biases in the discriminator.
 
 Neither family says what to do with classes. Here the generator sees an embedding of the class beside z, and
-the discriminator adds the inner product of its features with an embedding (Miyato and Koyama 2018, eq. 3).
+the discriminator adds the inner product of its features, summed over places, with an embedding (Miyato and
+Koyama 2018, eq. 3).
 """
 
 from itertools import pairwise
@@ -77,7 +78,7 @@ class Discriminator(nn.Module):
         features = self.features(images)
         logits: Tensor = self.logit(features).flatten()
         if self.embedding is not None:
-            logits = logits + (self.embedding(label) * features.mean(dim=(2, 3))).sum(dim=1)
+            logits = logits + (self.embedding(label) * features.sum(dim=(2, 3))).sum(dim=1)
         return logits
 
 
