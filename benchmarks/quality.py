@@ -23,7 +23,7 @@ from training.params import load_params
 from training.stage import run
 
 REPORT = Path("reports/bench-quality.json")
-SHOWN = ("kid", "fid", "precision", "recall", "diversity", "class_coverage", "class_agreement")
+SHOWN = ("kid", "fid", "precision", "recall", "class_coverage", "class_agreement")
 
 PLAIN_DCGAN: dict[str, dict[str, Any]] = {
     "network": {
