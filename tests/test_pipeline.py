@@ -30,7 +30,14 @@ class Clone:
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "dvc.yaml", folder)
         self.configure()
-        for command in (["git", "init", "-q"], [*DVC, "init", "-q"], [*DVC, "config", "core.analytics", "false"]):
+        author = ["-c", "user.name=Someone", "-c", "user.email=someone@example.org"]
+        for command in (
+            ["git", "init", "-q"],
+            [*DVC, "init", "-q"],
+            [*DVC, "config", "core.analytics", "false"],
+            ["git", "add", "-A"],
+            ["git", *author, "commit", "-q", "-m", "first"],
+        ):
             subprocess.run(command, cwd=folder, check=True)
 
     def configure(self, length: str = "1 epochs", **changes: Any) -> None:
