@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -122,6 +123,18 @@ def test_a_typo_in_the_parameters_names_the_right_key(clone: Clone) -> None:
     assert dvc.returncode != 0
     assert "error: params.yaml: train.bacth is not a parameter; did you mean train.batch?" in output
     assert "Traceback" not in output
+
+
+def test_a_fresh_clone_has_its_model_without_training(tmp_path: Path) -> None:
+    """Fails when code or parameters of a stage were committed without what the stage makes of them."""
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(tmp_path / "clone")], check=True)
+    committed = (tmp_path / "clone" / paths.MODEL).read_bytes()
+    repro = subprocess.run(
+        [*DVC, "repro", "--allow-missing"], cwd=tmp_path / "clone", capture_output=True, text=True, timeout=60
+    )
+    assert repro.returncode == 0, repro.stdout + repro.stderr
+    assert re.findall(r"Running stage '(\w+)'", repro.stdout) == ["preprocess"]
+    assert (tmp_path / "clone" / paths.MODEL).read_bytes() == committed
 
 
 def wait_for_training(clone: Clone, dvc: subprocess.Popen[str]) -> tuple[int, float]:
