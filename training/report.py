@@ -35,7 +35,7 @@ class TrainingReport:
         self._live: Any = Live(
             dir=str(paths.TRAIN_REPORT), resume=resumed, dvcyaml=None, save_dvc_exp=False, report=None
         )
-        self._bar = Progress(BarColumn(30), TaskProgressColumn(), TextColumn("{task.description}"))
+        self._bar = Progress(TaskProgressColumn(), TextColumn("{task.description}"), BarColumn(None), expand=True)
         self._task = self._bar.add_task("starting", total=1.0)
         self._started = self._window = time.monotonic()
         self._last_line = self._started - PLAIN_SECONDS
@@ -93,10 +93,9 @@ class TrainingReport:
     @staticmethod
     def _line(means: dict[str, float], rate: float, images_seen: int, seconds_left: float) -> str:
         left = "--:--" if math.isnan(seconds_left) else f"{int(seconds_left) // 60}:{int(seconds_left) % 60:02d}"
-        return (
-            f"{images_seen / 1000:7.1f} kimg  {rate:5.0f} images/s"
-            f"  loss D {means['d_loss']:.3f} G {means['g_loss']:.3f}"
-            f"  D(x) {means['d_real']:.2f}  D(G(z)) {means['d_fake']:.2f}  {left} left"
+        return (  # short enough for a terminal of 80 columns, beside the percentage
+            f"{images_seen / 1000:.1f} kimg  {rate:.0f} img/s  loss D {means['d_loss']:.2f} G {means['g_loss']:.2f}"
+            f"  D(x) {means['d_real']:.2f} D(G(z)) {means['d_fake']:.2f}  {left} left"
         )
 
     def _draw(self, line: str, share_done: float, now: float) -> None:
