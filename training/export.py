@@ -117,10 +117,19 @@ def write_onnx(generator: nn.Module, card: ModelCard, opset: int, path: Path) ->
             dynamo=True,
             verbose=False,
         )
-    model = program.model_proto
+    model = without_traces(program.model_proto)
     onnx.helper.set_model_props(model, {CARD_KEY: card.model_dump_json()})
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
+
+
+def without_traces(model: Any) -> Any:
+    """The model without the exporter's notes, which hold stack traces and with them the paths of this machine."""
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del part.metadata_props[:]
+        part.ClearField("doc_string")
+    return model
 
 
 def largest_pixel_gap(generator: nn.Module, path: Path, batches: tuple[int, ...]) -> int:

@@ -79,6 +79,12 @@ def test_the_file_keeps_the_contract_of_its_inputs_and_outputs(exported: Path) -
     assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
 
 
+def test_the_file_holds_no_path_of_the_machine_that_made_it(exported: Path) -> None:
+    content = exported.read_bytes()
+    for folder in (Path(export.__file__).parents[1], Path(torch.__file__).parents[1], Path.cwd()):
+        assert str(folder).encode() not in content
+
+
 def test_the_card_answers_for_the_model(exported: Path) -> None:
     card, params = Generator.load(exported, provider="cpu").card, load_params()
     assert card.name == params.name
