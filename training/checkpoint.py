@@ -24,7 +24,18 @@ from training.params import Params
 # Changing one of these does not change what a run is, only how far it goes and what it leaves on the way.
 SCHEDULE = {"length", "checkpoint_kimg", "keep_checkpoints", "sheet_epochs", "device"}
 # A run trained by other code is another run.
-CODE = ("train.py", "gan.py", "ema.py", "losses.py", "data.py", "networks/*.py")
+CODE = (
+    "augment.py",
+    "data.py",
+    "ema.py",
+    "gan.py",
+    "losses.py",
+    "networks/*.py",
+    "optimizers.py",
+    "penalties.py",
+    "stabilisers.py",
+    "train.py",
+)
 
 STATE = "state.pt"
 
@@ -34,7 +45,10 @@ def fingerprint(params: Params, manifest: Manifest) -> str:
     digest = hashlib.sha256()
     shape = {
         "data": manifest.data_sha256,
+        "tags": manifest.class_tags,
         "network": params.network.model_dump(),
+        "objective": params.objective.model_dump(),
+        "stabilise": params.stabilise.model_dump(),
         "train": params.train.model_dump(exclude=SCHEDULE),
     }
     digest.update(json.dumps(shape, sort_keys=True).encode())

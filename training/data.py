@@ -10,6 +10,9 @@ from torch import Tensor
 
 from serving.errors import MintError
 from training import paths
+from training.augment import rotate
+from training.manifest import Manifest
+from training.params import Params, TrainParams
 
 
 @dataclass(frozen=True)
@@ -23,33 +26,49 @@ class TrainingData:
     def __len__(self) -> int:
         return len(self.images)
 
-    def steps_per_epoch(self, batch: int) -> int:
-        """Whole batches in one pass over the data."""
-        return len(self) // batch
+    def images_per_epoch(self, batch: int) -> int:
+        """The images of the whole batches in one pass over the data."""
+        return len(self) // batch * batch
+
+    def batches(self, start: int, params: TrainParams) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields batch `start` and every later one, see `order` and `batch`."""
+        for indices in self.order(start, params.batch, params.seed):
+            yield self.batch(indices, params.horizontal_flip, params.rotation)
 
     def order(self, start: int, batch: int, seed: int) -> Iterator[Tensor]:
-        """Yields, for step `start` and every later one, which images it sees: int64 [batch].
+        """Yields, for batch `start` and every later one, which images it holds: int64 [batch].
 
         Every epoch is a fresh permutation cut into whole batches. It follows from the seed and the
         epoch alone, so a resumed run sees what an unbroken one would have seen.
         """
-        steps = self.steps_per_epoch(batch)
-        for epoch in count(start // steps):
+        batches = len(self) // batch
+        for epoch in count(start // batches):
             stream = torch.Generator().manual_seed(seed + epoch)
             permutation = torch.randperm(len(self), generator=stream).to(self.images.device)
-            for step in range(max(start - epoch * steps, 0), steps):
-                yield permutation[step * batch : (step + 1) * batch]
+            for position in range(max(start - epoch * batches, 0), batches):
+                yield permutation[position * batch : (position + 1) * batch]
 
-    def batch(self, indices: Tensor, horizontal_flip: float) -> tuple[Tensor, Tensor]:
+    def batch(self, indices: Tensor, horizontal_flip: float, rotation: float) -> tuple[Tensor, Tensor]:
         """Real images float32 [batch, C, H, W] in [-1, 1] and labels int64 [batch], on `device`.
 
-        horizontal_flip: the share of images that are mirrored, drawn from torch's global stream.
+        horizontal_flip: the share of images that are mirrored. rotation: they are turned by up to so many degrees.
+        Both are drawn from torch's global stream.
         """
         images = self.images[indices].to(self.device, non_blocking=True).float() / 127.5 - 1
         if horizontal_flip:
             mirrored = torch.rand(len(images), 1, 1, 1, device=self.device) < horizontal_flip
             images = torch.where(mirrored, images.flip(3), images)
+        images = rotate(images, rotation)
         return images, self.labels[indices].to(self.device, non_blocking=True)
+
+
+def class_tags(params: Params, manifest: Manifest) -> Tensor | None:
+    """Which class has which tag, float [classes, tags]; None where the networks are to know of no classes."""
+    if params.network.condition == "none" or not manifest.classes:
+        return None
+    if params.objective.mismatched and len(manifest.classes) < 2:
+        raise MintError("params.yaml: objective.mismatched needs two classes and the data has one; set it to false")
+    return torch.from_numpy(manifest.tag_table)
 
 
 def load_training_data(device: torch.device, batch: int) -> TrainingData:

@@ -3,7 +3,6 @@
 python -m training.export
 """
 
-import copy
 import subprocess
 import warnings
 from pathlib import Path
@@ -19,8 +18,9 @@ from serving.errors import MintError
 from serving.files import replacing
 from serving.generator import Generator
 from training import networks, paths, stage
+from training.data import class_tags
 from training.manifest import Manifest, read_manifest
-from training.networks.served import ServedGenerator, fold_batch_norm
+from training.networks.served import ServedGenerator, folded
 from training.params import Params, load_params
 
 COMPARED_BATCHES = (1, 7, 64)
@@ -45,7 +45,7 @@ def main() -> None:
     print(f"exported {paths.MODEL}  {size:.1f} MB  {card.shape}  max |torch - onnx| = {gap}/255")
 
 
-def trained_generator(params: Params, manifest: Manifest) -> tuple[nn.Module, int]:
+def trained_generator(params: Params, manifest: Manifest) -> tuple[networks.Generator, int]:
     """The averaged generator that `train` left, in evaluation mode, and the images it has seen.
 
     Raises MintError when there is none, or when params.yaml describes another network.
@@ -54,8 +54,7 @@ def trained_generator(params: Params, manifest: Manifest) -> tuple[nn.Module, in
         state = torch.load(paths.GENERATOR_WEIGHTS, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise MintError(f"{paths.GENERATOR_WEIGHTS} does not exist; run dvc repro to train one") from None
-    classes = len(manifest.classes) if params.network.conditional else 0
-    generator, _ = networks.build(params.network, params.data.resolution, params.data.channels, classes)
+    generator, _ = networks.build(params, class_tags(params, manifest))
     try:
         generator.load_state_dict(state["generator"])
     except RuntimeError:
@@ -72,7 +71,7 @@ def model_card(params: Params, manifest: Manifest, images_seen: int) -> ModelCar
         latent_dim=params.network.latent_dim,
         resolution=params.data.resolution,
         channels=params.data.channels,
-        classes=tuple(manifest.classes) if params.network.conditional else (),
+        classes=() if params.network.condition == "none" else manifest.classes,
         mean_latent=(0.0,) * params.network.latent_dim,  # z is standard normal and enters the network as it is
         images_seen=images_seen,
         data_sha256=manifest.data_sha256,
@@ -97,11 +96,9 @@ def _git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], capture_output=True, text=True).stdout.strip()
 
 
-def write_onnx(generator: nn.Module, card: ModelCard, opset: int, path: Path) -> None:
+def write_onnx(generator: networks.Generator, card: ModelCard, opset: int, path: Path) -> None:
     """Writes the generator with its pixels in uint8, batch norm folded, any batch size, and the card."""
-    folded: Any = copy.deepcopy(generator)
-    folded.layers = fold_batch_norm(folded.layers)
-    served = ServedGenerator(folded).eval()
+    served = ServedGenerator(folded(generator)).eval()
     inputs: dict[str, Any] = {"z": torch.zeros(2, card.latent_dim)}
     if card.classes:
         inputs["label"] = torch.zeros(2, dtype=torch.int64)

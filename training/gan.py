@@ -1,105 +1,209 @@
 """The two players: networks, optimisers, the generator's average, and one step of the game."""
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
-from torch.optim import Adam
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 
 from training import networks
+from training.augment import AdaptiveP, augment
 from training.ema import ema_decay, update_ema
-from training.losses import non_saturating_d_loss, non_saturating_g_loss
+from training.losses import OBJECTIVES, auxiliary_loss, discriminator_loss, generator_loss
+from training.networks import Verdict
+from training.optimizers import make_optimizer, pace, set_pace
 from training.params import Params
+from training.penalties import one_centred_penalty, zero_centred_penalty
+from training.stabilisers import Replay, clip_weights, draw_targets, instance_noise, pack
+
+Batch = tuple[Tensor, Tensor]  # real images [batch, C, H, W] in [-1, 1] and labels [batch]
 
 
 class GAN:
-    """A generator and a discriminator in training. `steps` counts the steps taken so far."""
+    """A generator and a discriminator in training. `steps` counts the steps taken so far.
 
-    def __init__(self, params: Params, classes: int, fabric: Fabric) -> None:
+    tags: float [classes, tags], 1 where a class has a tag; None for data without classes.
+    """
+
+    def __init__(self, params: Params, tags: Tensor | None, fabric: Fabric) -> None:
         train = params.train
         torch.manual_seed(train.seed)
-        generator, discriminator = networks.build(params.network, params.data.resolution, params.data.channels, classes)
+        if params.network.condition == "none":
+            tags = None
+        generator, discriminator = networks.build(params, tags)
         if fabric.device.type == "cuda":
             generator = generator.to(memory_format=torch.channels_last)
             discriminator = discriminator.to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(generator).to(fabric.device).eval().requires_grad_(False)
+        self.params = params
+        self.objective = OBJECTIVES[params.objective.name]
         self.batch = train.batch
-        self.classes = classes
+        self.classes = 0 if tags is None else len(tags)
+        self.tags = None if tags is None else tags.to(fabric.device)
         self.latent_dim = params.network.latent_dim
-        self.ema_half_life_kimg = train.ema_half_life_kimg
         self.fabric = fabric
+        betas = (train.beta1, train.beta2)
         self.generator, self.generator_optimizer = fabric.setup(
-            generator, _adam(generator, train.generator_lr, train.beta1, train.beta2)
+            generator, make_optimizer(train.generator_optimizer, generator.parameters(), train.generator_lr, *betas)
         )
         self.discriminator, self.discriminator_optimizer = fabric.setup(
-            discriminator, _adam(discriminator, train.discriminator_lr, train.beta1, train.beta2)
+            discriminator,
+            make_optimizer(train.discriminator_optimizer, discriminator.parameters(), train.discriminator_lr, *betas),
         )
+        self.adaptive = AdaptiveP(kimg=params.stabilise.ada_kimg)
+        self.replay = Replay(params.stabilise.replay)
         self.steps = 0
 
     @property
+    def images_per_step(self) -> int:
+        """Real images that the discriminator learns from in one step of the game."""
+        return self.batch * self.params.train.discriminator_steps
+
+    @property
     def images_seen(self) -> int:
-        """Real images shown to the discriminator so far."""
-        return self.steps * self.batch
+        """Real images that the discriminator has learned from so far."""
+        return self.steps * self.images_per_step
 
-    def step(self, real: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """One step of each player. The fakes are made once and serve both, with the labels of the reals.
+    @property
+    def batches_per_step(self) -> int:
+        """Batches that one step draws from the data: those the generator's fakes are paired with count too."""
+        train = self.params.train
+        fresh = train.generator_steps if self.objective.paired else train.generator_steps - 1
+        return train.discriminator_steps + fresh
 
-        real: [batch, C, H, W] in [-1, 1]; labels: [batch]. Returns scalars, left on the device so that
-        nothing waits for a GPU: both losses in nats, mean D(x) and mean D(G(z)) as probabilities.
+    def step(self, batches: Iterator[Batch]) -> dict[str, Tensor]:
+        """One step of the game: so many steps of the discriminator, then of the generator, as params.yaml says.
+
+        batches: at least `batches_per_step` of them. Returns scalars, left on the device so that nothing waits
+        for a GPU: both losses, the penalty, and the mean of sigmoid(logit) for real images and fakes.
         """
-        z = torch.randn(len(real), self.latent_dim, device=real.device)
-        fake = self.generator(z, labels)
-
-        real_logits = self.discriminator(real, labels)
-        fake_logits = self.discriminator(fake.detach(), labels)
-        d_loss = non_saturating_d_loss(real_logits, fake_logits)
-        self._descend(d_loss, self.discriminator_optimizer)
-
-        # The generator's gradient passes through the discriminator's weights but not into them.
-        self.discriminator.requires_grad_(False)
-        g_loss = non_saturating_g_loss(self.discriminator(fake, labels))
-        self._descend(g_loss, self.generator_optimizer)
-        self.discriminator.requires_grad_(True)
-
+        train = self.params.train
+        now = pace(train, self.images_seen)
+        set_pace(self.generator_optimizer, train.generator_lr * now.rate, now.beta2)
+        set_pace(self.discriminator_optimizer, train.discriminator_lr * now.rate, now.beta2)
+        for turn in range(train.discriminator_steps):
+            real, labels = next(batches)
+            # The last fakes serve the generator too, which spares it a pass.
+            with torch.set_grad_enabled(turn == train.discriminator_steps - 1):
+                fake = self._fakes(labels)
+            scalars = self._improve_discriminator(real, fake.detach(), labels, now.penalty)
+        for turn in range(train.generator_steps):
+            if turn or self.objective.paired:
+                real, labels = next(batches)
+                fake = self._fakes(labels)
+            scalars |= self._improve_generator(fake, real, labels)
         self.steps += 1
-        update_ema(self.average, self.generator, ema_decay(self.batch, self.ema_half_life_kimg, self.images_seen))
-        return {
-            "d_loss": d_loss.detach(),
-            "g_loss": g_loss.detach(),
-            "d_real": real_logits.detach().sigmoid().mean(),
-            "d_fake": fake_logits.detach().sigmoid().mean(),
-        }
+        decay = ema_decay(self.images_per_step, train.ema_half_life_kimg, self.images_seen)
+        update_ema(self.average, self.generator, decay)
+        return scalars
+
+    def judge(self, images: Tensor, labels: Tensor) -> Verdict:
+        """The discriminator's verdict on images [N, C, H, W] as it is shown them: noisy, augmented, packed."""
+        stabilise = self.params.stabilise
+        noise = instance_noise(stabilise, self.images_seen)
+        if noise:
+            images = images + noise * torch.randn_like(images)
+        if stabilise.augment != "none":
+            images = augment(images, 1.0 if stabilise.augment == "diffaugment" else self.adaptive.p)
+        if stabilise.packing > 1:
+            images = pack(images, stabilise.packing)
+        verdict: Verdict = self.discriminator(images, labels)
+        return verdict
 
     def state(self) -> dict[str, Any]:
         """All that a run needs to go on: tensors and numbers, no classes of ours."""
-        return {
-            "steps": self.steps,
-            "average": self.average.state_dict(),
-            **{name: part.state_dict() for name, part in self._parts().items()},
-        }
+        return {"steps": self.steps, **{name: part.state_dict() for name, part in self._parts().items()}}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Takes up where `state` was recorded."""
         self.steps = state["steps"]
-        self.average.load_state_dict(state["average"])
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
 
     def _parts(self) -> dict[str, Any]:
         return {
+            "average": self.average,
             "generator": self.generator,
             "discriminator": self.discriminator,
             "generator_optimizer": self.generator_optimizer,
             "discriminator_optimizer": self.discriminator_optimizer,
+            "adaptive": self.adaptive,
+            "replay": self.replay,
         }
 
-    def _descend(self, loss: Tensor, optimizer: Any) -> None:
+    def _fakes(self, labels: Tensor) -> Tensor:
+        z = torch.randn(len(labels), self.latent_dim, device=labels.device)
+        fake: Tensor = self.generator(z, labels)
+        return fake
+
+    def _improve_discriminator(self, real: Tensor, fake: Tensor, labels: Tensor, pressure: float) -> dict[str, Tensor]:
+        """One descent of the discriminator. pressure: factor of R1 and R2."""
+        objective, stabilise = self.params.objective, self.params.stabilise
+        fake_labels = labels
+        if stabilise.replay:
+            fake, fake_labels = self.replay.mix(fake, labels)
+        real.requires_grad_(objective.r1 > 0)
+        fake.requires_grad_(objective.r2 > 0)
+        on_real, on_fake = self.judge(real, labels), self.judge(fake, fake_labels)
+        targets = draw_targets(stabilise, len(on_real.logits), real.device)
+        loss = discriminator_loss(self.objective, on_real.logits, on_fake.logits, targets)
+        if objective.mismatched:
+            loss = loss + self._mismatch_loss(real, labels)
+        penalty = self._penalty(on_real, on_fake, real, fake, labels, pressure)
+        total = loss + penalty
+        if self.tags is not None and on_real.tag_logits is not None:
+            total = total + auxiliary_loss(on_real.tag_logits, self.tags[labels])
+        self._descend(total, self.discriminator, self.discriminator_optimizer)
+        if objective.weight_clip:
+            clip_weights(self.discriminator, objective.weight_clip)
+        if stabilise.augment == "ada":
+            self.adaptive.update(on_real.logits.detach())
+        return {
+            "d_loss": loss.detach(),
+            "penalty": penalty.detach(),
+            "d_real": on_real.logits.detach().sigmoid().mean(),
+            "d_fake": on_fake.logits.detach().sigmoid().mean(),
+        }
+
+    def _improve_generator(self, fake: Tensor, real: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """One descent of the generator. Its gradient passes through the discriminator's weights but not into them."""
+        self.discriminator.requires_grad_(False)
+        verdict = self.judge(fake, labels)
+        real_logits = self.judge(real.detach(), labels).logits if self.objective.paired else None
+        loss = generator_loss(self.objective, verdict.logits, real_logits)
+        total = loss
+        if self.tags is not None and verdict.tag_logits is not None:
+            total = loss + auxiliary_loss(verdict.tag_logits, self.tags[labels])
+        self._descend(total, self.generator, self.generator_optimizer)
+        self.discriminator.requires_grad_(True)
+        return {"g_loss": loss.detach()}
+
+    def _penalty(
+        self, on_real: Verdict, on_fake: Verdict, real: Tensor, fake: Tensor, labels: Tensor, pressure: float
+    ) -> Tensor:
+        """The sum of the penalties that params.yaml asks for, taken at the pixels before augmentation."""
+        objective = self.params.objective
+        penalty = real.new_zeros(())
+        if objective.r1:
+            penalty = penalty + objective.r1 * pressure * zero_centred_penalty(on_real.logits, real)
+        if objective.r2:
+            penalty = penalty + objective.r2 * pressure * zero_centred_penalty(on_fake.logits, fake)
+        if objective.gradient_penalty:
+            gap = one_centred_penalty(lambda images: self.judge(images, labels).logits, real.detach(), fake.detach())
+            penalty = penalty + objective.gradient_penalty * gap
+        return penalty
+
+    def _mismatch_loss(self, real: Tensor, labels: Tensor) -> Tensor:
+        """What real images cost that are shown with another class: they are to be judged fake (Reed et al. 2016)."""
+        wrong = (labels + torch.randint_like(labels, 1, max(self.classes, 2))) % self.classes
+        return self.objective.as_fake(self.judge(real.detach(), wrong).logits).mean()
+
+    def _descend(self, loss: Tensor, network: Any, optimizer: Any) -> None:
         optimizer.zero_grad()
         self.fabric.backward(loss)
+        if self.params.stabilise.gradient_clip:
+            clip_grad_norm_(network.parameters(), self.params.stabilise.gradient_clip)
         optimizer.step()
-
-
-def _adam(network: nn.Module, rate: float, beta1: float, beta2: float) -> Adam:
-    return Adam(network.parameters(), lr=rate, betas=(beta1, beta2), fused=True)

@@ -1,9 +1,11 @@
 """What `preprocess` made and what it made it from: data/prepared/manifest.json, read by every later stage."""
 
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from serving.errors import MintError
@@ -34,7 +36,7 @@ class Counts(Record):
 
     files: int  # found in the source, hidden ones and those in use as labels apart
     untagged: int = 0  # without a row in the CSV of labels
-    unknown_tags: dict[str, int] = {}  # files by tag, where the tag is not in the CSV's classes.txt
+    unknown_tags: dict[str, int] = {}  # files by tag or combination that the CSV's classes.txt does not list
     unknown_files: int = 0  # rows of the CSV whose file the source does not hold
     beyond_limit: int = 0  # left out by data.limit
     candidates: int = 0  # the rest: each one was opened, and became an image or was skipped
@@ -49,6 +51,7 @@ class Manifest(Record):
     resolution: int  # side in pixels
     channels: int  # 1 grey, 3 RGB
     classes: tuple[str, ...]  # names in label order; empty where the data has no labels
+    class_tags: tuple[tuple[str, ...], ...]  # the tags of each of `classes`; its own name where it combines none
     images_per_class: dict[str, int]
     empty_classes: tuple[str, ...]  # named by the source but without a single image, so not in `classes`
     data_sha256: str  # of images.npy and labels.npy, see data_sha256()
@@ -61,6 +64,19 @@ class Manifest(Record):
         """The data in words: `10000 images 28x28x1, 10 classes`."""
         size = f"{self.images} images {self.resolution}x{self.resolution}x{self.channels}"
         return f"{size}, {len(self.classes)} classes" if self.classes else f"{size}, no classes"
+
+    @property
+    def tag_table(self) -> NDArray[np.float32]:
+        """Which class has which tag: [classes, tags] float32, 1 where it has it and 0 elsewhere.
+
+        Tags are in the order in which `class_tags` first names them, so that where every class is its own only tag
+        the table is the identity.
+        """
+        column = {tag: index for index, tag in enumerate(dict.fromkeys(chain.from_iterable(self.class_tags)))}
+        table = np.zeros((len(self.class_tags), len(column)), np.float32)
+        for row, tags in zip(table, self.class_tags, strict=True):
+            row[[column[tag] for tag in tags]] = 1
+        return table
 
 
 def read_manifest(path: Path = paths.MANIFEST) -> Manifest:

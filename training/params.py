@@ -13,9 +13,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from serving.errors import MintError
 from training import paths
+from training.contradictions import contradictions
 
 Probability = Annotated[float, Field(ge=0, le=1)]
+Dropout = Annotated[float, Field(ge=0, lt=1)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
+OptimizerName = Literal["adam", "rmsprop", "sgd"]
 
 
 def _check_colour(value: object) -> object:
@@ -53,12 +56,53 @@ class DataParams(Section):
 class NetworkParams(Section):
     """The generator and the discriminator."""
 
-    name: Literal["dcgan"]
-    kernel: Literal[4, 5]
+    name: Literal["dense", "upsampling", "dcgan", "residual"]
+    kernel: Literal[4, 5] | None
+    depth: Annotated[int, Field(ge=1, le=8)] | None
     latent_dim: int = Field(ge=1, le=4096)
     generator_width: int = Field(ge=1, le=1024)
     discriminator_width: int = Field(ge=1, le=1024)
-    conditional: bool
+    generator_dropout: Dropout
+    discriminator_dropout: Dropout
+    discriminator_norm: Literal["none", "batch", "batch-everywhere"]
+    spectral_norm: bool
+    minibatch_std: bool
+    condition: Literal["none", "projection", "auxiliary"]
+
+
+class ObjectiveParams(Section):
+    """What the two players minimise."""
+
+    name: Literal["saturating", "non-saturating", "least-squares", "hinge", "wasserstein", "relativistic"]
+    weight_clip: Annotated[float, Field(gt=0)] | None
+    gradient_penalty: float = Field(ge=0)
+    r1: float = Field(ge=0)
+    r2: float = Field(ge=0)
+    mismatched: bool
+
+
+class StabiliserParams(Section):
+    """What keeps the game going; every one is off at 0, 1, none or null."""
+
+    label_flip: Probability
+    label_smoothing: Probability
+    label_noise: Probability
+    instance_noise: float = Field(ge=0)
+    instance_noise_kimg: float = Field(ge=0)
+    augment: Literal["none", "diffaugment", "ada"]
+    ada_kimg: float = Field(gt=0)
+    packing: int = Field(ge=1, le=16)
+    replay: int = Field(ge=0)
+    gradient_clip: Annotated[float, Field(gt=0)] | None
+
+
+class BurnInParams(Section):
+    """How much stronger the penalties and rates are at the start, and how short Adam's memory; see `schedules`."""
+
+    kimg: float = Field(ge=0)
+    penalty_factor: float = Field(gt=0)
+    rate_factor: float = Field(gt=0)
+    beta2: float = Field(ge=0, lt=1)
 
 
 class Length(Section):
@@ -82,11 +126,17 @@ class TrainParams(Section):
 
     length: Length
     batch: int = Field(ge=2, le=65536)
+    generator_optimizer: OptimizerName
+    discriminator_optimizer: OptimizerName
     generator_lr: LearningRate
     discriminator_lr: LearningRate
     beta1: float = Field(ge=0, lt=1)
     beta2: float = Field(ge=0, lt=1)
+    burn_in: BurnInParams
+    generator_steps: int = Field(ge=1, le=16)
+    discriminator_steps: int = Field(ge=1, le=16)
     horizontal_flip: Probability
+    rotation: float = Field(ge=0, le=180)
     ema_half_life_kimg: float = Field(ge=0)
     seed: int = Field(ge=0, le=2**32 - 1)
     device: Literal["auto", "cpu", "cuda"]
@@ -121,16 +171,16 @@ class Params(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)
     data: DataParams
     network: NetworkParams
+    objective: ObjectiveParams
+    stabilise: StabiliserParams
     train: TrainParams
     export: ExportParams
     evaluate: EvaluateParams
 
     @model_validator(mode="after")
-    def _batch_fits_the_data(self) -> Self:
-        if self.data.limit is not None and self.train.batch > self.data.limit:
-            raise ValueError(
-                f"train.batch {self.train.batch} is larger than data.limit {self.data.limit}; lower train.batch"
-            )
+    def _fits_together(self) -> Self:
+        for problem in contradictions(self):
+            raise ValueError(problem)
         return self
 
 
@@ -147,6 +197,11 @@ def known_keys(section: type[BaseModel] = Params, prefix: str = "") -> list[str]
 
 def load_params(path: Path = paths.PARAMS) -> Params:
     """Reads and checks params.yaml. Raises ParamsError with one sentence that names the key."""
+    return validate(read_params(path), str(path))
+
+
+def read_params(path: Path = paths.PARAMS) -> dict[str, Any]:
+    """The contents of params.yaml, not yet checked. Raises ParamsError where there are none."""
     try:
         raw = yaml.safe_load(path.read_text())
     except FileNotFoundError:
@@ -159,12 +214,17 @@ def load_params(path: Path = paths.PARAMS) -> Params:
         raise ParamsError(f"{path} is not valid YAML{at}; check its indentation and quotes") from None
     if not isinstance(raw, dict):
         raise ParamsError(f"{path} holds no parameters; restore it from version control")
+    return raw
+
+
+def validate(raw: dict[str, Any], where: str) -> Params:
+    """Checks parameters that were read from `where`. Raises ParamsError with one sentence that names the key."""
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
         # A misspelt key is also a missing one; what the person wrote comes first.
         problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-        raise ParamsError(f"{path}: {_explain(problems[0])}") from None
+        raise ParamsError(f"{where}: {_explain(problems[0])}") from None
 
 
 def _explain(problem: Any) -> str:

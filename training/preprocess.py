@@ -88,6 +88,7 @@ def prepare(source: Source, data: DataParams) -> Manifest:
             resolution=data.resolution,
             channels=data.channels,
             classes=classes,
+            class_tags=tuple(source.class_tags.get(name, (name,)) for name in classes),
             images_per_class=dict(zip(classes, np.bincount(label_array).tolist(), strict=False)),
             empty_classes=empty,
             data_sha256=data_sha256(images_path, labels_path),

@@ -20,7 +20,7 @@ from serving.errors import MintError
 from serving.files import replacing
 from training import paths, stage
 from training.checkpoint import RunFolder, fingerprint, open_run
-from training.data import TrainingData, load_training_data
+from training.data import TrainingData, class_tags, load_training_data
 from training.gan import GAN
 from training.manifest import read_manifest
 from training.params import Length, TrainParams, load_params
@@ -33,14 +33,13 @@ def main() -> None:
     """Trains to the length asked for and leaves the averaged generator for `export`."""
     params = load_params()
     manifest = read_manifest()
-    classes = len(manifest.classes) if params.network.conditional else 0
     fabric = start_fabric(params.train.device)
     data = load_training_data(fabric.device, params.train.batch)
-    gan = GAN(params, classes, fabric)
-    goal = Goal.of(params.train.length, len(data), params.train.batch)
+    gan = GAN(params, class_tags(params, manifest), fabric)
+    goal = Goal.of(params.train.length, data.images_per_epoch(gan.batch), gan.images_per_step)
     with open_run(fingerprint(params, manifest)) as run:
         seconds = train(gan, data, goal, run, params.train, resume(gan, run, goal))
-    write_sheet(gan.average, gan.latent_dim, classes, "last")
+    write_sheet(gan.average, gan.latent_dim, gan.classes, "last")
     hand_over(gan)
     took = f"{gan.images_seen / 1000:.1f} kimg in {seconds / 60:.1f} minutes on {fabric.device}"
     print(f"trained {took}; sheets in {paths.SHEETS}")
@@ -54,13 +53,12 @@ class Goal:
     seconds: float
 
     @classmethod
-    def of(cls, length: Length, images: int, batch: int) -> "Goal":
-        """Turns a length into whole steps: epochs of whole batches, kimg rounded up."""
+    def of(cls, length: Length, images_per_epoch: int, images_per_step: int) -> "Goal":
+        """Turns a length into whole steps, rounded up."""
         if length.unit == "minutes":
             return cls(math.inf, length.amount * 60)
-        per_epoch = images // batch
-        steps = length.amount * per_epoch if length.unit == "epochs" else length.amount * 1000 / batch
-        return cls(math.ceil(steps), math.inf)
+        wanted = length.amount * (images_per_epoch if length.unit == "epochs" else 1000)
+        return cls(math.ceil(wanted / images_per_step), math.inf)
 
     def share_done(self, steps: int, seconds: float) -> float:
         """How much of the run is behind, 0..1; exactly 1 when it is done."""
@@ -105,8 +103,10 @@ def train(gan: GAN, data: TrainingData, goal: Goal, run: RunFolder, params: Trai
     """
     began = time.monotonic() - seconds
     saved_at = gan.steps
+    per_epoch = data.images_per_epoch(gan.batch)
+    batches = data.batches(gan.steps * gan.batches_per_step, params)
     with TrainingReport(gan.images_seen, resumed=gan.steps > 0) as report, stop_requests() as stop:
-        for indices in data.order(gan.steps, gan.batch, params.seed):
+        while True:
             seconds = min(time.monotonic() - began, goal.seconds)
             share_done = goal.share_done(gan.steps, seconds)
             ends_here = share_done >= 1 or stop.requested
@@ -121,16 +121,15 @@ def train(gan: GAN, data: TrainingData, goal: Goal, run: RunFolder, params: Trai
             if share_done >= 1:
                 return seconds
             torch.manual_seed(step_seed(params.seed, gan.steps))
-            report.add(gan.step(*data.batch(indices, params.horizontal_flip)))
-            epoch, rest = divmod(gan.steps, data.steps_per_epoch(gan.batch))
-            if rest == 0 and epoch in params.sheet_epochs:
+            report.add(gan.step(batches))
+            epoch = gan.images_seen // per_epoch
+            if passed(per_epoch, gan) and epoch in params.sheet_epochs:
                 write_sheet(gan.average, gan.latent_dim, gan.classes, f"epoch-{epoch:04d}")
-    raise AssertionError("the order of the data never ends")
 
 
 def passed(every_images: float, gan: GAN) -> bool:
     """Whether the last step went past a multiple of so many images."""
-    return gan.images_seen // every_images > (gan.images_seen - gan.batch) // every_images
+    return gan.images_seen // every_images > (gan.images_seen - gan.images_per_step) // every_images
 
 
 def step_seed(seed: int, step: int) -> int:

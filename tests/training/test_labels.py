@@ -1,5 +1,6 @@
-"""A CSV of file,tag: what it tags, what it does not, and what contradicts it."""
+"""A CSV of file,tag or file,tag,tag: what it tags, what it does not, and what contradicts it."""
 
+import numpy as np
 import pytest
 
 from tests.training.project import Project, picture
@@ -120,3 +121,98 @@ def test_only_unknown_tags_leave_nothing_and_the_error_says_why(project: Project
     project.write({"classes.txt": b"eel\n"}, under="labels")
     with pytest.raises(DataError, match="leaves none of 4 files: 2 have no row, and the others have tags that its"):
         project.prepare(labels="labels/tags.csv")
+
+
+FACES = "a.png,aqua hair,red eyes\nb.png,aqua hair,blue eyes\nc.png,pink hair,red eyes\nd.png,aqua hair,red eyes\n"
+
+
+@pytest.mark.parametrize("header", ["", "file,hair,eyes\n", "file,hair + tint,eyes\n"])
+def test_each_combination_of_several_tags_is_a_class(project: Project, header: str) -> None:
+    tag(project, header + FACES)
+    manifest = project.prepare(labels="labels/tags.csv")
+    assert manifest.images_per_class == {
+        "aqua hair + blue eyes": 1, "aqua hair + red eyes": 2, "pink hair + red eyes": 1
+    }  # fmt: skip
+    assert manifest.class_tags == (("aqua hair", "blue eyes"), ("aqua hair", "red eyes"), ("pink hair", "red eyes"))
+
+
+def test_the_tag_table_says_which_class_has_which_tag(project: Project) -> None:
+    tag(project, FACES)
+    table = project.prepare(labels="labels/tags.csv").tag_table
+    assert table.dtype == np.float32
+    assert table.tolist() == [  # aqua hair, blue eyes, red eyes, pink hair
+        [1, 1, 0, 0],
+        [1, 0, 1, 0],
+        [0, 0, 1, 1],
+    ]
+
+
+def test_with_single_tags_the_tag_table_is_the_identity(project: Project) -> None:
+    tag(project, "a.png,zebra\nb.png,ant\nc.png,moose + calf\nd.png,ant\n")
+    manifest = project.prepare(labels="labels/tags.csv")
+    assert manifest.class_tags == (("ant",), ("moose + calf",), ("zebra",))
+    assert np.array_equal(manifest.tag_table, np.eye(3, dtype=np.float32))
+
+
+def test_a_folder_with_a_plus_in_its_name_is_one_tag(project: Project) -> None:
+    project.write({"a + b/1.png": picture(), "a/1.png": picture(), "b/1.png": picture()})
+    manifest = project.prepare()
+    assert manifest.class_tags == (("a",), ("a + b",), ("b",))
+    assert np.array_equal(manifest.tag_table, np.eye(3, dtype=np.float32))
+
+
+def test_without_classes_there_are_no_tags(project: Project) -> None:
+    project.write(FILES)
+    manifest = project.prepare()
+    assert manifest.class_tags == ()
+    assert manifest.tag_table.shape == (0, 0)
+
+
+def test_an_empty_cell_is_a_tag_that_the_image_does_not_have(project: Project) -> None:
+    tag(project, "a.png,aqua hair,red eyes\nb.png,,red eyes\nc.png,aqua hair,\nd.png, ,\n")
+    manifest = project.prepare(labels="labels/tags.csv")
+    assert manifest.class_tags == (("aqua hair",), ("aqua hair", "red eyes"), ("red eyes",))
+    assert manifest.classes == ("aqua hair", "aqua hair + red eyes", "red eyes")
+    assert manifest.tag_table.tolist() == [[1, 0], [1, 1], [0, 1]]
+    assert manifest.counts.untagged == 1
+
+
+def test_a_combination_without_a_readable_image_takes_its_tags_along(project: Project) -> None:
+    tag(project, FACES, **{"b.png": b"no picture"})
+    manifest = project.prepare(labels="labels/tags.csv", max_skipped=0.5)
+    assert manifest.empty_classes == ("aqua hair + blue eyes",)
+    assert manifest.class_tags == (("aqua hair", "red eyes"), ("pink hair", "red eyes"))
+    assert manifest.tag_table.tolist() == [[1, 1, 0], [0, 1, 1]]
+
+
+def test_classes_txt_lists_the_combinations_that_are_wanted(project: Project) -> None:
+    tag(project, FACES)
+    names = b"pink hair + red eyes\ngreen hair + red eyes\naqua hair + red eyes\n"
+    project.write({"classes.txt": names}, under="labels")
+    manifest = project.prepare(labels="labels/tags.csv")
+    assert manifest.classes == ("pink hair + red eyes", "aqua hair + red eyes")
+    assert manifest.class_tags == (("pink hair", "red eyes"), ("aqua hair", "red eyes"))
+    assert manifest.empty_classes == ("green hair + red eyes",)
+    assert manifest.counts.unknown_tags == {"aqua hair + blue eyes": 1}
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("a.png,red,sad\nb.png,red\n", "line 2: 2 columns; write file,tag,tag as line 1 does"),
+        ("\nfile,x,y\n\na.png,red,sad,old\n", "line 4: 4 columns; write file,tag,tag as line 2 does"),
+        ("a.png,red,sad\na.png,,sad\n", "line 2: a.png is tagged sad here and red + sad above; keep one row"),
+        (
+            "a.png,red,sad\nb.png,red + blue,sad\n",
+            "line 2: the tag 'red + blue' has a + of its own, which joins tags; write another word",
+        ),
+        ("a.png,red +,sad\n", "line 1: the tag 'red +' has a + of its own, which joins tags; write another word"),
+        (
+            "a.png,red,blue\nb.png,,red\n",
+            "line 2: red is a tag in column 3 and in column 2; give each column its own tags, or leave a cell empty",
+        ),
+    ],
+)
+def test_several_tags_that_do_not_work_are_one_sentence(project: Project, rows: str, said: str) -> None:
+    tag(project, rows)
+    assert project.refusal(labels="labels/tags.csv") == f"labels/tags.csv {said}"

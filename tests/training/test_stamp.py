@@ -1,5 +1,6 @@
 """Nothing is prepared twice, and nothing that changed is missed."""
 
+import json
 import os
 import shutil
 import time
@@ -11,6 +12,7 @@ import pytest
 
 from tests.training.project import Project, picture
 from training import paths
+from training.stamp import Stamp, write_stamp
 
 
 @pytest.fixture
@@ -97,6 +99,14 @@ def test_missing_and_damaged_files_are_made_anew(rebuilt: Callable[..., bool], p
         path.write_bytes(content[:-9] + b"\x07" * 9 if damage == "changed" else b"")
     assert rebuilt()
     assert paths.IMAGES.read_bytes() == whole
+
+
+def test_a_manifest_of_an_older_version_is_made_anew(rebuilt: Callable[..., bool]) -> None:
+    manifest = json.loads(paths.MANIFEST.read_text())
+    paths.MANIFEST.write_text(json.dumps({key: manifest[key] for key in manifest if key != "class_tags"}))
+    write_stamp(Stamp.model_validate_json(paths.PREPARED_STAMP.read_bytes()).inputs)
+    assert rebuilt()
+    assert json.loads(paths.MANIFEST.read_text()) == manifest
 
 
 def test_the_same_bytes_with_new_times_are_recognised(rebuilt: Callable[..., bool]) -> None:

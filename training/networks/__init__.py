@@ -1,19 +1,65 @@
 """The networks: one file a family, and `build`, which makes the pair that params.yaml names."""
 
-from torch import nn
+from typing import Any
 
-from training.networks import dcgan
-from training.params import NetworkParams
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from training.networks import dcgan, dense, residual, upsampling
+from training.networks.players import Discriminator, Generator, Verdict
+from training.params import NetworkParams, Params
+
+__all__ = ["Discriminator", "Generator", "Verdict", "build"]
+
+FAMILIES: dict[str, Any] = {"dense": dense, "upsampling": upsampling, "dcgan": dcgan, "residual": residual}
 
 
-def build(params: NetworkParams, resolution: int, channels: int, classes: int) -> tuple[nn.Module, nn.Module]:
+def build(params: Params, tags: Tensor | None) -> tuple[Generator, Discriminator]:
     """Makes a generator and a discriminator with freshly drawn weights.
 
-    classes: how many the data has; the pair is unconditional when it is 0.
-    The generator maps z [N, latent_dim] and label [N] to images [N, channels, resolution, resolution]
-    in [-1, 1]; the discriminator maps images and label to logits [N]. Both ignore the label (None is
-    fine) when unconditional.
+    tags: float [classes, tags], 1 where a class has a tag; used unless network.condition is none. The
+    discriminator sees stabilise.packing images joined on their channels as one.
     """
-    generator = dcgan.Generator(resolution, channels, classes, params.latent_dim, params.generator_width, params.kernel)
-    discriminator = dcgan.Discriminator(resolution, channels, classes, params.discriminator_width, params.kernel)
+    network, data = params.network, params.data
+    family = FAMILIES[network.name]
+    if network.condition == "none":
+        tags = None
+    generator = Generator(
+        network.latent_dim,
+        tags,
+        lambda inputs: family.generator_layers(
+            inputs,
+            data.resolution,
+            data.channels,
+            network.generator_width,
+            **_form(network),
+            dropout_share=network.generator_dropout,
+        ),
+    )
+    norm = {"norm": network.discriminator_norm} if network.name == "dcgan" else {}
+    features = family.discriminator_features(
+        data.channels * params.stabilise.packing,
+        data.resolution,
+        network.discriminator_width,
+        **_form(network),
+        **norm,
+        dropout_share=network.discriminator_dropout,
+    )
+    discriminator = Discriminator(features, network.condition, tags, network.minibatch_std)
+    if network.spectral_norm:
+        normalise_spectra(discriminator)
     return generator, discriminator
+
+
+def normalise_spectra(network: nn.Module) -> None:
+    """Divides every weight by its largest singular value (Miyato et al. 2018), so that no layer stretches by over 1."""
+    for layer in list(network.modules()):
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            spectral_norm(layer)
+
+
+def _form(network: NetworkParams) -> dict[str, int | None]:
+    """What shapes this family's layers beside their width."""
+    if network.name == "dcgan":
+        return {"kernel": network.kernel}
+    return {} if network.name == "upsampling" else {"depth": network.depth}

@@ -39,6 +39,7 @@ class Source:
 
     items: list[Item]
     classes: list[str] = field(default_factory=list)
+    class_tags: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by class; without: its name is its only tag
     rejected: list[Skipped] = field(default_factory=list)  # candidates that need not be opened to be refused
     untagged: int = 0
     unknown_tags: dict[str, int] = field(default_factory=dict)

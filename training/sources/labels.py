@@ -1,4 +1,4 @@
-"""Which class an image belongs to: by its folder, or by a CSV file of file,tag."""
+"""Which class an image belongs to: by its folder, or by a CSV file of file,tag or file,tag,tag,..."""
 
 import csv
 from collections import Counter, defaultdict
@@ -11,7 +11,8 @@ from training.manifest import DataError, Skipped
 from training.sources.arrays import read_class_names
 from training.sources.items import Item, Source, printable_name
 
-COLUMNS = 2  # file,tag
+COLUMNS = 2  # file,tag; there may be more, each for another kind of tag
+JOIN = " + "  # between the tags in the name of a class that combines several
 IMAGE_SUFFIXES = {
     ".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
 }  # fmt: skip
@@ -59,6 +60,7 @@ def _folder(name: str, depth: int) -> str | None:
 def labels_from_csv(source: Source, path: Path, folder: Path) -> Source:
     """Rows of file,tag become labels; a row names its file by relative path or, where that is clear, by base name.
 
+    With several tag columns, each combination of tags is a class: "aqua hair + red eyes".
     folder: the source's, to leave the CSV and its classes.txt out where they lie among the images. Files without a
     row, and with a tag that classes.txt does not list, are left out and counted. Raises DataError for a file that
     is no such CSV, contradicts itself, or tags nothing in the source.
@@ -68,7 +70,8 @@ def labels_from_csv(source: Source, path: Path, folder: Path) -> Source:
     in_use = {_name_inside(folder, path), _name_inside(folder, names_file) if known is not None else None}
     items = [item for item in source.items if item.name not in in_use]
     rows = _read_rows(path, {PurePosixPath(item.name).name for item in items})
-    tags, unknown_files = _match(items, rows, path)
+    found, unknown_files = _match(items, rows, path)
+    tags = {name: JOIN.join(several) for name, several in found.items()}
     if not tags:
         raise DataError(
             f"{path} tags none of the {len(items)} files in {folder}; write their names in its first column"
@@ -79,6 +82,7 @@ def labels_from_csv(source: Source, path: Path, folder: Path) -> Source:
         source,
         items=[replace(item, label=index[tags[item.name]]) for item in items if tags.get(item.name) in index],
         classes=classes,
+        class_tags={tags[name]: several for name, several in found.items()},
         untagged=sum(item.name not in tags for item in items),
         unknown_tags=dict(sorted(Counter(tag for tag in tags.values() if tag not in index).items())),
         unknown_files=unknown_files,
@@ -93,31 +97,65 @@ def _name_inside(folder: Path, path: Path) -> str | None:
         return None
 
 
-def _read_rows(path: Path, base_names: set[str]) -> dict[str, str]:
-    """Tags by file, as written. A first row that names no file and has no dot where a suffix would be is a header."""
+def _read_rows(path: Path, base_names: set[str]) -> dict[str, tuple[str, ...]]:
+    """Tags by file, as written, in the order of the columns and without empty ones; a file has at least one.
+
+    A first row that names no file and has no dot where a suffix would be is a header.
+    """
+    lines = _read_lines(path)
+    columns = max(COLUMNS, len(lines[0][1])) if lines else COLUMNS
+    rows: dict[str, tuple[str, ...]] = {}
+    column_of: dict[str, int] = {}
+    for position, (number, row) in enumerate(lines):
+        place = f"{path} line {number}"
+        if len(row) != columns:
+            as_above = f" as line {lines[0][0]} does" if columns > COLUMNS else ""
+            raise DataError(f"{place}: {len(row)} columns; write file{',tag' * (columns - 1)}{as_above}")
+        file = printable_name(row[0].strip().replace("\\", "/")).removeprefix("./")
+        if position == 0 and "." not in file and file not in base_names:
+            continue
+        cells = [printable_name(cell.strip()) for cell in row[1:]]
+        if columns > COLUMNS:
+            _refuse_ambiguous(cells, column_of, place)
+        tags = tuple(tag for tag in cells if tag)
+        if rows.setdefault(file, tags) != tags:
+            here, above = JOIN.join(tags), JOIN.join(rows[file])
+            raise DataError(f"{place}: {file} is tagged {here} here and {above} above; keep one row")
+    return {file: tags for file, tags in rows.items() if tags}
+
+
+def _read_lines(path: Path) -> list[tuple[int, list[str]]]:
+    """The rows of the CSV that are not blank, with their numbers from 1."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as text:
-            lines = [(number, row) for number, row in enumerate(csv.reader(text), start=1) if row]
+            return [(number, row) for number, row in enumerate(csv.reader(text), start=1) if row]
     except OSError as error:
         raise DataError(
             f"params.yaml: data.labels = {str(path)!r} cannot be read: {error.strerror}; write auto, none or a CSV file"
         ) from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a CSV file in UTF-8: {error}") from None
-    rows: dict[str, str] = {}
-    for position, (number, row) in enumerate(lines):
-        if len(row) != COLUMNS:
-            raise DataError(f"{path} line {number}: {len(row)} columns; write file,tag")
-        file = printable_name(row[0].strip().replace("\\", "/")).removeprefix("./")
-        tag = printable_name(row[1].strip())
-        if position == 0 and "." not in file and file not in base_names:
-            continue
-        if rows.setdefault(file, tag) != tag:
-            raise DataError(f"{path} line {number}: {file} is tagged {tag} here and {rows[file]} above; keep one row")
-    return {file: tag for file, tag in rows.items() if tag}
 
 
-def _match(items: Sequence[Item], rows: dict[str, str], path: Path) -> tuple[dict[str, str], int]:
+def _refuse_ambiguous(cells: list[str], column_of: dict[str, int], place: str) -> None:
+    """Raises DataError for tags whose combination could be mistaken for another one.
+
+    column_of: the column of every tag up to here, to which this row's are added. A tag of two columns would make one
+    class of those that have it in either, and no difference between "red + blue" and "blue + red".
+    """
+    for column, tag in enumerate(cells, start=COLUMNS):
+        if JOIN in f" {tag} ":  # also a + at either end: joined, it could be cut in two places
+            raise DataError(f"{place}: the tag {tag!r} has a + of its own, which joins tags; write another word")
+        if tag and column_of.setdefault(tag, column) != column:
+            raise DataError(
+                f"{place}: {tag} is a tag in column {column} and in column {column_of[tag]}; "
+                "give each column its own tags, or leave a cell empty"
+            )
+
+
+def _match(
+    items: Sequence[Item], rows: dict[str, tuple[str, ...]], path: Path
+) -> tuple[dict[str, tuple[str, ...]], int]:
     """Tags by item name, and the number of rows that no file answers to."""
     names = {item.name for item in items}
     tags = {file: tag for file, tag in rows.items() if file in names}

@@ -1,0 +1,78 @@
+"""Parameters that are right one by one and cannot work together, each as one sentence that says why."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from training.params import Params
+
+LABELLING = ("saturating", "non-saturating", "least-squares", "hinge")  # these call each image real or fake
+GROUP = 16  # channels a group of the residual network's 3x3 convolutions (Huang et al. 2024)
+
+
+def contradictions(params: "Params") -> Iterator[str]:
+    """Yields a sentence for each pair of values that contradict one another, the plainest first."""
+    yield from _in_network(params)
+    yield from _in_objective(params)
+    yield from _in_stabilisers(params)
+    data, train = params.data, params.train
+    if data.limit is not None and train.batch > data.limit:
+        yield f"train.batch {train.batch} is larger than data.limit {data.limit}; lower train.batch"
+
+
+def _in_network(params: "Params") -> Iterator[str]:
+    network = params.network
+    if (network.kernel is None) == (network.name == "dcgan"):
+        wanted = "4 or 5" if network.kernel is None else "null"
+        yield f"network.kernel is {network.kernel or 'null'} and network.name is {network.name}; set kernel to {wanted}"
+    if network.depth is not None and network.name in ("dcgan", "upsampling"):
+        yield f"network.depth is for dense and residual; {network.name} is as deep as its resolution: set it to null"
+    if network.discriminator_norm != "none" and network.name != "dcgan":
+        yield f"network.discriminator_norm is for dcgan; a {network.name} discriminator has no norm: set it to none"
+    if network.spectral_norm and network.name == "residual":
+        yield "network.spectral_norm divides by a weight's size, and residual blocks start at zero; set it to false"
+    for side in ("generator", "discriminator"):
+        width = getattr(network, f"{side}_width")
+        if network.name == "residual" and width % (GROUP // 2):
+            yield f"network.{side}_width is {width}; a residual network takes multiples of {GROUP // 2}"
+
+
+def _in_objective(params: "Params") -> Iterator[str]:
+    objective, network = params.objective, params.network
+    penalties = [name for name in ("gradient_penalty", "r1", "r2") if getattr(objective, name)]
+    if penalties and network.discriminator_norm != "none":
+        yield (
+            f"objective.{penalties[0]} is taken image by image, and batch norm lets the images of a batch see one "
+            "another (Gulrajani et al. 2017, section 4); set network.discriminator_norm to none"
+        )
+    if objective.weight_clip and objective.name != "wasserstein":
+        yield (
+            f"objective.weight_clip bounds the critic of wasserstein and would only cripple the discriminator of "
+            f"{objective.name}; set it to null"
+        )
+    if objective.weight_clip and (objective.gradient_penalty or network.spectral_norm):
+        other = "objective.gradient_penalty" if objective.gradient_penalty else "network.spectral_norm"
+        yield f"objective.weight_clip and {other} bound the critic twice; keep one of them"
+    if objective.name == "wasserstein" and not (objective.weight_clip or penalties or network.spectral_norm):
+        yield (
+            "objective wasserstein needs a bound on its critic, whose scores grow for ever otherwise; "
+            "set objective.gradient_penalty to 10 or objective.weight_clip to 0.01"
+        )
+    if objective.mismatched and network.condition != "projection":
+        yield "objective.mismatched shows the discriminator wrong classes; set network.condition to projection"
+
+
+def _in_stabilisers(params: "Params") -> Iterator[str]:
+    stabilise, objective = params.stabilise, params.objective
+    for name in ("label_flip", "label_smoothing", "label_noise"):
+        if getattr(stabilise, name) and objective.name not in LABELLING:
+            yield f"stabilise.{name} changes the labels real and fake, and {objective.name} has none; set it to 0"
+    if stabilise.instance_noise and not stabilise.instance_noise_kimg:
+        yield "stabilise.instance_noise has to fade out; set stabilise.instance_noise_kimg to when it is gone"
+    if stabilise.packing > 1 and params.network.condition != "none":
+        yield (
+            "stabilise.packing joins images of different classes into one; "
+            "set network.condition to none, or stabilise.packing to 1"
+        )
+    if params.train.batch % stabilise.packing:
+        yield f"train.batch {params.train.batch} is no multiple of stabilise.packing {stabilise.packing}; change one"

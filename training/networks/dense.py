@@ -1,0 +1,37 @@
+"""The vanilla GAN: dense layers on both sides (Goodfellow et al. 2014, section 5)."""
+
+from itertools import pairwise
+
+from torch import nn
+
+from training.networks.players import Features, dropout
+from training.networks.upsampling import initialise
+
+DEPTH = 2  # hidden layers, unless params.yaml says otherwise
+
+
+def generator_layers(
+    inputs: int, resolution: int, channels: int, width: int, depth: int | None = None, dropout_share: float = 0.0
+) -> nn.Sequential:
+    """[N, inputs] -> [N, channels, resolution, resolution] in [-1, 1], through `depth` layers of `width` units."""
+    layers: list[nn.Module] = []
+    for before, after in pairwise([inputs] + [width] * (depth or DEPTH)):
+        layers += [nn.Linear(before, after), nn.LeakyReLU(0.2, True), *dropout(dropout_share)]
+    layers += [nn.Linear(width, channels * resolution**2), nn.Tanh()]
+    layers.append(nn.Unflatten(1, (channels, resolution, resolution)))
+    return nn.Sequential(*layers).apply(initialise)
+
+
+def discriminator_features(
+    channels: int, resolution: int, width: int, depth: int | None = None, dropout_share: float = 0.0
+) -> Features:
+    """`depth` layers of `width` units."""
+    layers: list[nn.Module] = [nn.Flatten()]
+    for before, after in pairwise([channels * resolution**2] + [width] * (depth or DEPTH)):
+        layers += [nn.Linear(before, after), nn.LeakyReLU(0.2, True), *dropout(dropout_share)]
+    layers.append(nn.Unflatten(1, (width, 1, 1)))
+    return Features(nn.Sequential(*layers).apply(initialise), width, _logit)
+
+
+def _logit(channels: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(channels, 1)).apply(initialise)

@@ -1,0 +1,35 @@
+"""Penalties on the discriminator's gradient at images: pure functions whose own gradient reaches its weights.
+
+They need a second derivative, so the discriminator must run eagerly: gradients taken through a compiled
+network have silently lost their graph.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def zero_centred_penalty(logits: Tensor, images: Tensor) -> Tensor:
+    """|grad D(x)|^2 / 2, averaged over the batch: R1 at real images, R2 at fakes (Mescheder et al. 2018, eq. 9 and 10).
+
+    logits: [N], computed from images [N, C, H, W], which require a gradient.
+    """
+    return image_gradient(logits, images).square().sum(dim=(1, 2, 3)).mean() / 2
+
+
+def one_centred_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
+    """(|grad D(x)| - 1)^2 at random points between real images and fakes (Gulrajani et al. 2017, eq. 3).
+
+    critic: images [N, C, H, W] -> logits [N]; real, fake: [N, C, H, W].
+    """
+    share = torch.rand(len(real), 1, 1, 1, device=real.device)
+    between = torch.lerp(real, fake, share).requires_grad_()
+    norm = image_gradient(critic(between), between).square().sum(dim=(1, 2, 3)).add(1e-12).sqrt()
+    return (norm - 1).square().mean()
+
+
+def image_gradient(logits: Tensor, images: Tensor) -> Tensor:
+    """The gradient of each image's logit at its pixels, [N, C, H, W], with a graph of its own."""
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    return gradient
