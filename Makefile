@@ -9,7 +9,7 @@ export BENTOML_DO_NOT_TRACK := true
 LOCKED := requirements/all.txt requirements/serving.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve train bench-quality test lint lock
+.PHONY: help setup run serve train presets experiments bench-quality bench-modes test lint lock
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | column -t -s '|'
@@ -29,11 +29,20 @@ run: setup  ## retrain if data, params or code changed, then serve on http://127
 serve: setup  ## serve models/generator.onnx as it is
 	@exec bentoml serve serving.service:Mint --host 127.0.0.1 --port $(PORT) --timeout-graceful-shutdown 60
 
-train: setup  ## preprocess, train, export and evaluate: dvc repro
-	@dvc repro
+train: setup  ## preprocess, train, export and evaluate: dvc repro; PRESET=name trains a preset as an experiment
+	@$(if $(PRESET),python -m training.presets $(PRESET) $(ARGS),dvc repro $(ARGS))
 
-bench-quality: setup  ## the default recipe against plain DCGAN at equal training time
+presets: setup  ## list the presets, each with its source and what it shows
+	@python -m training.presets
+
+experiments: setup  ## the experiments of the sources, into reports/experiments (an hour on two cores)
+	@dvc repro experiments/dvc.yaml
+
+bench-quality: setup  ## the default against every other recipe after equal training time (half an hour on two cores)
 	@python -m benchmarks.quality
+
+bench-modes: setup  ## mode coverage of the default and of plain DCGAN (two and a half hours on two cores)
+	@python -m benchmarks.modes
 
 test: setup  ## run the whole test suite
 	@pytest

@@ -64,10 +64,11 @@ class TrainingData:
 
 def class_tags(params: Params, manifest: Manifest) -> Tensor | None:
     """Which class has which tag, float [classes, tags]; None where the networks are to know of no classes."""
+    if params.objective.mismatched and len(manifest.classes) < 2:
+        has = "one" if manifest.classes else "none"
+        raise MintError(f"params.yaml: objective.mismatched needs two classes and the data has {has}; set it to false")
     if params.network.condition == "none" or not manifest.classes:
         return None
-    if params.objective.mismatched and len(manifest.classes) < 2:
-        raise MintError("params.yaml: objective.mismatched needs two classes and the data has one; set it to false")
     return torch.from_numpy(manifest.tag_table)
 
 

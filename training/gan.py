@@ -25,15 +25,22 @@ Batch = tuple[Tensor, Tensor]  # real images [batch, C, H, W] in [-1, 1] and lab
 class GAN:
     """A generator and a discriminator in training. `steps` counts the steps taken so far.
 
-    tags: float [classes, tags], 1 where a class has a tag; None for data without classes.
+    tags: float [classes, tags], 1 where a class has a tag; None for data without classes. players: the
+    generator and the discriminator, where they are not those that params.yaml names.
     """
 
-    def __init__(self, params: Params, tags: Tensor | None, fabric: Fabric) -> None:
+    def __init__(
+        self,
+        params: Params,
+        tags: Tensor | None,
+        fabric: Fabric,
+        players: tuple[networks.Generator, networks.Discriminator] | None = None,
+    ) -> None:
         train = params.train
         torch.manual_seed(train.seed)
         if params.network.condition == "none":
             tags = None
-        generator, discriminator = networks.build(params, tags)
+        generator, discriminator = players or networks.build(params, tags)
         if fabric.device.type == "cuda":
             generator = generator.to(memory_format=torch.channels_last)
             discriminator = discriminator.to(memory_format=torch.channels_last)
@@ -43,6 +50,7 @@ class GAN:
         self.batch = train.batch
         self.classes = 0 if tags is None else len(tags)
         self.tags = None if tags is None else tags.to(fabric.device)
+        self.one_tag_each = tags is not None and bool(torch.all(tags.sum(dim=1) == 1))
         self.latent_dim = params.network.latent_dim
         self.fabric = fabric
         betas = (train.beta1, train.beta2)
@@ -54,7 +62,7 @@ class GAN:
             make_optimizer(train.discriminator_optimizer, discriminator.parameters(), train.discriminator_lr, *betas),
         )
         self.adaptive = AdaptiveP(kimg=params.stabilise.ada_kimg)
-        self.replay = Replay(params.stabilise.replay)
+        self.replay = Replay(params.stabilise.replay, fabric.device)
         self.steps = 0
 
     @property
@@ -110,8 +118,10 @@ class GAN:
             images = augment(images, 1.0 if stabilise.augment == "diffaugment" else self.adaptive.p)
         if stabilise.packing > 1:
             images = pack(images, stabilise.packing)
-        verdict: Verdict = self.discriminator(images, labels)
-        return verdict
+        # Past Fabric's wrapper, which in bf16 refuses the gradients that penalties take outside of its backward.
+        with self.fabric.autocast():
+            verdict: Verdict = self.discriminator.module(images, labels)
+        return verdict.to(torch.float32)
 
     def state(self) -> dict[str, Any]:
         """All that a run needs to go on: tensors and numbers, no classes of ours."""
@@ -155,7 +165,7 @@ class GAN:
         penalty = self._penalty(on_real, on_fake, real, fake, labels, pressure)
         total = loss + penalty
         if self.tags is not None and on_real.tag_logits is not None:
-            total = total + auxiliary_loss(on_real.tag_logits, self.tags[labels])
+            total = total + auxiliary_loss(on_real.tag_logits, self.tags[labels], self.one_tag_each)
         self._descend(total, self.discriminator, self.discriminator_optimizer)
         if objective.weight_clip:
             clip_weights(self.discriminator, objective.weight_clip)
@@ -176,7 +186,7 @@ class GAN:
         loss = generator_loss(self.objective, verdict.logits, real_logits)
         total = loss
         if self.tags is not None and verdict.tag_logits is not None:
-            total = loss + auxiliary_loss(verdict.tag_logits, self.tags[labels])
+            total = loss + auxiliary_loss(verdict.tag_logits, self.tags[labels], self.one_tag_each)
         self._descend(total, self.generator, self.generator_optimizer)
         self.discriminator.requires_grad_(True)
         return {"g_loss": loss.detach()}

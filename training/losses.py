@@ -7,7 +7,6 @@ fakes cost a generator. `discriminator_loss` and `generator_loss` average that o
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, relu, softplus
 
@@ -113,13 +112,14 @@ def generator_loss(objective: Objective, fake_logits: Tensor, real_logits: Tenso
     return objective.generator(fake_logits).mean()
 
 
-def auxiliary_loss(tag_logits: Tensor, tags: Tensor) -> Tensor:
+def auxiliary_loss(tag_logits: Tensor, tags: Tensor, one_tag_each: bool) -> Tensor:
     """How badly the auxiliary classifier names an image's class, in nats (Odena et al. 2017, eq. 3).
 
-    tag_logits: [N, tags]; tags: float [N, tags], 1 where the image has the tag. One tag an image makes the tags
-    classes that exclude one another; otherwise each tag is a question of its own, and their costs are summed.
+    tag_logits: [N, tags]; tags: float [N, tags], 1 where the image has the tag. one_tag_each: no class of the data
+    has several tags, so that they exclude one another; otherwise each tag is a question of its own, and their costs
+    are summed.
     """
-    if torch.all(tags.sum(dim=1) == 1):
+    if one_tag_each:
         return cross_entropy(tag_logits, tags)
     return binary_cross_entropy_with_logits(tag_logits, tags, reduction="none").sum(dim=1).mean()
 

@@ -58,15 +58,16 @@ class Replay:
     It forgets more slowly what the generator did before, so that the two do not chase each other in circles.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, device: torch.device) -> None:
         self.size = size
+        self._device = device
         self._images: Tensor | None = None
         self._labels: Tensor | None = None
 
     def mix(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Half of the fakes [N, C, H, W] and their labels [N] make room for old ones and take their place."""
         if self._images is None or self._labels is None:
-            self._images, self._labels = images[: self.size], labels[: self.size]
+            self._images, self._labels = images[: self.size].clone(), labels[: self.size].clone()
             return images, labels
         room = self.size - len(self._images)
         if room > 0:
@@ -84,5 +85,6 @@ class Replay:
         return {"images": self._images, "labels": self._labels}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up where `state_dict` was recorded."""
-        self._images, self._labels = state["images"], state["labels"]
+        """Takes up where `state_dict` was recorded, on whatever device that was."""
+        kept = (state["images"], state["labels"])
+        self._images, self._labels = (None if part is None else part.to(self._device, copy=True) for part in kept)

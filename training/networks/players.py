@@ -82,6 +82,10 @@ class Verdict(NamedTuple):
     logits: Tensor  # [N], real above 0
     tag_logits: Tensor | None  # [N, tags], of an auxiliary classifier
 
+    def to(self, dtype: torch.dtype) -> "Verdict":
+        """The same verdict in another arithmetic."""
+        return Verdict(self.logits.to(dtype), None if self.tag_logits is None else self.tag_logits.to(dtype))
+
 
 class Discriminator(nn.Module):
     """images [N, channels, resolution, resolution], label [N] -> Verdict.

@@ -29,9 +29,9 @@ def generator_layers(
     for kernel, doubles in ((5, True), (5, True), (4, False), (4, False)):
         if doubles:
             layers.append(nn.Upsample(scale_factor=2, mode="nearest"))
-        layers += [nn.Conv2d(width, width, kernel, padding="same"), nn.LeakyReLU(0.2, True), *dropout(dropout_share)]
+        layers += [*_same(width, width, kernel), nn.LeakyReLU(0.2, True), *dropout(dropout_share)]
     # The source ends in a sigmoid and pixels in [0, 1]; tanh(a) = 2 sigmoid(2a) - 1 is the same curve on [-1, 1].
-    layers += [nn.Conv2d(width, channels, 4, padding="same"), nn.Tanh()]
+    layers += [*_same(width, channels, 4), nn.Tanh()]
     return nn.Sequential(*layers).apply(initialise)
 
 
@@ -43,6 +43,12 @@ def discriminator_features(channels: int, resolution: int, width: int, dropout_s
         layers += [nn.Conv2d(before, after, 5), nn.LeakyReLU(0.2, True), *dropout(dropout_share)]
     logit = partial(_logit, side=resolution - LEVELS * SHRINKS, dropout_share=dropout_share)
     return Features(nn.Sequential(*layers).apply(initialise), widths[-1], logit)
+
+
+def _same(channels_in: int, channels_out: int, kernel: int) -> list[nn.Module]:
+    """A convolution that keeps the side; an even kernel needs one more row and column after than before."""
+    before, after = (kernel - 1) // 2, kernel // 2
+    return [nn.ZeroPad2d((before, after, before, after)), nn.Conv2d(channels_in, channels_out, kernel)]
 
 
 def _logit(channels: int, side: int, dropout_share: float) -> nn.Module:

@@ -1,0 +1,92 @@
+"""Mode coverage in the plane: a ring of 8 and a grid of 25 Gaussians, as Metz et al. 2017 and PacGAN use them.
+
+The networks are small perceptrons, the same for every recipe; all else (objective, rates, batch, average, penalties,
+stabilisers) is the recipe's, played by the same `GAN` that trains on images.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from benchmarks.budget import train_for
+from training.gan import GAN
+from training.networks.players import Discriminator, Features, Generator
+from training.params import Params
+from training.train import start_fabric
+
+SAMPLES = 2_500  # drawn from the generator to be judged (Lin et al. 2018, section 4.1)
+NEAR = 3.0  # standard deviations within which a sample is of high quality (the same)
+WIDTH = 128
+LATENT_DIM = 2  # as many as the points have (Lin et al. 2018)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Gaussians of equal weight: centres [modes, 2] and their common standard deviation."""
+
+    centres: NDArray[np.float32]
+    deviation: float
+
+    def batches(self, batch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Ever fresh points, as images of one pixel float32 [batch, 2, 1, 1], and labels that mean nothing."""
+        stream = np.random.RandomState(seed)
+        labels = torch.zeros(batch, dtype=torch.int64)
+        while True:
+            centres = self.centres[stream.randint(0, len(self.centres), batch)]
+            points = centres + self.deviation * stream.standard_normal((batch, 2))
+            yield torch.from_numpy(points.astype(np.float32))[:, :, None, None], labels
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What a generator found of a mixture."""
+
+    modes: int  # with at least one sample of high quality
+    of: int
+    high_quality: float  # share of the samples within NEAR standard deviations of a centre, 0..1
+
+
+def ring() -> Mixture:
+    """8 Gaussians on a circle of radius 2 (Metz et al. 2017, appendix A)."""
+    angles = np.arange(8) * np.pi / 4
+    return Mixture(2 * np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32), 0.02)
+
+
+def grid() -> Mixture:
+    """25 Gaussians on a 5 x 5 grid from -4 to 4 (Lin et al. 2018, section 4.1)."""
+    side = np.linspace(-4, 4, 5)
+    return Mixture(np.array([(x, y) for x in side for y in side], np.float32), 0.05)
+
+
+def coverage(points: NDArray[np.float32], mixture: Mixture) -> Coverage:
+    """Judges samples [N, 2]; a sample counts for the centre nearest to it."""
+    gaps = np.linalg.norm(points[:, None] - mixture.centres[None], axis=2)
+    near = gaps.min(axis=1) <= NEAR * mixture.deviation
+    return Coverage(len(np.unique(gaps.argmin(axis=1)[near])), len(mixture.centres), float(near.mean()))
+
+
+def players(latent_dim: int, packing: int) -> tuple[Generator, Discriminator]:
+    """Two perceptrons with two hidden layers each; points are images [N, 2, 1, 1]."""
+    point = [nn.Linear(WIDTH, 2), nn.Unflatten(1, (2, 1, 1))]
+    generator = Generator(latent_dim, None, lambda inputs: nn.Sequential(*_hidden(inputs), *point))
+    features = nn.Sequential(nn.Flatten(), *_hidden(2 * packing), nn.Unflatten(1, (WIDTH, 1, 1)))
+    head = Features(features, WIDTH, lambda channels: nn.Sequential(nn.Flatten(), nn.Linear(channels, 1)))
+    return generator, Discriminator(head, "none", None, minibatch_std=False)
+
+
+def _hidden(inputs: int) -> list[nn.Module]:
+    return [nn.Linear(inputs, WIDTH), nn.LeakyReLU(0.2), nn.Linear(WIDTH, WIDTH), nn.LeakyReLU(0.2)]
+
+
+def cover(mixture: Mixture, params: Params, cpu_seconds: float) -> Coverage:
+    """Trains a recipe on a mixture for so many seconds of one core and judges its average generator."""
+    torch.manual_seed(params.train.seed)
+    gan = GAN(params, None, start_fabric("cpu"), players(params.network.latent_dim, params.stabilise.packing))
+    train_for(gan, mixture.batches(params.train.batch, params.train.seed), cpu_seconds)
+    with torch.no_grad():
+        points = gan.average(torch.randn(SAMPLES, params.network.latent_dim)).flatten(1).numpy()
+    return coverage(points, mixture)
