@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import torch
 
+from training.data import stream_seed
 from training.gan import GAN, Batch
-from training.train import step_seed
 
 
 def train_for(gan: GAN, batches: Iterator[Batch], cpu_seconds: float) -> None:
@@ -17,5 +17,5 @@ def train_for(gan: GAN, batches: Iterator[Batch], cpu_seconds: float) -> None:
     """
     began = time.process_time()
     while time.process_time() - began < cpu_seconds:
-        torch.manual_seed(step_seed(gan.params.train.seed, gan.steps))
+        torch.manual_seed(stream_seed(gan.params.train.seed, gan.steps))
         gan.step(batches)

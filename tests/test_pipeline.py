@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from serving.generator import Generator
-from tests.training.project import write_params
+from tests.training.project import tiny, write_params
 from training import paths
 
 ROOT = Path(__file__).parents[1]
@@ -42,13 +42,9 @@ class Clone:
             subprocess.run(command, cwd=folder, check=True)
 
     def configure(self, length: str = "1 epochs", **changes: Any) -> None:
-        write_params(
-            self.folder,
-            data={"source": SOURCE, "limit": 256},
-            network={"latent_dim": 6, "generator_width": 4, "discriminator_width": 4},
-            train={"length": length, "batch": 16, "checkpoint_kimg": 0.064, "device": "cpu"} | changes,
-            evaluate={"images": 32, "classifier_epochs": 1},
-        )
+        train = {"length": length, "batch": 16, "checkpoint_kimg": 0.064} | changes
+        data, evaluate = {"source": SOURCE, "limit": 256}, {"images": 32, "classifier_epochs": 1}
+        write_params(self.folder, **tiny(data=data, train=train, evaluate=evaluate))
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

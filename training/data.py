@@ -14,6 +14,16 @@ from training.augment import rotate
 from training.manifest import Manifest
 from training.params import Params, TrainParams
 
+ORDER = 1  # tells the stream of an epoch's order from that of the step of the same number
+
+
+def stream_seed(*numbers: int) -> int:
+    """A seed for one of torch's generators, another one for each list of numbers.
+
+    Mixed by numpy, because neighbouring seeds must not share streams, and torch's CPU generator keeps only 32 bits.
+    """
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -43,7 +53,7 @@ class TrainingData:
         """
         batches = len(self) // batch
         for epoch in count(start // batches):
-            stream = torch.Generator().manual_seed(seed + epoch)
+            stream = torch.Generator().manual_seed(stream_seed(seed, epoch, ORDER))
             permutation = torch.randperm(len(self), generator=stream).to(self.images.device)
             for position in range(max(start - epoch * batches, 0), batches):
                 yield permutation[position * batch : (position + 1) * batch]

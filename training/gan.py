@@ -95,7 +95,7 @@ class GAN:
         for turn in range(train.discriminator_steps):
             real, labels = next(batches)
             # The last fakes serve the generator too, which spares it a pass.
-            with torch.set_grad_enabled(turn == train.discriminator_steps - 1):
+            with torch.set_grad_enabled(turn == train.discriminator_steps - 1 and not self.objective.paired):
                 fake = self._fakes(labels)
             scalars = self._improve_discriminator(real, fake.detach(), labels, now.penalty)
         for turn in range(train.generator_steps):

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 
@@ -20,7 +19,7 @@ from serving.errors import MintError
 from serving.files import replacing
 from training import paths, stage
 from training.checkpoint import RunFolder, fingerprint, open_run
-from training.data import TrainingData, class_tags, load_training_data
+from training.data import TrainingData, class_tags, load_training_data, stream_seed
 from training.gan import GAN
 from training.manifest import read_manifest
 from training.params import Length, TrainParams, load_params
@@ -120,7 +119,7 @@ def train(gan: GAN, data: TrainingData, goal: Goal, run: RunFolder, params: Trai
                 raise KeyboardInterrupt
             if share_done >= 1:
                 return seconds
-            torch.manual_seed(step_seed(params.seed, gan.steps))
+            torch.manual_seed(stream_seed(params.seed, gan.steps))
             report.add(gan.step(batches))
             epoch = gan.images_seen // per_epoch
             if passed(per_epoch, gan) and epoch in params.sheet_epochs:
@@ -130,11 +129,6 @@ def train(gan: GAN, data: TrainingData, goal: Goal, run: RunFolder, params: Trai
 def passed(every_images: float, gan: GAN) -> bool:
     """Whether the last step went past a multiple of so many images."""
     return gan.images_seen // every_images > (gan.images_seen - gan.images_per_step) // every_images
-
-
-def step_seed(seed: int, step: int) -> int:
-    """A seed for torch's generators at one step. Mixed by numpy, as torch's CPU generator keeps only 32 bits."""
-    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
 
 
 def run_state(gan: GAN, seconds: float) -> dict[str, Any]:

@@ -14,12 +14,86 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from training import paths, preprocess
-from training.manifest import DataError, Manifest, read_manifest
-from training.params import DataParams, load_params
+from training.manifest import Counts, DataError, Manifest, read_manifest
+from training.params import DataParams, Params, load_params
 from training.sources import Source, open_source
 
 COMMITTED_PARAMS = Path(__file__).parents[2] / paths.PARAMS
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+# A network and a game that take milliseconds, with all that is optional off, whatever the committed file trains.
+TINY: dict[str, dict[str, Any]] = {
+    "data": {"resolution": 28, "channels": 1, "limit": None},
+    "network": {
+        "name": "dcgan",
+        "kernel": 4,
+        "depth": None,
+        "latent_dim": 6,
+        "generator_width": 4,
+        "discriminator_width": 4,
+        "generator_dropout": 0.0,
+        "discriminator_dropout": 0.0,
+        "discriminator_norm": "none",
+        "spectral_norm": False,
+        "minibatch_std": False,
+        "condition": "projection",
+    },
+    "objective": {
+        "name": "non-saturating",
+        "weight_clip": None,
+        "gradient_penalty": 0.0,
+        "r1": 0.0,
+        "r2": 0.0,
+        "mismatched": False,
+    },
+    "stabilise": {
+        "label_flip": 0.0,
+        "label_smoothing": 0.0,
+        "label_noise": 0.0,
+        "instance_noise": 0.0,
+        "instance_noise_kimg": 0.0,
+        "augment": "none",
+        "ada_kimg": 500.0,
+        "packing": 1,
+        "replay": 0,
+        "gradient_clip": None,
+    },
+    "train": {
+        "length": "1 epochs",
+        "batch": 8,
+        "generator_optimizer": "adam",
+        "discriminator_optimizer": "adam",
+        "generator_lr": 1e-3,
+        "discriminator_lr": 1e-3,
+        "beta1": 0.5,
+        "beta2": 0.99,
+        "burn_in": {"kimg": 0.0, "penalty_factor": 1.0, "rate_factor": 1.0, "beta2": 0.9},
+        "generator_steps": 1,
+        "discriminator_steps": 1,
+        "horizontal_flip": 0.0,
+        "rotation": 0.0,
+        "ema_half_life_kimg": 10.0,
+        "seed": 0,
+        "device": "cpu",
+    },
+}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "dense": {"name": "dense", "kernel": None},
+    "upsampling": {"name": "upsampling", "kernel": None},
+    "dcgan-4": {"name": "dcgan", "kernel": 4},
+    "dcgan-5": {"name": "dcgan", "kernel": 5},
+    "residual": {"name": "residual", "kernel": None, "generator_width": 8, "discriminator_width": 8},
+}
+
+
+def tiny(**sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """TINY with other values, by section. A section within one, like train.burn_in, is replaced as a whole."""
+    return {name: TINY.get(name, {}) | sections.get(name, {}) for name in TINY | sections}
+
+
+def tiny_params(**sections: dict[str, Any]) -> Params:
+    """The parameters of `tiny`, checked."""
+    written = yaml.safe_load(COMMITTED_PARAMS.read_text())
+    return Params.model_validate(written | {name: written[name] | of for name, of in tiny(**sections).items()})
 
 
 def write_params(folder: Path, **overrides: Any) -> Path:
@@ -32,6 +106,25 @@ def write_params(folder: Path, **overrides: Any) -> Path:
     return path
 
 
+def invented_manifest(*class_tags: tuple[str, ...], **changes: Any) -> Manifest:
+    """The manifest of ten grey images that nobody has seen, with classes of such tags."""
+    truth: dict[str, Any] = {
+        "source": "nowhere",
+        "images": 10,
+        "resolution": 28,
+        "channels": 1,
+        "classes": tuple(" + ".join(tags) for tags in class_tags),
+        "class_tags": class_tags,
+        "images_per_class": {},
+        "empty_classes": (),
+        "data_sha256": "0" * 64,
+        "source_sha256": "0" * 64,
+        "counts": Counts(files=10, candidates=10),
+        "skipped": (),
+    }
+    return Manifest.model_validate(truth | changes)
+
+
 @dataclass(frozen=True)
 class Project:
     """The project's folder; the current one while a test uses it."""
@@ -41,7 +134,7 @@ class Project:
     def data(self, source: str = "photos", **overrides: Any) -> DataParams:
         """Writes params.yaml for small RGB squares of a source, and returns its data section as the stages read it."""
         data = {"source": source, "resolution": 28, "channels": 3} | overrides
-        return load_params(write_params(self.folder, data=data, train={"batch": 2})).data
+        return load_params(write_params(self.folder, **tiny(data=data, train={"batch": 2}))).data
 
     def prepare(self, source: str = "photos", **overrides: Any) -> Manifest:
         """Runs the stage."""

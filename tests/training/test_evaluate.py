@@ -9,7 +9,7 @@ from PIL import Image
 
 from serving.generator import Generator
 from tests.tiny_model import save, tiny_model
-from tests.training.project import Project, write_params
+from tests.training.project import Project, tiny, write_params
 from training import evaluate, paths, preprocess
 from training.classifier import classify, train_classifier
 from training.features import LITE0
@@ -26,7 +26,8 @@ def prepared(project: Project, classes: tuple[str, ...]) -> None:
     images, labels = pictures(48)
     np.savez("data.npz", images=images, labels=labels, classes=np.array(["cat", "dog", "eel"]))
     data = {"source": "data.npz", "resolution": 28, "channels": 3}
-    write_params(project.folder, data=data, train={"batch": 2}, evaluate={"images": 16, "classifier_epochs": 6})
+    measure = {"images": 16, "classifier_epochs": 6}
+    write_params(project.folder, **tiny(data=data, train={"batch": 2}, evaluate=measure))
     preprocess.main()
     paths.MODEL.parent.mkdir()
     save(tiny_model(resolution=28, classes=classes), paths.MODEL)

@@ -12,13 +12,12 @@ import torch
 
 from serving.errors import MintError
 from serving.generator import Generator
-from tests.training.project import Project, write_params
+from tests.training.project import FAMILIES, Project, tiny, write_params
 from training import export, networks, paths
+from training.data import class_tags
 from training.manifest import read_manifest
 from training.networks.served import ServedGenerator
 from training.params import Params, load_params
-
-NETWORK: dict[str, Any] = {"latent_dim": 6, "generator_width": 4, "discriminator_width": 4}
 
 
 def trained(project: Project, labels: str = "auto", **network: Any) -> Params:
@@ -31,13 +30,11 @@ def trained(project: Project, labels: str = "auto", **network: Any) -> Params:
         classes=np.array(["cat", "dog"]),
     )
     project.prepare("noise.npz", labels=labels)
-    data = {"source": "noise.npz", "resolution": 28, "channels": 3, "labels": labels}
-    write_params(project.folder, data=data, network=NETWORK | network, train={"batch": 2})
+    data = {"source": "noise.npz", "channels": 3, "labels": labels}
+    write_params(project.folder, **tiny(data=data, network=network, train={"batch": 2}))
     params = load_params()
     torch.manual_seed(0)
-    generator, _ = networks.build(
-        params.network, 28, 3, len(read_manifest().classes) if params.network.conditional else 0
-    )
+    generator, _ = networks.build(params, class_tags(params, read_manifest()))
     for _ in range(3):  # running statistics of their own, so that folding them is seen
         generator(torch.randn(16, 6) * 2, torch.randint(2, (16,)))
     paths.GENERATOR_WEIGHTS.parent.mkdir(exist_ok=True)
@@ -52,10 +49,9 @@ def exported(project: Project) -> Path:
     return paths.MODEL
 
 
-@pytest.mark.parametrize("kernel", [4, 5])
-@pytest.mark.parametrize("labels", ["auto", "none"])
-def test_the_file_gives_the_pixels_of_torch_at_any_batch(project: Project, kernel: int, labels: str) -> None:
-    params = trained(project, labels, kernel=kernel)
+@pytest.mark.parametrize(("family", "labels"), [*((name, "auto") for name in FAMILIES), ("dcgan-5", "none")])
+def test_the_file_gives_the_pixels_of_torch_at_any_batch(project: Project, family: str, labels: str) -> None:
+    params = trained(project, labels, **FAMILIES[family], generator_dropout=0.1)
     export.main()
     generator, _ = export.trained_generator(params, read_manifest())
     served = ServedGenerator(generator)
@@ -124,7 +120,7 @@ def test_missing_weights_are_one_sentence(project: Project) -> None:
 def test_weights_of_another_network_are_refused(project: Project) -> None:
     params = trained(project)
     data = params.data.model_dump()
-    write_params(project.folder, data=data, network=NETWORK | {"generator_width": 5}, train={"batch": 2})
+    write_params(project.folder, **tiny(data=data, network={"generator_width": 5}, train={"batch": 2}))
     with pytest.raises(MintError, match="of another network than params.yaml describes"):
         export.main()
 

@@ -14,21 +14,28 @@ import torch
 from PIL import Image
 
 from serving.errors import MintError
-from tests.training.project import Project, write_params
+from tests.training.project import Project, tiny, write_params
 from training import paths, preprocess, train
 from training.checkpoint import RunFolder, fingerprint, open_run
 from training.manifest import read_manifest
 from training.params import Length, load_params
 
 SOURCE = str(Path(__file__).parents[2] / "data/fashion-mnist-10k")
-NETWORK = {"latent_dim": 6, "generator_width": 4, "discriminator_width": 4}
 STEPS_PER_EPOCH = 4  # 64 images in batches of 16
 
 
-def configure(project: Project, length: str, **changes: Any) -> None:
-    schedule = {"length": length, "batch": 16, "checkpoint_kimg": 0.032, "sheet_epochs": [1], "device": "cpu"}
+def configure(
+    project: Project,
+    length: str,
+    network: dict[str, Any] | None = None,
+    objective: dict[str, Any] | None = None,
+    stabilise: dict[str, Any] | None = None,
+    **changes: Any,
+) -> None:
+    schedule = {"length": length, "batch": 16, "checkpoint_kimg": 0.032, "sheet_epochs": [1]} | changes
     data = {"source": SOURCE, "limit": 64}
-    write_params(project.folder, data=data, network=NETWORK, train=schedule | changes)
+    sections = {"network": network or {}, "objective": objective or {}, "stabilise": stabilise or {}}
+    write_params(project.folder, **tiny(data=data, train=schedule, **sections))
 
 
 @pytest.fixture
@@ -59,24 +66,49 @@ def test_a_run_leaves_weights_curves_and_sheets(ready: Project) -> None:
     assert {path.name for path in paths.SHEETS.iterdir()} == {"epoch-0001.png", "last.png"}
     assert Image.open(paths.SHEETS / "last.png").size == (10 * 30 - 2, 10 * 30 - 2)
     curves = {path.stem for path in (paths.TRAIN_REPORT / "plots/metrics").iterdir()}
-    assert curves == {"d_loss", "g_loss", "d_real", "d_fake", "images_per_second"}
+    assert curves == {"d_loss", "g_loss", "d_real", "d_fake", "penalty", "images_per_second"}
     assert json.loads((paths.TRAIN_REPORT / "metrics.json").read_text())["kimg"] == 0.128
 
 
-def test_a_resumed_run_equals_an_unbroken_one(ready: Project) -> None:
-    configure(ready, "5 epochs", horizontal_flip=0.5)
+RUNS: dict[str, dict[str, Any]] = {
+    "plain": {"horizontal_flip": 0.5},
+    "everything that has a memory": {
+        "network": {"spectral_norm": True, "discriminator_dropout": 0.1, "condition": "auxiliary"},
+        "objective": {"name": "hinge", "r1": 0.1},
+        "stabilise": {"augment": "ada", "ada_kimg": 0.64, "replay": 40, "label_flip": 0.1}
+        | {"instance_noise": 0.1, "instance_noise_kimg": 0.2},
+        "discriminator_steps": 2,
+        "burn_in": {"kimg": 0.2, "penalty_factor": 4.0, "rate_factor": 2.0, "beta2": 0.5},
+        "rotation": 10.0,
+    },
+    "paired with real images of their own": {"objective": {"name": "relativistic", "r1": 0.1, "r2": 0.1}},
+}
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_resumed_run_equals_an_unbroken_one(ready: Project, run: str) -> None:
+    configure(ready, "5 epochs", **RUNS[run])
     train.main()
     unbroken, unbroken_points = state(), points()
     for checkpoint in run_folder().checkpoints():
         checkpoint.rename(ready.folder / checkpoint.name)
 
-    configure(ready, "2 epochs", horizontal_flip=0.5)
+    configure(ready, "2 epochs", **RUNS[run])
     train.main()
-    configure(ready, "5 epochs", horizontal_flip=0.5)
+    configure(ready, "5 epochs", **RUNS[run])
     train.main()
 
     assert all(torch.equal(value, unbroken[name]) for name, value in state().items())
     assert len(points()) == len(unbroken_points)
+
+
+def test_a_length_counts_the_images_that_the_discriminator_learns_from(ready: Project) -> None:
+    configure(ready, "2 epochs", discriminator_steps=3, objective={"name": "relativistic"}, sheet_epochs=[1, 2])
+    train.main()
+    state = torch.load(run_folder().checkpoints()[-1] / "state.pt", weights_only=True)
+    assert state["game"]["steps"] == 3
+    assert state["images_seen"] == 144  # 48 at a step: the first to reach two epochs of 64
+    assert {path.name for path in paths.SHEETS.iterdir()} == {"epoch-0001.png", "epoch-0002.png", "last.png"}
 
 
 def test_a_finished_run_is_not_trained_again(ready: Project) -> None:
@@ -121,10 +153,19 @@ def test_a_length_in_minutes_ends_in_time(ready: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "steps"), [("3 epochs", 3 * 156), ("20 kimg", 313), ("0.5 epochs", 78), ("1 epoch", 156)]
+    ("text", "batches", "steps"),
+    [
+        ("3 epochs", 1, 3 * 156),
+        ("20 kimg", 1, 313),
+        ("0.5 epochs", 1, 78),
+        ("1 epoch", 1, 156),
+        ("1 epoch", 2, 78),  # two steps of the discriminator in one of the game
+        ("1 epoch", 5, 32),
+        ("20 kimg", 5, 63),
+    ],
 )
-def test_a_length_counts_whole_steps(text: str, steps: int) -> None:
-    goal = train.Goal.of(Length.parse(text), images=10_000, batch=64)
+def test_a_length_counts_whole_steps(text: str, batches: int, steps: int) -> None:
+    goal = train.Goal.of(Length.parse(text), images_per_epoch=156 * 64, images_per_step=batches * 64)
     assert goal.steps == steps
     assert goal.share_done(steps, seconds=0) == 1
     assert goal.share_done(steps - 1, seconds=1e9) < 1

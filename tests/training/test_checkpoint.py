@@ -1,0 +1,117 @@
+"""A run goes on under its name as long as nothing that shapes it changes."""
+
+import ast
+import copy
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.training.project import FAMILIES, TINY, invented_manifest, tiny_params
+from training import checkpoint
+from training.checkpoint import fingerprint
+
+HAIR = (("aqua hair", "red eyes"), ("red eyes",))
+
+
+def name(sections: dict[str, dict[str, Any]] | None = None, tags: tuple[Any, ...] = HAIR, **manifest: Any) -> str:
+    return fingerprint(tiny_params(**(sections or {})), invented_manifest(*tags, **manifest))
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"network": FAMILIES["dense"]},
+        {"network": {"generator_width": 5}},
+        {"network": {"condition": "auxiliary"}},
+        {"network": {"spectral_norm": True}},
+        {"objective": {"name": "hinge"}},
+        {"objective": {"r1": 0.1}},
+        {"objective": {"gradient_penalty": 0.1}},
+        {"objective": {"mismatched": True}},
+        {"stabilise": {"label_flip": 0.1}},
+        {"stabilise": {"instance_noise": 0.1, "instance_noise_kimg": 1}},
+        {"stabilise": {"augment": "ada"}},
+        {"stabilise": {"packing": 2}, "network": {"condition": "none"}},
+        {"stabilise": {"replay": 100}},
+        {"stabilise": {"gradient_clip": 1.0}},
+        {"train": {"discriminator_steps": 2}},
+        {"train": {"generator_optimizer": "sgd"}},
+        {"train": {"burn_in": {"kimg": 1, "penalty_factor": 1, "rate_factor": 1, "beta2": 0.9}}},
+        {"train": {"rotation": 5.0}},
+        {"train": {"seed": 1}},
+    ],
+)
+def test_what_shapes_a_run_makes_it_another(sections: dict[str, dict[str, Any]]) -> None:
+    assert name(sections) != name()
+
+
+@pytest.mark.parametrize(
+    "tags", [(("aqua hair",), ("red eyes",)), (("red eyes",), ("aqua hair", "red eyes")), HAIR[:1], ()]
+)
+def test_other_tags_make_it_another_run(tags: tuple[tuple[str, ...], ...]) -> None:
+    assert name(tags=tags) != name()
+
+
+def test_other_images_make_it_another_run() -> None:
+    assert name(data_sha256="1" * 64) != name()
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        {"length": "9 minutes"},
+        {"checkpoint_kimg": 1},
+        {"keep_checkpoints": 7},
+        {"sheet_epochs": [3]},
+        {"device": "auto"},
+    ],
+)
+def test_how_far_it_goes_and_what_it_leaves_on_the_way_does_not(train: dict[str, Any]) -> None:
+    assert name({"train": train}) == name()
+
+
+def test_the_same_run_has_the_same_name_whatever_the_data_is_called() -> None:
+    assert name(copy.deepcopy(TINY), source="elsewhere") == name()
+
+
+@pytest.fixture
+def copied_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the code of the training, from which names are made."""
+    folder = shutil.copytree(Path(checkpoint.__file__).parent, tmp_path / "training")
+    monkeypatch.setattr(checkpoint, "__file__", str(folder / "checkpoint.py"))
+    return folder
+
+
+@pytest.mark.parametrize("part", ["gan.py", "augment.py", "penalties.py", "stabilisers.py", "networks/residual.py"])
+def test_a_run_trained_by_other_code_is_another(copied_code: Path, part: str) -> None:
+    before = name()
+    with (copied_code / part).open("a") as file:
+        file.write("# changed\n")
+    assert name() != before
+
+
+# What the code of a run imports besides: values that are named by themselves, and what only looks on.
+NOT_SHAPING = {"params", "paths", "manifest", "checkpoint", "report", "stage", "contradictions"}
+
+
+def imported(module: Path) -> set[str]:
+    """The modules and packages of training that a module imports."""
+    nodes = list(ast.walk(ast.parse(module.read_text())))
+    inside = {node.module.split(".")[1] for node in nodes if isinstance(node, ast.ImportFrom) and node.module and
+              node.module.startswith("training.")}  # fmt: skip
+    whole = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module == "training"]
+    return inside | {alias.name for node in whole for alias in node.names}
+
+
+def test_every_module_that_shapes_a_run_is_part_of_its_name_and_a_dependency_of_its_stage() -> None:
+    training = Path(checkpoint.__file__).parent
+    named = {pattern.removesuffix("/*.py") for pattern in checkpoint.CODE}
+    for pattern in checkpoint.CODE:
+        for module in training.glob(pattern):
+            missing = imported(module) - {name.removesuffix(".py") for name in named} - NOT_SHAPING
+            assert not missing, f"{module.name} imports {missing}"
+    stage = yaml.safe_load((training.parent / "dvc.yaml").read_text())["stages"]["train"]
+    assert {f"training/{name}" for name in named} == {path for path in stage["deps"] if path.startswith("training/")}

@@ -1,0 +1,224 @@
+"""Parameters that cannot work together: one sentence says why, and doing what it says helps."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.training.project import FAMILIES, tiny, tiny_params, write_params
+from training.params import ParamsError, load_params
+
+Sections = dict[str, dict[str, Any]]
+
+
+class Case(NamedTuple):
+    """Values that contradict one another, the sentence that refuses them, and each way out that it names."""
+
+    values: Sections
+    said: str
+    remedies: list[Sections]
+
+
+def network(family: str, **values: Any) -> Sections:
+    return {"network": FAMILIES[family] | values}
+
+
+def objective(name: str, **values: Any) -> Sections:
+    return {"objective": {"name": name} | values}
+
+
+BATCH_NORM = {"network": {"discriminator_norm": "batch"}}
+NO_NORM = [{"network": {"discriminator_norm": "none"}}]
+IMAGE_BY_IMAGE = (
+    "objective.{} is taken image by image, and batch norm lets the images of a batch see one another "
+    "(Gulrajani et al. 2017, section 4); set network.discriminator_norm to none"
+)
+NO_LABELS = "stabilise.{} changes the labels real and fake, and {} has none; set it to 0"
+CLIPPED = {"weight_clip": 0.01}
+CASES = {
+    "dcgan without a kernel": Case(
+        network("dcgan-4", kernel=None),
+        "network.kernel is null and network.name is dcgan; set kernel to 4 or 5",
+        [{"network": {"kernel": 4}}, {"network": {"kernel": 5}}],
+    ),
+    **{
+        f"{family} with a kernel": Case(
+            network(family, kernel=5),
+            f"network.kernel is 5 and network.name is {family}; set kernel to null",
+            [{"network": {"kernel": None}}],
+        )
+        for family in ("dense", "upsampling", "residual")
+    },
+    **{
+        f"{family} with a depth": Case(
+            network(family, depth=3),
+            f"network.depth is for dense and residual; {family.removesuffix('-4')} is as deep as its resolution: "
+            "set it to null",
+            [{"network": {"depth": None}}],
+        )
+        for family in ("dcgan-4", "upsampling")
+    },
+    **{
+        f"{family} with {norm} norm": Case(
+            network(family, discriminator_norm=norm),
+            f"network.discriminator_norm is for dcgan; a {family} discriminator has no norm: set it to none",
+            NO_NORM,
+        )
+        for family, norm in (("dense", "batch"), ("upsampling", "batch-everywhere"), ("residual", "batch"))
+    },
+    "residual with spectral norm": Case(
+        network("residual", spectral_norm=True),
+        "network.spectral_norm divides by a weight's size, and residual blocks start at zero; set it to false",
+        [{"network": {"spectral_norm": False}}],
+    ),
+    **{
+        f"residual with a {player} of any width": Case(
+            network("residual", **{f"{player}_width": 12}),
+            f"network.{player}_width is 12; a residual network takes multiples of 8",
+            [{"network": {f"{player}_width": 16}}, {"network": {f"{player}_width": 8}}],
+        )
+        for player in ("generator", "discriminator")
+    },
+    **{
+        f"{penalty} with batch norm": Case(
+            {"objective": {penalty: 1.0}} | BATCH_NORM, IMAGE_BY_IMAGE.format(penalty), NO_NORM
+        )
+        for penalty in ("gradient_penalty", "r1", "r2")
+    },
+    "r1 with batch norm everywhere": Case(
+        {"objective": {"r1": 1.0}, "network": {"discriminator_norm": "batch-everywhere"}},
+        IMAGE_BY_IMAGE.format("r1"),
+        NO_NORM,
+    ),
+    **{
+        f"{name} with a weight clip": Case(
+            objective(name, weight_clip=0.01),
+            "objective.weight_clip bounds the critic of wasserstein and would only cripple the discriminator of "
+            f"{name}; set it to null",
+            [{"objective": {"weight_clip": None}}],
+        )
+        for name in ("saturating", "non-saturating", "least-squares", "hinge", "relativistic")
+    },
+    "weight clip and gradient penalty": Case(
+        objective("wasserstein", **CLIPPED, gradient_penalty=10.0),
+        "objective.weight_clip and objective.gradient_penalty bound the critic twice; keep one of them",
+        [{"objective": {"weight_clip": None}}, {"objective": {"gradient_penalty": 0.0}}],
+    ),
+    "weight clip and spectral norm": Case(
+        objective("wasserstein", **CLIPPED) | {"network": {"spectral_norm": True}},
+        "objective.weight_clip and network.spectral_norm bound the critic twice; keep one of them",
+        [{"objective": {"weight_clip": None}}, {"network": {"spectral_norm": False}}],
+    ),
+    "wasserstein without a bound": Case(
+        objective("wasserstein"),
+        "objective wasserstein needs a bound on its critic, whose scores grow for ever otherwise; "
+        "set objective.gradient_penalty to 10 or objective.weight_clip to 0.01",
+        [{"objective": {"gradient_penalty": 10.0}}, {"objective": CLIPPED}],
+    ),
+    **{
+        f"mismatched with {condition}": Case(
+            {"objective": {"mismatched": True}, "network": {"condition": condition}},
+            "objective.mismatched shows the discriminator wrong classes; set network.condition to projection",
+            [{"network": {"condition": "projection"}}],
+        )
+        for condition in ("none", "auxiliary")
+    },
+    **{
+        f"{label} with {name}": Case(
+            {"objective": {"name": name} | bound, "stabilise": {label: 0.1}},
+            NO_LABELS.format(label, name),
+            [{"stabilise": {label: 0.0}}],
+        )
+        for label in ("label_flip", "label_smoothing", "label_noise")
+        for name, bound in (("wasserstein", CLIPPED), ("relativistic", {}))
+    },
+    "noise that never fades": Case(
+        {"stabilise": {"instance_noise": 0.1}},
+        "stabilise.instance_noise has to fade out; set stabilise.instance_noise_kimg to when it is gone",
+        [{"stabilise": {"instance_noise_kimg": 5.0}}],
+    ),
+    **{
+        f"packing with {condition}": Case(
+            {"stabilise": {"packing": 2}, "network": {"condition": condition}},
+            "stabilise.packing joins images of different classes into one; "
+            "set network.condition to none, or stabilise.packing to 1",
+            [{"network": {"condition": "none"}}, {"stabilise": {"packing": 1}}],
+        )
+        for condition in ("projection", "auxiliary")
+    },
+    "a batch that cannot be packed": Case(
+        {"stabilise": {"packing": 3}, "network": {"condition": "none"}},
+        "train.batch 8 is no multiple of stabilise.packing 3; change one",
+        [{"stabilise": {"packing": 4}}, {"train": {"batch": 9}}],
+    ),
+    "a batch larger than the data": Case(
+        {"data": {"limit": 7}},
+        "train.batch 8 is larger than data.limit 7; lower train.batch",
+        [{"train": {"batch": 7}}],
+    ),
+}
+EVERY_CASE = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+
+
+def refusal(folder: Path, values: Sections) -> str:
+    path = write_params(folder, **tiny(**values))
+    with pytest.raises(ParamsError) as error:
+        load_params(path)
+    return str(error.value).removeprefix(f"{path}: ")
+
+
+def changed(values: Sections, remedy: Sections) -> Sections:
+    return {name: values.get(name, {}) | remedy.get(name, {}) for name in values | remedy}
+
+
+def test_what_the_cases_change_contradicts_nothing() -> None:
+    assert tiny_params() == tiny_params(train={"batch": 8}, objective={"name": "non-saturating"})
+    for family in FAMILIES:
+        tiny_params(**network(family))
+
+
+@EVERY_CASE
+def test_values_that_cannot_work_together_are_refused_with_their_sentence(tmp_path: Path, case: Case) -> None:
+    assert refusal(tmp_path, case.values) == case.said
+
+
+@EVERY_CASE
+def test_each_sentence_names_the_keys_to_change_and_doing_so_helps(case: Case) -> None:
+    for remedy in case.remedies:
+        for section, values in remedy.items():
+            for key in values:
+                assert f"{section}.{key}" in case.said
+        tiny_params(**changed(case.values, remedy))
+
+
+def test_following_one_sentence_after_the_other_leads_out_of_several_contradictions(tmp_path: Path) -> None:
+    values: Sections = BATCH_NORM | objective("wasserstein") | {"stabilise": {"label_flip": 0.1}}
+    said = []
+    for remedy in (
+        {"objective": {"gradient_penalty": 10.0}},
+        {"network": {"discriminator_norm": "none"}},
+        {"stabilise": {"label_flip": 0.0}},
+    ):
+        said.append(refusal(tmp_path, values))
+        values = changed(values, remedy)
+    tiny_params(**values)
+    assert said[0] == CASES["wasserstein without a bound"].said
+    assert said[1] == CASES["gradient_penalty with batch norm"].said
+    assert said[2] == CASES["label_flip with wasserstein"].said
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        objective("wasserstein") | {"network": {"spectral_norm": True}},
+        objective("wasserstein", r1=1.0),
+        objective("wasserstein", **CLIPPED) | BATCH_NORM,
+        objective("hinge") | {"stabilise": {"label_smoothing": 0.1}},
+        objective("relativistic", r1=1.0, r2=1.0) | network("residual", minibatch_std=True, depth=1),
+        network("dense", depth=1, spectral_norm=True),
+        {"stabilise": {"instance_noise_kimg": 5.0}},
+        {"data": {"limit": 8}},
+    ],
+)
+def test_what_works_together_is_not_refused(values: Sections) -> None:
+    tiny_params(**values)
