@@ -53,10 +53,17 @@ def _in_objective(params: "Params") -> Iterator[str]:
     if objective.weight_clip and (objective.gradient_penalty or network.spectral_norm):
         other = "objective.gradient_penalty" if objective.gradient_penalty else "network.spectral_norm"
         yield f"objective.weight_clip and {other} bound the critic twice; keep one of them"
-    if objective.name == "wasserstein" and not (objective.weight_clip or penalties or network.spectral_norm):
+    # Spectral norm leaves the embedding of a projection free.
+    bounded = network.spectral_norm and network.condition != "projection"
+    if objective.name == "wasserstein" and not (objective.weight_clip or penalties or bounded):
         yield (
             "objective wasserstein needs a bound on its critic, whose scores grow for ever otherwise; "
             "set objective.gradient_penalty to 10 or objective.weight_clip to 0.01"
+        )
+    if objective.mismatched and objective.name not in LABELLING:
+        yield (
+            f"objective.mismatched calls real images with a wrong class fake, and {objective.name} calls nothing fake; "
+            "set it to false, or objective.name to non-saturating"
         )
     if objective.mismatched and network.condition != "projection":
         yield "objective.mismatched shows the discriminator wrong classes; set network.condition to projection"
@@ -67,6 +74,11 @@ def _in_stabilisers(params: "Params") -> Iterator[str]:
     for name in ("label_flip", "label_smoothing", "label_noise"):
         if getattr(stabilise, name) and objective.name not in LABELLING:
             yield f"stabilise.{name} changes the labels real and fake, and {objective.name} has none; set it to 0"
+    if stabilise.augment == "ada" and objective.name not in LABELLING:
+        yield (
+            f"ada steers by the sign of D(real), which says nothing under {objective.name}; "
+            "set stabilise.augment to diffaugment"
+        )
     if stabilise.instance_noise and not stabilise.instance_noise_kimg:
         yield "stabilise.instance_noise has to fade out; set stabilise.instance_noise_kimg to when it is gone"
     if stabilise.packing > 1 and params.network.condition != "none":

@@ -61,7 +61,7 @@ class GAN:
             discriminator,
             make_optimizer(train.discriminator_optimizer, discriminator.parameters(), train.discriminator_lr, *betas),
         )
-        self.adaptive = AdaptiveP(kimg=params.stabilise.ada_kimg)
+        self.adaptive = AdaptiveP(kimg=params.stabilise.ada_kimg / params.stabilise.packing)  # it counts packs
         self.replay = Replay(params.stabilise.replay, fabric.device)
         self.steps = 0
 
@@ -158,14 +158,16 @@ class GAN:
         real.requires_grad_(objective.r1 > 0)
         fake.requires_grad_(objective.r2 > 0)
         on_real, on_fake = self.judge(real, labels), self.judge(fake, fake_labels)
-        targets = draw_targets(stabilise, len(on_real.logits), real.device)
-        loss = discriminator_loss(self.objective, on_real.logits, on_fake.logits, targets)
+        fake_logits = on_fake.logits
         if objective.mismatched:
-            loss = loss + self._mismatch_loss(real, labels)
+            fake_logits = torch.cat([fake_logits, self._mismatched(real, labels)])
+        targets = draw_targets(stabilise, len(on_real.logits), len(fake_logits), real.device)
+        loss = discriminator_loss(self.objective, on_real.logits, fake_logits, targets)
         penalty = self._penalty(on_real, on_fake, real, fake, labels, pressure)
         total = loss + penalty
-        if self.tags is not None and on_real.tag_logits is not None:
-            total = total + auxiliary_loss(on_real.tag_logits, self.tags[labels], self.one_tag_each)
+        for verdict, asked in ((on_real, labels), (on_fake, fake_labels)):
+            if self.tags is not None and verdict.tag_logits is not None:
+                total = total + auxiliary_loss(verdict.tag_logits, self.tags[asked], self.one_tag_each)
         self._descend(total, self.discriminator, self.discriminator_optimizer)
         if objective.weight_clip:
             clip_weights(self.discriminator, objective.weight_clip)
@@ -206,10 +208,10 @@ class GAN:
             penalty = penalty + objective.gradient_penalty * gap
         return penalty
 
-    def _mismatch_loss(self, real: Tensor, labels: Tensor) -> Tensor:
-        """What real images cost that are shown with another class: they are to be judged fake (Reed et al. 2016)."""
+    def _mismatched(self, real: Tensor, labels: Tensor) -> Tensor:
+        """Logits of real images under another class, which are to count as half of the fakes (Reed et al. 2016)."""
         wrong = (labels + torch.randint_like(labels, 1, max(self.classes, 2))) % self.classes
-        return self.objective.as_fake(self.judge(real.detach(), wrong).logits).mean()
+        return self.judge(real.detach(), wrong).logits
 
     def _descend(self, loss: Tensor, network: Any, optimizer: Any) -> None:
         optimizer.zero_grad()

@@ -83,7 +83,7 @@ OBJECTIVES = {
 
 @dataclass(frozen=True)
 class Targets:
-    """How real each image of a batch is said to be, 1 real and 0 fake: [N] each."""
+    """How real each image is said to be, 1 real and 0 fake: [N] for real images and [M] for fakes."""
 
     real: Tensor
     fake: Tensor
@@ -92,7 +92,7 @@ class Targets:
 def discriminator_loss(
     objective: Objective, real_logits: Tensor, fake_logits: Tensor, targets: Targets | None = None
 ) -> Tensor:
-    """The discriminator's mean cost of a batch of real images and one of fakes, logits [N] each.
+    """The discriminator's mean cost of real images, logits [N], and of fakes, logits [M]; pairs need M = N.
 
     targets: None calls every real image real and every fake fake; anything between weighs both costs.
     """

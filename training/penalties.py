@@ -13,23 +13,26 @@ from torch import Tensor
 def zero_centred_penalty(logits: Tensor, images: Tensor) -> Tensor:
     """|grad D(x)|^2 / 2, averaged over the batch: R1 at real images, R2 at fakes (Mescheder et al. 2018, eq. 9 and 10).
 
-    logits: [N], computed from images [N, C, H, W], which require a gradient.
+    logits: [N], or one for each pack of images; computed from images [N, C, H, W], which require a gradient.
     """
-    return image_gradient(logits, images).square().sum(dim=(1, 2, 3)).mean() / 2
+    return pixel_gradient(logits, images).square().sum(dim=1).mean() / 2
 
 
 def one_centred_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
     """(|grad D(x)| - 1)^2 at random points between real images and fakes (Gulrajani et al. 2017, eq. 3).
 
-    critic: images [N, C, H, W] -> logits [N]; real, fake: [N, C, H, W].
+    critic: images [N, C, H, W] -> logits [N], or one for each pack of images; real, fake: [N, C, H, W].
     """
     share = torch.rand(len(real), 1, 1, 1, device=real.device)
     between = torch.lerp(real, fake, share).requires_grad_()
-    norm = image_gradient(critic(between), between).square().sum(dim=(1, 2, 3)).add(1e-12).sqrt()
+    norm = pixel_gradient(critic(between), between).square().sum(dim=1).add(1e-12).sqrt()
     return (norm - 1).square().mean()
 
 
-def image_gradient(logits: Tensor, images: Tensor) -> Tensor:
-    """The gradient of each image's logit at its pixels, [N, C, H, W], with a graph of its own."""
+def pixel_gradient(logits: Tensor, images: Tensor) -> Tensor:
+    """The gradient of each logit at the pixels that it was computed from, [logits, pixels], with a graph of its own.
+
+    Images that are judged as one pack are neighbours, so their gradients lie side by side.
+    """
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
-    return gradient
+    return gradient.reshape(len(logits), -1)

@@ -10,8 +10,8 @@ from training.losses import Targets
 from training.params import StabiliserParams
 
 
-def draw_targets(params: StabiliserParams, count: int, device: torch.device) -> Targets | None:
-    """How real the images of a batch are said to be, or None where every label is plain.
+def draw_targets(params: StabiliserParams, reals: int, fakes: int, device: torch.device) -> Targets | None:
+    """How real so many real images and fakes are said to be, or None where every label is plain.
 
     Smoothing lowers the target of real images (Salimans et al. 2016, section 3.4; one-sided). Noise lowers
     that of real images and raises that of fakes by a uniform amount up to `label_noise`. Flipping calls a share
@@ -19,10 +19,10 @@ def draw_targets(params: StabiliserParams, count: int, device: torch.device) -> 
     """
     if not (params.label_flip or params.label_smoothing or params.label_noise):
         return None
-    noise = torch.rand(2, count, device=device) * params.label_noise
-    real = (1 - params.label_smoothing - noise[0]).clamp(min=0)
-    flipped = torch.rand(count, device=device) < params.label_flip
-    return Targets(real.masked_fill(flipped, 0.0), noise[1])
+    noise = torch.rand(reals + fakes, device=device) * params.label_noise
+    real = (1 - params.label_smoothing - noise[:reals]).clamp(min=0)
+    flipped = torch.rand(reals, device=device) < params.label_flip
+    return Targets(real.masked_fill(flipped, 0.0), noise[reals:])
 
 
 def instance_noise(params: StabiliserParams, images_seen: int) -> float:

@@ -105,7 +105,7 @@ CASES = {
         [{"objective": {"weight_clip": None}}, {"objective": {"gradient_penalty": 0.0}}],
     ),
     "weight clip and spectral norm": Case(
-        objective("wasserstein", **CLIPPED) | {"network": {"spectral_norm": True}},
+        objective("wasserstein", **CLIPPED) | {"network": {"spectral_norm": True, "condition": "none"}},
         "objective.weight_clip and network.spectral_norm bound the critic twice; keep one of them",
         [{"objective": {"weight_clip": None}}, {"network": {"spectral_norm": False}}],
     ),
@@ -123,6 +123,29 @@ CASES = {
         )
         for condition in ("none", "auxiliary")
     },
+    **{
+        f"mismatched with {name}": Case(
+            {"objective": {"name": name, "mismatched": True} | bound},
+            f"objective.mismatched calls real images with a wrong class fake, and {name} calls nothing fake; "
+            "set it to false, or objective.name to non-saturating",
+            [{"objective": {"mismatched": False}}, {"objective": {"name": "non-saturating"}}],
+        )
+        for name, bound in (("wasserstein", {"gradient_penalty": 10.0}), ("relativistic", {}))
+    },
+    **{
+        f"ada with {name}": Case(
+            {"objective": {"name": name} | bound, "stabilise": {"augment": "ada"}},
+            f"ada steers by the sign of D(real), which says nothing under {name}; set stabilise.augment to diffaugment",
+            [{"stabilise": {"augment": "diffaugment"}}],
+        )
+        for name, bound in (("wasserstein", CLIPPED), ("relativistic", {}))
+    },
+    "wasserstein with spectral norm and a class embedding that it leaves free": Case(
+        objective("wasserstein") | {"network": {"spectral_norm": True}},
+        "objective wasserstein needs a bound on its critic, whose scores grow for ever otherwise; "
+        "set objective.gradient_penalty to 10 or objective.weight_clip to 0.01",
+        [{"objective": {"gradient_penalty": 10.0}}],
+    ),
     **{
         f"{label} with {name}": Case(
             {"objective": {"name": name} | bound, "stabilise": {label: 0.1}},
@@ -210,7 +233,7 @@ def test_following_one_sentence_after_the_other_leads_out_of_several_contradicti
 @pytest.mark.parametrize(
     "values",
     [
-        objective("wasserstein") | {"network": {"spectral_norm": True}},
+        objective("wasserstein") | {"network": {"spectral_norm": True, "condition": "none"}},
         objective("wasserstein", r1=1.0),
         objective("wasserstein", **CLIPPED) | BATCH_NORM,
         objective("hinge") | {"stabilise": {"label_smoothing": 0.1}},

@@ -152,7 +152,8 @@ def test_mismatched_shows_real_images_with_every_class_but_their_own() -> None:
     asked: list[Tensor] = []
     gan.discriminator.embedding.register_forward_hook(lambda _, given, __: asked.append(given[0]))
     labels = torch.arange(4).repeat(500)
-    gan._mismatch_loss(torch.zeros(2000, 1, 28, 28), labels)
+    logits = gan._mismatched(torch.zeros(2000, 1, 28, 28), labels)
+    assert logits.shape == (2000,)
     (wrong,) = asked
     for label in range(4):
         shares = torch.bincount(wrong[labels == label], minlength=4) / 500

@@ -8,6 +8,7 @@ from tests.training.game import TWO_TAGS
 from tests.training.project import FAMILIES, tiny_params
 from training.networks import Discriminator, build
 from training.penalties import one_centred_penalty, zero_centred_penalty
+from training.stabilisers import pack
 
 SHAPE = (5, 2, 3, 4)  # batch, channels, height, width
 
@@ -99,3 +100,11 @@ def test_descending_along_a_penalty_alone_flattens_the_discriminator() -> None:
         descent.step()
         penalties.append(penalty.item())
     assert penalties[-1] < 0.1 * penalties[0]
+
+
+def test_images_that_are_judged_together_are_penalised_together() -> None:
+    torch.manual_seed(0)
+    images, weight = torch.randn(6, 1, 4, 4, requires_grad=True), torch.randn(3, 1, 4, 4)
+    packs = pack(images, 3)  # 2 of 3 images each
+    penalty = zero_centred_penalty((packs * weight.reshape(1, 3, 4, 4)).sum(dim=(1, 2, 3)), images)
+    assert penalty.item() == pytest.approx(weight.square().sum().item() / 2, rel=1e-5)

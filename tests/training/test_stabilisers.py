@@ -19,8 +19,9 @@ UNCONDITIONAL = {"condition": "none"}
 def targets(count: int = 100_000, **stabilise: float) -> tuple[Tensor, Tensor]:
     """How real so many real images and fakes are said to be."""
     torch.manual_seed(0)
-    drawn = draw_targets(tiny_gan(stabilise=stabilise).params.stabilise, count, CPU)
+    drawn = draw_targets(tiny_gan(stabilise=stabilise).params.stabilise, count, 2 * count, CPU)
     assert drawn is not None
+    assert (len(drawn.real), len(drawn.fake)) == (count, 2 * count)
     return drawn.real, drawn.fake
 
 
@@ -55,7 +56,7 @@ def test_all_three_together_stay_labels() -> None:
 
 
 def test_plain_labels_are_not_drawn_at_all() -> None:
-    assert draw_targets(tiny_gan().params.stabilise, 8, CPU) is None
+    assert draw_targets(tiny_gan().params.stabilise, 8, 8, CPU) is None
 
 
 def test_instance_noise_falls_linearly_and_is_gone_at_its_end_and_after() -> None:

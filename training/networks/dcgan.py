@@ -20,6 +20,7 @@ def generator_layers(
     side, doublings = pyramid(resolution)
     widths = layer_widths(width, doublings)
     layers = _dense_stem(inputs, widths[0], side) if kernel == 5 else _convolution_stem(inputs, widths[0], side)
+    layers += dropout(dropout_share)
     for narrow_in, narrow_out in pairwise(widths):
         layers += [_double(narrow_in, narrow_out, kernel, bias=False), nn.BatchNorm2d(narrow_out), nn.ReLU(True)]
         layers += dropout(dropout_share)

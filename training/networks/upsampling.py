@@ -25,6 +25,7 @@ def generator_layers(
         nn.Linear(inputs, width * side * side),
         nn.LeakyReLU(0.2, True),
         nn.Unflatten(1, (width, side, side)),
+        *dropout(dropout_share),
     ]
     for kernel, doubles in ((5, True), (5, True), (4, False), (4, False)):
         if doubles:
