@@ -10,6 +10,7 @@ two presets tried one after the other do not mix.
 import copy
 import os
 import sys
+import time
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -89,7 +90,8 @@ def main() -> None:
         return
     name, options = sys.argv[1], sys.argv[2:]
     with_preset(read_params(), name)
-    command = ["dvc", "exp", "run", "--name", name]
+    # With the time in its name, as DVC refuses to use a name twice.
+    command = ["dvc", "exp", "run", "--name", f"{name}-{time.strftime('%m%d-%H%M%S')}"]
     for setting in settings(load_preset(name).values):
         command += ["--set-param", setting]
     # What the person adds comes last, so that it wins.

@@ -21,6 +21,7 @@ from benchmarks.experiments.summary import cell, number, recognisable, sentence,
 from benchmarks.experiments.task import Task, key, tasks
 from benchmarks.experiments.variants import EXPERIMENTS, Size, Variant, all_variants, find
 from serving.errors import MintError
+from tests.training.project import BLUE, RED, picture
 from training.params import ParamsError
 
 TINY = Size(
@@ -250,8 +251,8 @@ def test_channels_of_a_composed_picture_are_three_images_of_one_class() -> None:
     grey = np.arange(15, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 1), np.uint8)
     composed, kept = pictures.compose(grey, labels)
     assert composed.shape == (15, 2, 2, 3)
-    for index, picture in enumerate(composed):
-        members = set(picture[0, 0].tolist())
+    for index, image in enumerate(composed):
+        members = set(image[0, 0].tolist())
         assert len(members) == 3
         assert {int(labels[member]) for member in members} == {int(kept[index])}
 
@@ -270,3 +271,16 @@ def test_every_experiment_says_what_it_asks_and_what_differs() -> None:
         assert experiment.question.endswith("?")
         assert experiment.differs
         assert set(experiment.reading) <= set(experiment.columns)
+
+
+def test_pictures_of_a_source_come_with_its_class_folders(tmp_path: Path) -> None:
+    for folder, colour in (("red", RED), ("blue", BLUE)):
+        (tmp_path / "photos" / folder).mkdir(parents=True)
+        for index in range(3):
+            (tmp_path / "photos" / folder / f"{index}.png").write_bytes(picture(colour))
+    with contextlib.chdir(tmp_path):
+        pictures.prepare(pictures.PictureKind(28, 3, "photos"), tmp_path / "arrays")
+        with pytest.raises(MintError, match="no class folders"):
+            pictures.prepare(pictures.PictureKind(28, 3, "photos/red"), tmp_path / "red")
+    made = pictures.load(tmp_path / "arrays")
+    assert [tuple(one[0, 0]) for one in made.images] == [(BLUE, RED)[label] for label in made.labels]
