@@ -27,7 +27,7 @@ class Clone:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name in ("training", "serving", SOURCE):
+        for name in ("training", "serving", "presets", SOURCE):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "dvc.yaml", folder)
         self.configure()
@@ -131,6 +131,21 @@ def test_a_fresh_clone_has_its_model_without_training(tmp_path: Path) -> None:
     assert repro.returncode == 0, repro.stdout + repro.stderr
     assert re.findall(r"Running stage '(\w+)'", repro.stdout) == ["preprocess"]
     assert (tmp_path / "clone" / paths.MODEL).read_bytes() == committed
+
+
+def test_a_preset_runs_as_an_experiment_and_what_is_added_wins(clone: Clone) -> None:
+    clone.configure()
+    added = ("train.length=0.032 kimg", "train.batch=16", "network.generator_width=5", "network.discriminator_width=6")
+    options = [part for setting in added for part in ("--set-param", setting)]
+    command = [sys.executable, "-m", "training.presets", "digits-gan", *options]
+    for _ in range(2):  # a name that DVC would refuse the second time would be no use
+        done = subprocess.run(command, cwd=clone.folder, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    network = clone.model().card.params["network"]
+    assert (network["name"], network["latent_dim"], network["generator_width"]) == ("dense", 100, 5)
+    assert clone.model().card.images_seen == 32
+    assert len(re.findall(r"digits-gan-\d{4}-\d{6}", clone.dvc("exp", "list"))) >= 1
 
 
 def wait_for_training(clone: Clone, dvc: subprocess.Popen[str]) -> tuple[int, float]:

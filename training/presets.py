@@ -91,7 +91,7 @@ def main() -> None:
     name, options = sys.argv[1], sys.argv[2:]
     with_preset(read_params(), name)
     # With the time in its name, as DVC refuses to use a name twice.
-    command = ["dvc", "exp", "run", "--name", f"{name}-{time.strftime('%m%d-%H%M%S')}"]
+    command = [sys.executable, "-m", "dvc", "exp", "run", "--name", f"{name}-{time.strftime('%m%d-%H%M%S')}"]
     for setting in settings(load_preset(name).values):
         command += ["--set-param", setting]
     # What the person adds comes last, so that it wins.
