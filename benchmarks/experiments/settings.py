@@ -1,0 +1,39 @@
+"""experiments/params.yaml as a frozen model, and where the experiments leave things for one another."""
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from training.params import ParamsError, Section
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = ROOT / "experiments" / "params.yaml"
+WORK = ROOT / ".runs" / "experiments"
+PICTURES = WORK / "pictures"  # the data as arrays, and what was learned of it
+KEPT = WORK / "kept"  # every seed's result, by a hash of all that shapes it
+RESULTS = WORK / "results"  # a folder a variant: what DVC tracks
+REPORT = ROOT / "reports" / "experiments"
+
+Scale = Literal["small", "full"]
+
+
+class Settings(Section):
+    """The whole of experiments/params.yaml."""
+
+    scale: Scale
+    seeds: int = Field(ge=1, le=64)
+    rgb_source: str | None
+
+
+def load_settings(path: Path = SETTINGS) -> Settings:
+    """Reads and checks experiments/params.yaml. Raises ParamsError with one sentence that names the key."""
+    try:
+        return Settings.model_validate(yaml.safe_load(path.read_text()))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ParamsError(f"{path} cannot be read: {error}; restore it from version control") from None
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        raise ParamsError(f"{path}: {key}: {problem['msg']}") from None
