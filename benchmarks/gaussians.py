@@ -69,13 +69,13 @@ def coverage(points: NDArray[np.float32], mixture: Mixture) -> Coverage:
     return Coverage(len(np.unique(gaps.argmin(axis=1)[near])), len(mixture.centres), float(near.mean()))
 
 
-def players(latent_dim: int, packing: int) -> tuple[Generator, Discriminator]:
+def players(params: Params) -> tuple[Generator, Discriminator]:
     """Two perceptrons with two hidden layers each; points are images [N, 2, 1, 1]."""
     point = [nn.Linear(WIDTH, 2), nn.Unflatten(1, (2, 1, 1))]
-    generator = Generator(latent_dim, None, lambda inputs: nn.Sequential(*_hidden(inputs), *point))
-    features = nn.Sequential(nn.Flatten(), *_hidden(2 * packing), nn.Unflatten(1, (WIDTH, 1, 1)))
+    generator = Generator(params.network.latent_dim, None, lambda inputs: nn.Sequential(*_hidden(inputs), *point))
+    features = nn.Sequential(nn.Flatten(), *_hidden(2 * params.stabilise.packing), nn.Unflatten(1, (WIDTH, 1, 1)))
     head = Features(features, WIDTH, lambda channels: nn.Sequential(nn.Flatten(), nn.Linear(channels, 1)))
-    return generator, Discriminator(head, "none", None, minibatch_std=False)
+    return generator, Discriminator(head, "none", None, minibatch_std=params.network.minibatch_std)
 
 
 def _hidden(inputs: int) -> list[nn.Module]:
@@ -85,7 +85,7 @@ def _hidden(inputs: int) -> list[nn.Module]:
 def cover(mixture: Mixture, params: Params, cpu_seconds: float) -> Coverage:
     """Trains a recipe on a mixture for so many seconds of one core and judges its average generator."""
     torch.manual_seed(params.train.seed)
-    gan = GAN(params, None, start_fabric("cpu"), players(params.network.latent_dim, params.stabilise.packing))
+    gan = GAN(params, None, start_fabric("cpu"), players(params))
     train_for(gan, mixture.batches(params.train.batch, params.train.seed), cpu_seconds)
     with torch.no_grad():
         points = gan.average(torch.randn(SAMPLES, params.network.latent_dim)).flatten(1).numpy()
