@@ -77,7 +77,7 @@ def main() -> None:
     """Runs what is missing and reports all of it."""
     parser = argparse.ArgumentParser(description="mode coverage of the default recipe and of plain DCGAN")
     parser.add_argument("--gaussians", type=float, default=60, help="seconds of one core a run in the plane")
-    parser.add_argument("--stacked", type=float, default=1200, help="seconds of one core a run on stacked pictures")
+    parser.add_argument("--stacked", type=float, default=600, help="seconds of one core a run on stacked pictures")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="runs at a time")
     options = parser.parse_args()
     accuracy, floor = prepare()
