@@ -10,7 +10,6 @@ import argparse
 import hashlib
 import json
 import os
-import platform
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
@@ -23,6 +22,8 @@ import numpy as np
 import torch
 
 from benchmarks import gaussians, stacked
+from benchmarks.experiments import pictures
+from benchmarks.machine import cpu_model
 from benchmarks.recipes import DEFAULT, PLAIN, recipe
 from serving.files import replacing
 from training import paths
@@ -85,7 +86,7 @@ def main() -> None:
     results = perform(tasks, options.workers)
     rows = [summary(group, results) for group in groups(tasks)]
     report = {
-        "hardware": f"{platform.processor() or platform.machine()}, one thread a run, {options.workers} runs at a time",
+        "hardware": f"{cpu_model()}, one thread a run, {options.workers} runs at a time",
         "classifier_accuracy": accuracy,
         "real": asdict(floor),
         "rows": rows,
@@ -94,6 +95,14 @@ def main() -> None:
     with replacing(REPORT) as path:
         path.write_text(json.dumps(report, indent=2) + "\n")
     show(rows, accuracy, floor)
+
+
+def clothes() -> Path:
+    """Where the embedded clothes lie as arrays, whatever params.yaml prepares."""
+    kind = pictures.PictureKind(resolution=28, channels=1)
+    folder = kind.folder()
+    pictures.prepare(kind, folder)
+    return folder
 
 
 def all_tasks(gaussian_seconds: float, stacked_seconds: float) -> Iterator[Task]:
@@ -107,12 +116,13 @@ def all_tasks(gaussian_seconds: float, stacked_seconds: float) -> Iterator[Task]
 
 
 def prepare() -> tuple[float, stacked.ModeCount]:
-    """Trains the classifier once; returns its accuracy on unseen pictures and what real images score."""
+    """Prepares the clothes and the classifier once; returns its accuracy on unseen ones and what real images score."""
+    clothes()
     path = KEPT / "classifier.pt"
     if not path.exists():
-        images, labels = np.load(paths.IMAGES), np.load(paths.LABELS)
-        classifier, accuracy = train_classifier(images, labels, 10, CLASSIFIER_EPOCHS, torch.device("cpu"))
-        real = stacked.Stacks(images[..., 0]).draw(stacked.SAMPLES, np.random.RandomState(0))
+        found = pictures.load(clothes())
+        classifier, accuracy = train_classifier(found.images, found.labels, 10, CLASSIFIER_EPOCHS, torch.device("cpu"))
+        real = stacked.Stacks(found.images[..., 0]).draw(stacked.SAMPLES, np.random.RandomState(0))
         count = stacked.count_modes(real, classifier)
         KEPT.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial:
@@ -140,8 +150,8 @@ def play(task: Task) -> None:
     else:
         classifier = Classifier(channels=1, classes=10)
         classifier.load_state_dict(torch.load(KEPT / "classifier.pt", weights_only=True)["state"])
-        pictures = np.load(paths.IMAGES)[..., 0]
-        count, kimg = stacked.cover(pictures, classifier.eval(), task.params, task.cpu_seconds)
+        grey = pictures.load(clothes()).images[..., 0]
+        count, kimg = stacked.cover(grey, classifier.eval(), task.params, task.cpu_seconds)
         found = asdict(count) | {"kimg": kimg}
     with replacing(task.kept) as path:
         path.write_text(json.dumps(found | {"git_revision": git_revision()}))

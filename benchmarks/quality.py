@@ -9,7 +9,6 @@ cores; so the figures are those of `evaluate`, taken on the exported files.
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from benchmarks.machine import cpu_model
 from benchmarks.recipes import DEFAULT, PLAIN, recipe
 from serving.files import replacing
 from training import paths
@@ -51,7 +51,7 @@ def main() -> None:
         results = {name: job.result() for name, job in jobs.items()}
     best_other = min(metrics["kid"] for name, metrics in results.items() if RECIPES[name][0] != DEFAULT)
     report = {
-        "hardware": f"{platform.processor() or platform.machine()}, one core a recipe",
+        "hardware": f"{cpu_model()}, one core a recipe",
         "training_minutes": minutes,
         "recipes": results,
         "kid_over_best_other": results["default"]["kid"] / best_other,

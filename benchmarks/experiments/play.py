@@ -6,7 +6,7 @@ This is the part that needs torch; `run` starts it in worker processes.
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
@@ -21,6 +21,7 @@ from torch import Tensor
 from benchmarks.experiments import eye, pictures
 from benchmarks.experiments.results import SHEETS, Hardware, Look, Point, SeedResult, write_record
 from benchmarks.experiments.task import Task
+from benchmarks.machine import cpu_model
 from serving import latents
 from serving.files import replacing
 from serving.images import contact_sheet
@@ -210,15 +211,10 @@ def training_data(part: pictures.Pictures, device: torch.device) -> TrainingData
 def hardware(workers: int) -> Hardware:
     """On what this process runs, without a name that belongs to one machine."""
     return Hardware(
-        cpu=cpu_model(Path("/proc/cpuinfo").read_text().splitlines()),
+        cpu=cpu_model(),
         gpu=torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         cores=len(os.sched_getaffinity(0)),
         threads=torch.get_num_threads(),
         workers=workers,
         torch=torch.__version__,
     )
-
-
-def cpu_model(lines: Iterable[str]) -> str:
-    """The first `model name` of /proc/cpuinfo, or that there is none."""
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unnamed CPU")

@@ -244,4 +244,6 @@ def test_following_one_sentence_after_the_other_leads_out_of_several_contradicti
     ],
 )
 def test_what_works_together_is_not_refused(values: Sections) -> None:
-    tiny_params(**values)
+    accepted = tiny_params(**values).model_dump()
+    for section, asked in values.items():
+        assert accepted[section] | asked == accepted[section]
