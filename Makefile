@@ -41,7 +41,7 @@ experiments: setup  ## the experiments of the sources, into reports/experiments 
 bench-quality: setup  ## the default against every other recipe after equal training time (half an hour on two cores)
 	@python -m benchmarks.quality
 
-bench-modes: setup  ## mode coverage of the default and of plain DCGAN (an hour and a half on two cores)
+bench-modes: setup  ## mode coverage of the default and of plain DCGAN (two hours on two cores)
 	@python -m benchmarks.modes
 
 test: setup  ## run the whole test suite
