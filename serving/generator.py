@@ -1,10 +1,6 @@
 """The ONNX Runtime session: verify a model file, load it, warm it up, run it."""
 
-import contextlib
-import ctypes
 import hashlib
-import io
-import logging
 from pathlib import Path
 from typing import Literal, Self
 
@@ -13,19 +9,16 @@ import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
 from serving import latents as latent_space
-from serving.card import ModelCard, read_card
+from serving.card import ModelCard, check_seal, read_card
 from serving.errors import InputError, ModelError
 from serving.labels import listed
 from serving.latents import Labels, Latents
-
-logger = logging.getLogger(__name__)
+from serving.session import Provider, open_session, reason
 
 MAX_BATCH = 64  # images in one run: bounds memory whatever is asked for
 MODEL_ID_LENGTH = 16  # hexadecimal digits of the file's SHA-256
-FATAL = 4  # ONNX Runtime's log level that leaves only aborts; everything else reaches us as an exception
 
 Images = NDArray[np.uint8]
-Provider = Literal["auto", "cpu", "cuda"]
 
 
 class Generator:
@@ -38,21 +31,23 @@ class Generator:
         self._session = session
 
     @classmethod
-    def load(cls, path: Path | str, provider: Provider = "auto", threads: int | None = None) -> Self:
+    def load(cls, path: Path | str, provider: Provider = "auto", threads: int = 0) -> Self:
         """Opens, checks and warms up a model file.
 
         provider: `auto` takes a GPU where there is one, `cpu` and `cuda` insist. threads: CPU
-        threads of one run; None lets ONNX Runtime take every core. Raises ModelError with one
+        threads of one run; 0 lets ONNX Runtime take every core. Raises ModelError with one
         sentence for a file that is missing, damaged, without a card or at odds with its card, and
         for a GPU that is insisted on and cannot be used.
         """
         path = Path(path)
         content = _read(path)
-        session = _open_session(content, path, provider, threads)
-        card = read_card(session.get_modelmeta().custom_metadata_map, str(path))
+        session = open_session(content, path, provider, threads)
+        metadata = session.get_modelmeta().custom_metadata_map
+        card = read_card(metadata, str(path))
+        check_seal(content, metadata, str(path))
         _check_signature(session, card, path)
         generator = cls(path, card, hashlib.sha256(content).hexdigest(), session)
-        generator._warm_up()
+        generator.warm_up((1, 2))  # alone and as a pair: memory is set up, and the batch is seen to be dynamic
         return generator
 
     @property
@@ -107,7 +102,15 @@ class Generator:
         images = np.empty((len(checked), side, side, self.card.channels), np.uint8)
         for start in range(0, len(checked), MAX_BATCH):
             part = slice(start, start + MAX_BATCH)
-            images[part] = self._run(checked[part], None if indices is None else indices[part])
+            images[part] = self.run(checked[part], None if indices is None else indices[part])
+        return images
+
+    def run(self, latents: Latents, labels: Labels | None) -> Images:
+        """One run of the network on what `inputs` or `check` has made; images uint8 [N, H, W, C]."""
+        feed: dict[str, NDArray[np.generic]] = {"z": latents}
+        if labels is not None:
+            feed["label"] = labels
+        images: Images = self._session.run(["images"], feed)[0]
         return images
 
     def check(self, latents: ArrayLike, labels: ArrayLike | None) -> tuple[Latents, Labels | None]:
@@ -144,46 +147,23 @@ class Generator:
             raise InputError(f"the labels must be from 0 to {len(classes) - 1}", "labels")
         return indices.astype(np.int64)
 
-    def _run(self, latents: Latents, labels: Labels | None) -> Images:
-        feed: dict[str, NDArray[np.generic]] = {"z": latents}
-        if labels is not None:
-            feed["label"] = labels
-        images: Images = self._session.run(["images"], feed)[0]
-        return images
-
-    def _warm_up(self) -> None:
-        """Runs once alone and once as a pair: memory is set up, and the batch is seen to be dynamic."""
+    def warm_up(self, batches: tuple[int, ...]) -> None:
+        """Runs batches of these sizes once; raises ModelError when one fails or has the wrong shape."""
         side, channels = self.card.resolution, self.card.channels
-        for count in (1, 2):
+        for count in batches:
             latents = np.tile(np.array(self.card.mean_latent, np.float32), (count, 1))
             labels = np.zeros(count, np.int64) if self.card.classes else None
             try:
-                shape = self._run(latents, labels).shape
+                shape = self.run(latents, labels).shape
             except Exception as error:  # ONNX Runtime's exceptions share no other base
                 raise ModelError(
-                    f"{self.path} fails on a batch of {count} ({_reason(error)}); export it again"
+                    f"{self.path} fails on a batch of {count} ({reason(error)}); export it again"
                 ) from error
             if shape != (count, side, side, channels):
                 raise ModelError(
                     f"{self.path}: output images has the shape {list(shape)} for a batch of {count} and the card's "
                     f"resolution and channels say {[count, side, side, channels]}; export the model again"
                 )
-
-
-def cuda_devices() -> int:
-    """How many GPUs NVIDIA's driver shows this process; 0 where there is no driver.
-
-    The driver itself is asked: ONNX Runtime lists CUDA with or without a GPU, and writes to stderr
-    when it then finds none.
-    """
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return 0
-    return count.value
 
 
 def _read(path: Path) -> bytes:
@@ -193,60 +173,6 @@ def _read(path: Path) -> bytes:
         raise ModelError(f"{path} does not exist; train a model with `make train`, or name another file") from None
     except OSError as error:
         raise ModelError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from None
-
-
-def _open_session(content: bytes, path: Path, provider: Provider, threads: int | None) -> onnxruntime.InferenceSession:
-    """A session on the GPU if one is wanted and to be had, else on the CPU; raises ModelError."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = FATAL
-    options.intra_op_num_threads = threads or 0  # 0: one a core
-    options.inter_op_num_threads = 1  # a generator is one chain of layers
-    options.use_deterministic_compute = True
-    # A thread that spins after its work takes the cores from encoding and HTTP: ten times the CPU at light load.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-
-    on_cuda = None if provider == "cpu" else _open_on_cuda(content, options)
-    if on_cuda:
-        return on_cuda
-    try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's exceptions share no other base
-        raise ModelError(
-            f"{path} is not a whole ONNX file that runs here ({_reason(error)}); copy it again or export it again"
-        ) from error
-    if provider == "cuda":
-        raise ModelError(
-            "the provider is cuda and no GPU can be used here; set it to auto or cpu (MINT_PROVIDER or --provider), "
-            "or give this machine a GPU, its driver and the `cuda` extra"
-        )
-    return session
-
-
-def _open_on_cuda(content: bytes, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession | None:
-    """A session on the first GPU, or None; a file that is at fault fails again, and is named, on the CPU."""
-    if not cuda_devices():
-        return None
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints about libraries that it does not find
-        onnxruntime.preload_dlls()
-    cuda_options = {
-        # The default times every algorithm for each new batch size, and may choose another one each time.
-        "cudnn_conv_algo_search": "HEURISTIC",
-        "use_tf32": "0",  # pixels agree with the CPU's within 1/255
-    }
-    try:
-        session = onnxruntime.InferenceSession(
-            content,
-            options,
-            providers=[("CUDAExecutionProvider", cuda_options), "CPUExecutionProvider"],
-            enable_fallback=0,
-        )
-    except Exception as error:  # ONNX Runtime's exceptions share no other base
-        logger.warning("there is a GPU, but ONNX Runtime cannot use it: %s", _reason(error))
-        return None
-    if session.get_providers()[0] != "CUDAExecutionProvider":
-        logger.warning("there is a GPU, but ONNX Runtime cannot load CUDA; install the `cuda` extra")
-        return None
-    return session
 
 
 def _check_signature(session: onnxruntime.InferenceSession, card: ModelCard, path: Path) -> None:
@@ -280,8 +206,3 @@ def _check_tensor(
     )
     if len(shape) != len(wanted_shape) + 1 or sizes_differ:
         raise ModelError(f"{what} has the shape {shape} and the card asks for {['N', *wanted_shape]}; export it again")
-
-
-def _reason(error: Exception) -> str:
-    """The last part of ONNX Runtime's message, which starts with codes."""
-    return str(error).strip().splitlines()[0].rsplit(" : ", 1)[-1][:160].rstrip(". ")

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from serving.card import CARD_KEY, ModelCard
+from serving.card import CARD_KEY, CHECKSUM_KEY, UNSEALED, ModelCard, seal
 
 LATENT_DIM = 8
 RESOLUTION = 8
@@ -95,11 +95,11 @@ def tiny_model(
 
 def with_card(model: onnx.ModelProto, card: ModelCard) -> onnx.ModelProto:
     """Puts `card` in place of the model's own."""
-    helper.set_model_props(model, {CARD_KEY: card.model_dump_json()})
+    helper.set_model_props(model, {CARD_KEY: card.model_dump_json(), CHECKSUM_KEY: UNSEALED})
     return model
 
 
 def save(model: onnx.ModelProto, path: Path) -> Path:
-    """Writes the model file and returns its path."""
-    path.write_bytes(model.SerializeToString())
+    """Writes the model file, sealed, and returns its path."""
+    path.write_bytes(seal(model.SerializeToString()))
     return path

@@ -13,12 +13,13 @@ import onnx
 import torch
 from torch import nn
 
-from serving.card import CARD_KEY, ModelCard
+from serving.card import CARD_KEY, CHECKSUM_KEY, UNSEALED, ModelCard, seal
 from serving.errors import MintError
 from serving.files import replacing
 from serving.generator import Generator
 from training import networks, paths, stage
 from training.data import class_tags
+from training.directions import principal_directions
 from training.manifest import Manifest, read_manifest
 from training.networks.served import ServedGenerator, folded
 from training.params import Params, load_params
@@ -32,7 +33,7 @@ def main() -> None:
     params = load_params()
     manifest = read_manifest()
     generator, images_seen = trained_generator(params, manifest)
-    card = model_card(params, manifest, images_seen)
+    card = model_card(params, manifest, generator, images_seen)
     with replacing(paths.MODEL) as path:
         write_onnx(generator, card, params.export.opset, path)
         gap = largest_pixel_gap(generator, path, COMPARED_BATCHES)
@@ -64,7 +65,7 @@ def trained_generator(params: Params, manifest: Manifest) -> tuple[networks.Gene
     return generator.eval().requires_grad_(False), state["images_seen"]
 
 
-def model_card(params: Params, manifest: Manifest, images_seen: int) -> ModelCard:
+def model_card(params: Params, manifest: Manifest, generator: networks.Generator, images_seen: int) -> ModelCard:
     """Everything that the served file says about itself."""
     return ModelCard(
         name=params.name,
@@ -73,6 +74,7 @@ def model_card(params: Params, manifest: Manifest, images_seen: int) -> ModelCar
         channels=params.data.channels,
         classes=() if params.network.condition == "none" else manifest.classes,
         mean_latent=(0.0,) * params.network.latent_dim,  # z is standard normal and enters the network as it is
+        directions=principal_directions(generator),
         images_seen=images_seen,
         data_sha256=manifest.data_sha256,
         git_revision=git_revision(),
@@ -115,9 +117,9 @@ def write_onnx(generator: networks.Generator, card: ModelCard, opset: int, path:
             verbose=False,
         )
     model = without_traces(program.model_proto)
-    onnx.helper.set_model_props(model, {CARD_KEY: card.model_dump_json()})
+    onnx.helper.set_model_props(model, {CARD_KEY: card.model_dump_json(), CHECKSUM_KEY: UNSEALED})
     onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, path)
+    path.write_bytes(seal(model.SerializeToString()))
 
 
 def without_traces(model: Any) -> Any:

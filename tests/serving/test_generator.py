@@ -9,7 +9,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from serving.errors import InputError, ModelError
-from serving.generator import MAX_BATCH, Generator, cuda_devices
+from serving.generator import MAX_BATCH, Generator
+from serving.session import cuda_devices
 from tests.tiny_model import save, tiny_card, tiny_model, with_card
 
 

@@ -1,0 +1,93 @@
+"""Opens an ONNX Runtime session: on a GPU where one is wanted and to be had, else on the CPU."""
+
+import contextlib
+import ctypes
+import io
+import logging
+from pathlib import Path
+from typing import Literal
+
+import onnxruntime
+
+from serving.errors import ModelError
+
+logger = logging.getLogger(__name__)
+
+FATAL = 4  # ONNX Runtime's log level that leaves only aborts; everything else reaches us as an exception
+
+Provider = Literal["auto", "cpu", "cuda"]
+
+
+def open_session(content: bytes, path: Path, provider: Provider, threads: int) -> onnxruntime.InferenceSession:
+    """A session on the GPU if one is wanted and to be had, else on the CPU; raises ModelError."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = FATAL
+    options.intra_op_num_threads = threads  # 0: one a core
+    options.inter_op_num_threads = 1  # a generator is one chain of layers
+    options.use_deterministic_compute = True
+    # A thread that spins after its work takes the cores from encoding and HTTP: ten times the CPU at light load.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+
+    on_cuda = None if provider == "cpu" else _open_on_cuda(content, options)
+    if on_cuda:
+        return on_cuda
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions share no other base
+        raise ModelError(
+            f"{path} is not a whole ONNX file that runs here ({reason(error)}); copy it again or export it again"
+        ) from error
+    if provider == "cuda":
+        raise ModelError(
+            "the provider is cuda and no GPU can be used here; set it to auto or cpu (MINT_PROVIDER or --provider), "
+            "or give this machine a GPU, its driver and the `cuda` extra"
+        )
+    return session
+
+
+def _open_on_cuda(content: bytes, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession | None:
+    """A session on the first GPU, or None; a file that is at fault fails again, and is named, on the CPU."""
+    if not cuda_devices():
+        return None
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints about libraries that it does not find
+        onnxruntime.preload_dlls()
+    cuda_options = {
+        # The default times every algorithm for each new batch size, and may choose another one each time.
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "use_tf32": "0",  # pixels agree with the CPU's within 1/255
+    }
+    try:
+        session = onnxruntime.InferenceSession(
+            content,
+            options,
+            providers=[("CUDAExecutionProvider", cuda_options), "CPUExecutionProvider"],
+            enable_fallback=0,
+        )
+    except Exception as error:  # ONNX Runtime's exceptions share no other base
+        logger.warning("there is a GPU, but ONNX Runtime cannot use it: %s", reason(error))
+        return None
+    if session.get_providers()[0] != "CUDAExecutionProvider":
+        logger.warning("there is a GPU, but ONNX Runtime cannot load CUDA; install the `cuda` extra")
+        return None
+    return session
+
+
+def cuda_devices() -> int:
+    """How many GPUs NVIDIA's driver shows this process; 0 where there is no driver.
+
+    The driver itself is asked: ONNX Runtime lists CUDA with or without a GPU, and writes to stderr
+    when it then finds none.
+    """
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
+
+
+def reason(error: Exception) -> str:
+    """The last part of ONNX Runtime's message, which starts with codes."""
+    return str(error).strip().splitlines()[0].rsplit(" : ", 1)[-1][:160].rstrip(". ")
