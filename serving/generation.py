@@ -2,75 +2,183 @@
 
 import base64
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from serving.errors import InputError
 from serving.generator import Generator, Images
-from serving.images import contact_sheet, encode, file_names, to_npy, to_zip
+from serving.images import ImageFormat, contact_sheet, encode, file_names, film, scaled, strip, to_npy, to_zip
 from serving.labels import label_indices
-from serving.latents import MAX_SEED, Labels, Latents
-from serving.schemas import Format, GeneratedImage, GenerateRequest, GenerateResponse
+from serving.latents import MAX_SEED, Labels, Latents, frames_between
+from serving.origin import origin, sheet_origin
+from serving.schemas import (
+    Film,
+    Format,
+    GeneratedImage,
+    GenerateRequest,
+    GenerateResponse,
+    ImageQuery,
+    InterpolateRequest,
+    LatentsQuery,
+)
+
+MAX_FILM_PIXELS = 2**24  # of all frames of one scaled film: 50 MB
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """What the network is fed for one request."""
+class Drawing:
+    """What the network is fed for one request, and where it came from."""
 
+    generator: Generator
     seeds: list[int] | None  # None for latents that came with the request
-    latents: Latents  # [N, latent_dim], truncated
+    latents: Latents  # [N, latent_dim], before truncation
     labels: Labels | None  # [N]; None for a model without classes
+    truncation: float
+
+    @property
+    def fed(self) -> Latents:
+        """What the network reads: the latents, truncated."""
+        return self.generator.truncate(self.latents, self.truncation)
+
+    @cached_property
+    def label_list(self) -> list[int]:
+        """The class index of each image; empty for a model without classes."""
+        return [] if self.labels is None else self.labels.tolist()
+
+    def origin(self, index: int) -> dict[str, str]:
+        """The text chunks of one image."""
+        seed = None if self.seeds is None else self.seeds[index]
+        label = self.label_list[index] if self.label_list else None
+        return origin(self.generator, self.truncation, seed, label, self.latents[index])
 
 
-def resolve(request: GenerateRequest, generator: Generator, max_images: int) -> Inputs:
+def draw(request: GenerateRequest, generator: Generator, max_images: int) -> Drawing:
     """Draws or reads the latents and the labels that are asked for.
 
     Raises InputError for more than `max_images`, and for whatever this model cannot make.
     """
-    if request.size > max_images:
-        raise InputError(
-            f"a request may be for {max_images} images and this one is for more; split it into several",
-            request.source,
-        )
-    labels = label_indices(request.label_list, request.size, generator.card.classes)
+    _check_number(request.size, max_images, request.source)
+    labels = label_indices(_as_list(request.labels), request.size, generator.card.classes)
     if request.latents is not None:
-        return _from_latents(request.latents, labels, request.truncation, generator)
+        latents, labels = generator.check(_rectangular(request.latents, generator), labels)
+        return Drawing(generator, None, latents, labels, request.truncation)
     seeds = request.seeds or [secrets.randbelow(MAX_SEED + 1) for _ in range(request.size)]
-    latents, labels = generator.inputs(seeds, labels, request.truncation)
-    return Inputs(seeds, latents, labels)
+    return _from_seeds(seeds, labels, request.truncation, generator)
 
 
-def _from_latents(rows: list[list[float]], labels: Labels | None, truncation: float, generator: Generator) -> Inputs:
+def draw_latents(latents: Latents, query: LatentsQuery, generator: Generator, max_images: int) -> Drawing:
+    """The same for latents [N, D] that came as a .npy body; raises InputError as `draw` does."""
+    _check_number(len(latents), max_images, "body")
+    labels = label_indices(query.labels, len(latents), generator.card.classes)
+    latents, labels = generator.check(latents, labels)
+    return Drawing(generator, None, latents, labels, query.truncation)
+
+
+def draw_seed(seed: int, query: ImageQuery, generator: Generator) -> Drawing:
+    """The same for one image by its address; raises InputError as `draw` does."""
+    labels = label_indices(_as_list(query.label), 1, generator.card.classes)
+    return _from_seeds([seed], labels, query.truncation, generator)
+
+
+def draw_frames(request: InterpolateRequest, generator: Generator, max_images: int) -> Drawing:
+    """The frames between the stops of a film; raises InputError as `draw` does."""
+    _check_number(request.frames, max_images, "steps")
+    if request.size is not None and request.frames * request.size**2 > MAX_FILM_PIXELS:
+        raise InputError(
+            f"{request.frames} frames of {request.size}x{request.size} are more than {MAX_FILM_PIXELS} pixels; ask for "
+            "a smaller size or fewer frames",
+            "size",
+        )
+    stops = len(request.seeds or request.latents or ())
+    labels = label_indices(_as_list(request.labels), stops, generator.card.classes)
+    if request.latents is not None:
+        latents, labels = generator.check(_rectangular(request.latents, generator), labels)
+    else:
+        drawn = _from_seeds(request.seeds or [], labels, 1.0, generator)
+        latents, labels = drawn.latents, drawn.labels
+    frames, nearest = frames_between(latents, request.steps, request.path, request.loop)
+    return Drawing(generator, None, frames, None if labels is None else labels[nearest], request.truncation)
+
+
+def render(images: Images, drawing: Drawing, format: Format, size: int | None = None) -> bytes:
+    """Images uint8 [N, H, W, C] as the body of an answer: a file, or JSON that holds each as PNG."""
+    if size is not None:
+        images = scaled(images, size)
+    if format == "json":
+        return _to_json(images, drawing).encode()
+    if format == "npy":
+        return to_npy(images)
+    origins = [drawing.origin(index) for index in range(len(images))] if format in ("png", "zip") else []
+    if format == "zip":
+        return to_zip(images, file_names(drawing.seeds, len(images), "png"), origins)
+    if len(images) == 1:
+        return encode(images[0], format, origins[0] if origins else None)
+    text = sheet_origin(drawing.generator, drawing.truncation, drawing.seeds, drawing.label_list)
+    return encode(contact_sheet(images), format, text)
+
+
+def render_film(images: Images, format: Film, fps: float, size: int | None) -> bytes:
+    """Frames uint8 [N, H, W, C] as the body of an answer: a film, their pixels, or all of them in one row."""
+    if size is not None:
+        images = scaled(images, size)
+    if format == "npy":
+        return to_npy(images)
+    if format == "png":
+        return encode(strip(images), "png")
+    return film(images, format, fps)
+
+
+def _from_seeds(seeds: list[int], labels: Labels | None, truncation: float, generator: Generator) -> Drawing:
+    latents, labels = generator.inputs(seeds, labels)
+    return Drawing(generator, seeds, latents, labels, truncation)
+
+
+def _check_number(asked: int, max_images: int, field: str) -> None:
+    if asked > max_images:
+        raise InputError(
+            f"a request may be for {max_images} images and this one is for more; split it into several", field
+        )
+
+
+def _rectangular(rows: list[list[float]], generator: Generator) -> NDArray[np.float64]:
+    """The rows as one array; raises InputError for the first that is not as long as the model's latents."""
     size = generator.card.latent_dim
     for position, row in enumerate(rows):
         if len(row) != size:
             raise InputError(
                 f"latents[{position}] has {len(row)} numbers and this model takes {size}", "latents", position
             )
-    latents, labels = generator.check(rows, labels)
-    return Inputs(None, generator.truncate(latents, truncation), labels)
+    return np.array(rows)
 
 
-def render(images: Images, inputs: Inputs, format: Format, generator: Generator) -> bytes:
-    """Images uint8 [N, H, W, C] as the body of an answer: a file, or JSON that holds each as PNG."""
-    if format == "json":
-        return _to_json(images, inputs, generator).encode()
-    if format == "npy":
-        return to_npy(images)
-    if format == "zip":
-        return to_zip(images, file_names(inputs.seeds, len(images), "png"))
-    return encode(images[0] if len(images) == 1 else contact_sheet(images), format)
+def _as_list(labels: int | str | list[int | str] | None) -> Sequence[int | str] | None:
+    return [labels] if isinstance(labels, int | str) else labels
 
 
-def _to_json(images: Images, inputs: Inputs, generator: Generator) -> str:
+def _to_json(images: Images, drawing: Drawing) -> str:
+    classes = drawing.generator.card.classes
     generated = []
     for index, image in enumerate(images):
-        label = None if inputs.labels is None else int(inputs.labels[index])
+        label = drawing.label_list[index] if drawing.label_list else None
         generated.append(
             GeneratedImage(
-                seed=inputs.seeds[index] if inputs.seeds else None,
+                seed=drawing.seeds[index] if drawing.seeds else None,
                 label=label,
-                class_name=None if label is None else generator.card.classes[label],
-                png=base64.b64encode(encode(image, "png")).decode(),
+                class_name=None if label is None else classes[label],
+                latent=drawing.latents[index].tolist(),
+                png=base64.b64encode(encode(image, "png", drawing.origin(index))).decode(),
             )
         )
-    return GenerateResponse(model_id=generator.model_id, images=generated).model_dump_json()
+    return GenerateResponse(model_id=drawing.generator.model_id, images=generated).model_dump_json()
+
+
+def picture_format(extension: str) -> ImageFormat:
+    """The format of a file's extension; raises InputError for one that is not made here."""
+    if extension not in ("png", "jpeg", "webp"):
+        raise InputError(f".{extension[:20]} is not made here; ask for .png, .jpeg or .webp", "ext")
+    return cast(ImageFormat, extension)

@@ -1,6 +1,7 @@
 """Seeds to latents: the numbers behind an image, the same for ever and everywhere."""
 
 import threading
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,7 @@ MAX_SEED = 2**32 - 1
 
 Latents = NDArray[np.float32]
 Labels = NDArray[np.int64]
+Curve = Literal["slerp", "lerp"]
 
 
 class _PerThread(threading.local):
@@ -49,3 +51,40 @@ def truncate(latents: Latents, mean: Latents, truncation: float) -> Latents:
     if truncation == 1:
         return latents
     return (mean + np.float32(truncation) * (latents - mean)).astype(np.float32)
+
+
+def frames_between(stops: Latents, steps: int, curve: Curve = "slerp", loop: bool = False) -> tuple[Latents, Labels]:
+    """Latents on the way from stop to stop, `steps` for each leg.
+
+    stops: [S, latent_dim], at least two. loop: the last leg leads back to the first stop. Returns the frames
+    [F, latent_dim] and for each the index int64 [F] of the nearer stop; F = steps (S - 1) + 1, or steps S in
+    a loop, which does not show its first frame twice.
+    """
+    between = slerp if curve == "slerp" else lerp
+    legs = len(stops) if loop else len(stops) - 1
+    shares = np.arange(steps, dtype=np.float32) / np.float32(steps)
+    frames = [between(stops[leg], stops[(leg + 1) % len(stops)], share) for leg in range(legs) for share in shares]
+    nearest = [(leg + (2 * step >= steps)) % len(stops) for leg in range(legs) for step in range(steps)]
+    if not loop:
+        frames.append(stops[-1])
+        nearest.append(len(stops) - 1)
+    return np.stack(frames), np.array(nearest, np.int64)
+
+
+def lerp(start: Latents, end: Latents, share: float) -> Latents:
+    """The point on the straight line from `start` to `end`, both [latent_dim]."""
+    return ((1 - share) * start + share * end).astype(np.float32)
+
+
+def slerp(start: Latents, end: Latents, share: float) -> Latents:
+    """The point on the arc from `start` to `end`, both [latent_dim] (White 2016, "Sampling Generative Networks").
+
+    Nearly all of a Gaussian lies on a shell; a straight line would cut through its empty middle, where the network has
+    not been trained. Where there is no one arc, between parallel or opposite vectors or at zero, the line is taken.
+    """
+    lengths = float(np.linalg.norm(start) * np.linalg.norm(end))
+    angle = np.arccos(np.clip(float(start @ end) / lengths, -1.0, 1.0)) if lengths else 0.0
+    if np.sin(angle) < 1e-4:
+        return lerp(start, end, share)
+    point = (np.sin((1 - share) * angle) * start + np.sin(share * angle) * end) / np.sin(angle)
+    return np.asarray(point, np.float32)

@@ -1,20 +1,23 @@
 """The Accept header: which format a client would like best."""
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 from serving.errors import InputError
-from serving.schemas import FORMATS, MEDIA_TYPES, Format
+
+F = TypeVar("F", bound=str)
 
 
-def preferred_format(accept: str) -> Format:
-    """The format that an Accept header asks for (RFC 9110, section 12.5.1); png where it asks for nothing.
+def preferred_format(accept: str, media_types: Mapping[F, str]) -> F:
+    """The format that an Accept header asks for (RFC 9110, section 12.5.1); the first where it asks for nothing.
 
-    Between equal qualities the more precise range wins, then the earlier one, then the order of
-    FORMATS. Raises InputError when nothing that Mint makes is acceptable.
+    media_types: of each format. Between equal qualities the more precise range wins, then the earlier one, then the
+    order of the formats. Raises InputError when none of them is acceptable.
     """
     ranges = _ranges(accept) or {"*/*": (1.0, 0)}
     best: tuple[float, int, int] | None = None
-    chosen: Format | None = None
-    for format in FORMATS:
-        media_type = MEDIA_TYPES[format]
+    chosen: F | None = None
+    for format, media_type in media_types.items():
         names = ("*/*", media_type.split("/")[0] + "/*", media_type)
         precise = max((names.index(name) for name in names if name in ranges), default=None)
         if precise is None:
@@ -25,7 +28,7 @@ def preferred_format(accept: str) -> Format:
             best, chosen = rank, format
     if chosen is None:
         raise InputError(
-            f"nothing in the Accept header can be made here; ask for {', '.join(MEDIA_TYPES.values())}", "Accept"
+            f"nothing in the Accept header can be made here; ask for {', '.join(media_types.values())}", "Accept"
         )
     return chosen
 

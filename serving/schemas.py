@@ -1,27 +1,25 @@
-"""Requests and responses as pydantic models, and what is wrong with a request in words."""
+"""Requests and responses as pydantic models."""
 
-import json
-from difflib import get_close_matches
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    StrictBool,
     StrictFloat,
     StrictInt,
     StrictStr,
     ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
 from serving.card import ModelCard
-from serving.errors import InputError
-from serving.latents import MAX_SEED
+from serving.explained import explained
+from serving.latents import MAX_SEED, Curve
 
 Format = Literal["png", "jpeg", "webp", "json", "zip", "npy"]
-FORMATS: tuple[Format, ...] = get_args(Format)
+Film = Literal["gif", "webp", "npy", "png"]
 MEDIA_TYPES: dict[Format, str] = {
     "png": "image/png",
     "jpeg": "image/jpeg",
@@ -30,62 +28,103 @@ MEDIA_TYPES: dict[Format, str] = {
     "zip": "application/zip",
     "npy": "application/x-npy",
 }
+FILM_MEDIA_TYPES: dict[Film, str] = {
+    "gif": "image/gif",
+    "webp": "image/webp",
+    "npy": "application/x-npy",
+    "png": "image/png",
+}
+PICTURE_MEDIA_TYPES = {name: MEDIA_TYPES[name] for name in ("png", "jpeg", "webp")}
 
-EXAMPLE = '{"seeds": [7]}'
-SOURCES = ("seeds", "count", "latents")
+MAX_SIZE = 2048  # pixels of a side: 12 MB in memory
 
 Seed = Annotated[StrictInt, Field(ge=0, le=MAX_SEED)]
 Number = Annotated[StrictFloat, Field(allow_inf_nan=False)]
 Row = Annotated[list[Number], Field(min_length=1, fail_fast=True)]
 Label = StrictInt | StrictStr
 
+# The descriptions are what error messages say that a field is.
+SEEDS_ARE = f"whole numbers from 0 to {MAX_SEED}"
+LATENTS_ARE = "a list of rows of finite numbers, one row for each image and as long as the model's latent_dim"
+TRUNCATION_IS = "a number from 0 (the average image) to 1 (the full variety)"
+MODEL_IS = "the name or the id of a model of GET /models; without it the default one"
+SIZE_IS = (
+    f"the side in pixels, from 1 to {MAX_SIZE}; a multiple of the model's resolution repeats pixels, any other size is "
+    "resampled"
+)
 
-class GenerateRequest(BaseModel):
+Truncation = Annotated[StrictFloat, Field(ge=0, le=1, allow_inf_nan=False, description=TRUNCATION_IS)]
+ModelName = Annotated[StrictStr | None, Field(description=MODEL_IS)]
+Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
+
+
+class _Body(BaseModel):
+    """A JSON body with exactly one of the fields that say which images."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def sources(cls) -> tuple[str, ...]:
+        """The fields of which a body has exactly one."""
+        raise NotImplementedError
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [name for name in self.sources() if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none of them"
+            raise ValueError(f"give exactly one of {_in_a_row(self.sources())}; this body has {found}")
+        return self
+
+    @property
+    def source(self) -> str:
+        """The field that says which images."""
+        return next(name for name in self.sources() if getattr(self, name) is not None)
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        """Reads a JSON body; raises InputError with one sentence about the first thing that is wrong."""
+        try:
+            return cls.model_validate_json(body)
+        except ValidationError as error:
+            raise explained(error, cls, '{"seeds": [7]}') from None
+
+
+def _one_of(*names: str) -> dict[str, Any]:
+    """JSON Schema for exactly one of these fields."""
+    return {"oneOf": [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in names]}
+
+
+class GenerateRequest(_Body):
     """The body of POST /generate: exactly one of seeds, count and latents, and how to draw them."""
 
     model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        json_schema_extra={
-            "oneOf": [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in SOURCES],
-            "examples": [{"seeds": [7]}],
-        },
+        json_schema_extra=_one_of("seeds", "count", "latents") | {"examples": [{"seeds": [7]}]},
     )
 
-    # The descriptions are what error messages say that a field is.
     seeds: Annotated[list[Seed], Field(min_length=1, fail_fast=True)] | None = Field(
-        default=None, description=f"a list of whole numbers from 0 to {MAX_SEED}, one for each image"
+        default=None, description=f"a list of {SEEDS_ARE}, one for each image"
     )
     count: Annotated[StrictInt, Field(ge=1)] | None = Field(
         default=None, description="the number of images to draw from random seeds, at least 1"
     )
     latents: Annotated[list[Row], Field(min_length=1, fail_fast=True)] | None = Field(
-        default=None,
-        description="a list of rows of finite numbers, one row for each image and as long as the model's latent_dim",
+        default=None, description=LATENTS_ARE
     )
     labels: Label | Annotated[list[Label], Field(min_length=1, fail_fast=True)] | None = Field(
         default=None,
         description="a class name or index for all images, or a list with one for each; without it seeds draw theirs",
     )
-    truncation: Annotated[StrictFloat, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
-        default=1.0, description="a number from 0 (the average image) to 1 (the full variety)"
-    )
+    truncation: Truncation = 1.0
     format: Format | None = Field(
-        default=None, description=f"one of {', '.join(FORMATS)}; without it the Accept header decides, and then png"
+        default=None, description=f"one of {', '.join(MEDIA_TYPES)}; without it the Accept header decides, and then png"
     )
+    model: ModelName = None
 
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        given = [name for name in SOURCES if getattr(self, name) is not None]
-        if len(given) != 1:
-            found = " and ".join(given) or "none of them"
-            raise ValueError(f"give exactly one of seeds, count and latents; this body has {found}")
-        return self
-
-    @property
-    def source(self) -> str:
-        """The field that says which images: one of SOURCES."""
-        return next(name for name in SOURCES if getattr(self, name) is not None)
+    @classmethod
+    def sources(cls) -> tuple[str, ...]:
+        """Seeds, a number of random ones, or latents."""
+        return ("seeds", "count", "latents")
 
     @property
     def size(self) -> int:
@@ -94,18 +133,83 @@ class GenerateRequest(BaseModel):
             return self.count
         return len(self.seeds or self.latents or ())
 
-    @property
-    def label_list(self) -> list[int | str] | None:
-        """The labels as a list of one or more, or None."""
-        return [self.labels] if isinstance(self.labels, int | str) else self.labels
+
+class InterpolateRequest(_Body):
+    """The body of POST /interpolate: stops, as seeds or latents, and the way between them."""
+
+    model_config = ConfigDict(
+        json_schema_extra=_one_of("seeds", "latents") | {"examples": [{"seeds": [7, 8], "loop": True}]},
+    )
+
+    seeds: Annotated[list[Seed], Field(min_length=2, fail_fast=True)] | None = Field(
+        default=None, description=f"a list of {SEEDS_ARE}, two or more, one for each stop"
+    )
+    latents: Annotated[list[Row], Field(min_length=2, fail_fast=True)] | None = Field(
+        default=None,
+        description="a list of rows of finite numbers, two or more, one row for each stop and as long as latent_dim",
+    )
+    labels: Label | Annotated[list[Label], Field(min_length=1, fail_fast=True)] | None = Field(
+        default=None,
+        description="a class name or index for all stops, or a list with one for each; a frame has its nearer stop's",
+    )
+    steps: Annotated[StrictInt, Field(ge=1)] = Field(
+        default=16, description="the number of frames from one stop to the next, at least 1"
+    )
+    path: Curve = Field(default="slerp", description="slerp (along the Gaussian's shell) or lerp (straight)")
+    loop: StrictBool = Field(default=False, description="true or false: whether the way leads back to the first stop")
+    truncation: Truncation = 1.0
+    size: Annotated[StrictInt, Field(ge=1, le=MAX_SIZE)] | None = Field(default=None, description=SIZE_IS)
+    fps: Annotated[StrictFloat, Field(ge=1, le=50, allow_inf_nan=False)] = Field(
+        default=12.0, description="the number of frames a second, from 1 to 50"
+    )
+    format: Film | None = Field(
+        default=None,
+        description=f"one of {', '.join(FILM_MEDIA_TYPES)}; without it the Accept header decides, and then gif",
+    )
+    model: ModelName = None
 
     @classmethod
-    def parse(cls, body: bytes) -> Self:
-        """Reads a JSON body; raises InputError with one sentence about the first thing that is wrong."""
-        try:
-            return cls.model_validate_json(body)
-        except ValidationError as error:
-            raise _explained(error) from None
+    def sources(cls) -> tuple[str, ...]:
+        """Seeds or latents."""
+        return ("seeds", "latents")
+
+    @property
+    def frames(self) -> int:
+        """How many images the film has."""
+        stops = len(self.seeds or self.latents or ())
+        return self.steps * stops if self.loop else self.steps * (stops - 1) + 1
+
+
+class Query(BaseModel):
+    """What stands behind the question mark of an address."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LatentsQuery(Query):
+    """How to draw the latents of a .npy body."""
+
+    labels: list[str] | None = Field(
+        default=None, description="a class name or index for all images, or labels=... once for each image"
+    )
+    truncation: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(default=1.0, description=TRUNCATION_IS)
+    format: Format | None = Field(default=None, description=GenerateRequest.model_fields["format"].description)
+    model: str | None = Field(default=None, description=MODEL_IS)
+
+
+class ImageQuery(Query):
+    """How to draw the image of GET /images/{seed}.{ext}."""
+
+    label: str | None = Field(default=None, description="a class name or index; without it the seed draws its own")
+    truncation: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(default=1.0, description=TRUNCATION_IS)
+    size: Size | None = Field(default=None, description=SIZE_IS)
+    model: str | None = Field(default=None, description=MODEL_IS)
+
+
+class ModelQuery(Query):
+    """Which model GET /model is about."""
+
+    model: str | None = Field(default=None, description=MODEL_IS)
 
 
 class GeneratedImage(BaseModel):
@@ -114,6 +218,7 @@ class GeneratedImage(BaseModel):
     seed: int | None = Field(description="null for an image made from latents")
     label: int | None = Field(description="index of the class; null for a model without classes")
     class_name: str | None = Field(description="name of the class; null for a model without classes")
+    latent: list[float] = Field(description="before truncation; sent back it makes the same image")
     png: str = Field(description="the image as PNG, in base64")
 
 
@@ -124,14 +229,40 @@ class GenerateResponse(BaseModel):
     images: list[GeneratedImage]
 
 
+class Limits(BaseModel):
+    """What one request may ask for."""
+
+    max_images: int = Field(description="images, or frames of a film")
+    max_size: int = Field(default=MAX_SIZE, description="pixels of a side")
+
+
 class ModelResponse(BaseModel):
     """The answer to GET /model."""
 
+    name: str = Field(description="what requests call it")
     model_id: str = Field(description="the first 16 hexadecimal digits of sha256")
     sha256: str = Field(description="of the model file")
     provider: Literal["cpu", "cuda"] = Field(description="what the model runs on")
     card: ModelCard
     metrics: dict[str, Any] | None = Field(description="how this very file was measured, where that is known")
+    limits: Limits
+
+
+class ListedModel(BaseModel):
+    """One line of GET /models."""
+
+    name: str
+    default: bool = Field(description="whether it answers where a request names none")
+    model_id: str | None = Field(description="null for a file that cannot be served")
+    provider: Literal["cpu", "cuda"] | None
+    card: ModelCard | None
+    problem: str | None = Field(description="why the file that is there now is not the one that is served")
+
+
+class ModelsResponse(BaseModel):
+    """The answer to GET /models."""
+
+    models: list[ListedModel]
 
 
 class Problem(BaseModel):
@@ -148,40 +279,5 @@ class ErrorResponse(BaseModel):
     detail: list[Problem]
 
 
-def _explained(error: ValidationError) -> InputError:
-    """The first problem that pydantic found, in a sentence that says what to change."""
-    problems = error.errors(include_url=False)
-    kind, loc, message = problems[0]["type"], problems[0]["loc"], problems[0]["msg"]
-    if kind == "json_invalid":
-        said = message.removeprefix("Invalid JSON: ")
-        return InputError(f"the body is not JSON ({said}); send an object such as {EXAMPLE}")
-    if kind == "value_error":
-        return InputError(message.removeprefix("Value error, "))
-    if not loc:
-        return InputError(f"the body must be a JSON object such as {EXAMPLE}")
-    field = str(loc[0])
-    if kind == "extra_forbidden":
-        nearest = get_close_matches(field, GenerateRequest.model_fields, n=1, cutoff=0.5)
-        hint = (
-            f'did you mean "{nearest[0]}"?' if nearest else f"the fields are {', '.join(GenerateRequest.model_fields)}"
-        )
-        return InputError(f"{_shown(field)} is not a field of this request; {hint}", field[:40])
-    problem = max((problem for problem in problems if problem["loc"][0] == field), key=lambda one: len(_positions(one)))
-    where = field + "".join(f"[{position}]" for position in _positions(problem))
-    rule = GenerateRequest.model_fields[field].description
-    shown = _shown(problem["input"])
-    return InputError(f"{where} = {shown} does not work; {field} is {rule}", field, *_positions(problem))
-
-
-def _positions(problem: ErrorDetails) -> list[int]:
-    """Where in a list; between the field and the positions pydantic names the members of a union."""
-    return [part for part in problem["loc"][1:] if isinstance(part, int)]
-
-
-def _shown(value: object) -> str:
-    """The start of a value as JSON, short enough for a sentence."""
-    try:
-        text = json.dumps(value)
-    except ValueError:  # a whole number of thousands of digits
-        return "a huge number"
-    return text if len(text) <= 40 else text[:37] + "..."
+def _in_a_row(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:-1]) + " and " + names[-1]
