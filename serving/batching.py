@@ -1,14 +1,20 @@
-"""Concurrent requests become one batch: what has come in while the network ran is run together next."""
+"""One queue for all who want images: what has come in while the network ran is run together next.
+
+A request goes through three places. The event loop checks it and lets it in, or not. One thread runs the
+network, batch after batch, without asking the event loop in between. Other threads turn pixels into files.
+"""
 
 import asyncio
 import math
+import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
 from prometheus_client import Counter, Histogram
 
 from serving.errors import MintError
@@ -16,9 +22,17 @@ from serving.generator import MAX_BATCH, Generator, Images
 from serving.latents import Labels, Latents
 
 LONGEST_RETRY_S = 60
+ENCODERS = 2  # threads; zlib lets go of the interpreter while it works
 
-IMAGES = Counter("mint_images", "Images generated")
+IMAGES = Counter("mint_images", "Images generated", ("model_id",))
 BATCH_SIZE = Histogram("mint_batch_size", "Images in one run of the network", buckets=(1, 2, 4, 8, 16, 32, 64))
+WAIT = Histogram(
+    "mint_queue_wait_seconds",
+    "Time from a request's arrival in the queue until its first images run",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+
+T = TypeVar("T")
 
 
 class QueueFull(MintError):
@@ -33,22 +47,24 @@ class QueueFull(MintError):
 class _Request:
     """One caller's latents [N, D] and labels [N], and the images [N, H, W, C] made so far."""
 
+    generator: Generator
     latents: Latents
     labels: Labels | None
-    answer: asyncio.Future[Images]
+    render: Callable[[Images], Any]
+    answer: asyncio.Future[Any]
+    arrived: float = field(default_factory=time.perf_counter)
     taken: int = 0  # rows that a run has taken; the others wait
+    held: int = 0  # images that count against the queue's bound
     images: list[Images] = field(default_factory=list)
+    failure: Exception | None = None
 
-    def receive(self, result: Images | Exception) -> None:
-        """Adds the images of the next rows; answers when they are the last, or have failed."""
-        if self.answer.done():  # cancelled, or failed in an earlier part
-            return
-        if isinstance(result, Exception):
-            self.answer.set_exception(result)
-            return
-        self.images.append(result)
-        if sum(map(len, self.images)) == len(self.latents):
-            self.answer.set_result(np.concatenate(self.images))
+    @property
+    def waiting(self) -> bool:
+        return self.taken < len(self.latents)
+
+    @property
+    def complete(self) -> bool:
+        return self.failure is not None or sum(map(len, self.images)) == len(self.latents)
 
 
 @dataclass(frozen=True)
@@ -68,78 +84,153 @@ class _Part:
 
 
 class Batcher:
-    """Runs a generator on one thread for many callers of one event loop, first come, first served."""
+    """Runs generators on one thread for many callers of one event loop, first come, first served."""
 
-    def __init__(self, generator: Generator, max_waiting: int, max_batch: int = MAX_BATCH) -> None:
-        """max_waiting: images in the queue, beyond those that are running; max_batch: images in a run."""
-        self.generator = generator
-        self.max_waiting = max_waiting
+    def __init__(self, max_queue: int, max_batch: int = MAX_BATCH) -> None:
+        """max_queue: images accepted and not yet answered; max_batch: images in a run."""
+        self.max_queue = max_queue
         self.max_batch = max_batch
-        self._queue: deque[_Request] = deque()
-        self._waiting = 0  # images in the queue
+        self._queue: deque[_Request] = deque()  # those with rows that wait; shared, under the lock
+        self._held = 0
+        self._closed = False
+        self._changed = threading.Condition()
         self._images_per_s = math.inf  # of the last run
-        self._thread = ThreadPoolExecutor(1, "mint-inference")
-        self._drainer: asyncio.Task[None] | None = None
+        self._encoders = ThreadPoolExecutor(ENCODERS, "mint-encode")
+        # The network stays this many batches ahead of the encoders: further ahead it would run small batches, and
+        # keep threads from one another, to no one's use.
+        self._ahead = threading.Semaphore(ENCODERS - 1)
+        self._thread: threading.Thread | None = None  # started by the first request
 
-    async def submit(self, latents: ArrayLike, labels: ArrayLike | None = None) -> Images:
-        """Images uint8 [N, H, W, C] of latents [N, D]; N may exceed a batch.
+    @property
+    def held(self) -> int:
+        """Images accepted and not yet answered."""
+        return self._held
 
-        Raises InputError before anything is queued, QueueFull when there is no room, and whatever
-        the run of these very latents raises. Cancelling drops the rows that have not been taken.
+    async def submit(
+        self,
+        generator: Generator,
+        latents: Latents,
+        labels: Labels | None,
+        render: Callable[[Images], T],
+    ) -> T:
+        """What `render` makes, in a thread, of the images uint8 [N, H, W, C] of latents [N, D]; N may exceed a batch.
+
+        latents, labels: as the generator's `inputs` or `check` return them. Raises QueueFull when there is no room,
+        and whatever the run of these very latents or `render` raises. Cancelling drops what has not been run.
         """
-        z, indices = self.generator.check(latents, labels)
-        if self._waiting + len(z) > self.max_waiting:
-            raise QueueFull(self._waiting, min(math.ceil(self._waiting / self._images_per_s) or 1, LONGEST_RETRY_S))
-        request = _Request(z, indices, asyncio.get_running_loop().create_future())
-        self._queue.append(request)
-        self._waiting += len(z)
-        if self._drainer is None or self._drainer.done():
-            self._drainer = asyncio.create_task(self._drain())
+        request = _Request(generator, latents, labels, render, asyncio.get_running_loop().create_future())
+        images = len(latents)
+        with self._changed:
+            if self._held + images > self.max_queue:
+                raise QueueFull(self._held, min(math.ceil(self._held / self._images_per_s) or 1, LONGEST_RETRY_S))
+            self._held += images
+            request.held = images
+            self._queue.append(request)
+            self._changed.notify()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run_batches, name="mint-inference", daemon=True)
+                self._thread.start()
         try:
-            return await request.answer
+            answer: T = await request.answer
+            return answer
         finally:
-            if request in self._queue:  # cancelled, or failed with rows still to come
-                self._queue.remove(request)
-                self._waiting -= len(z) - request.taken
+            self._leave(request)
 
     def close(self) -> None:
-        """Waits for the run in progress and ends the thread."""
-        self._thread.shutdown()
+        """Lets everything that has been accepted end, then the threads."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._thread:
+            self._thread.join()
+        self._encoders.shutdown()
 
-    async def _drain(self) -> None:
-        """Runs batch after batch until nobody waits."""
-        while self._queue:
-            parts = self._take()
-            results = await asyncio.get_running_loop().run_in_executor(self._thread, self._run, parts)
-            for part, result in zip(parts, results, strict=True):
-                part.request.receive(result)
+    def _leave(self, request: _Request) -> None:
+        """Gives a request's room back: it has its answer, or nobody waits for it any more."""
+        with self._changed:
+            self._held -= request.held
+            request.held = 0
+            if request.waiting and request in self._queue:
+                self._queue.remove(request)
+
+    def _run_batches(self) -> None:
+        """The inference thread: batch after batch, until the queue is closed and empty."""
+        while parts := self._take():
+            for part, result in zip(parts, self._run(parts), strict=True):
+                if isinstance(result, Exception):
+                    part.request.failure = result
+                else:
+                    part.request.images.append(result)
+            ready = [part.request for part in parts if part.request.complete]
+            if ready:
+                self._encoders.submit(self._finish, ready)
+                self._ahead.acquire()
+
+    def _finish(self, requests: list[_Request]) -> None:
+        """An encoder's work: the images of requests that are complete become answers."""
+        try:
+            for request in requests:
+                if not request.answer.done():  # else nobody waits for it any more
+                    loop = request.answer.get_loop()
+                    loop.call_soon_threadsafe(_deliver, request.answer, _rendered(request))
+        finally:
+            self._ahead.release()
 
     def _take(self) -> list[_Part]:
-        """Takes rows from the head of the queue until the batch is full."""
-        parts: list[_Part] = []
-        room = self.max_batch
-        while self._queue and room:
-            request = self._queue[0]
-            rows = slice(request.taken, min(request.taken + room, len(request.latents)))
-            parts.append(_Part(request, rows))
-            request.taken = rows.stop
-            room -= rows.stop - rows.start
-            if request.taken == len(request.latents):
-                self._queue.popleft()
-        self._waiting -= self.max_batch - room
-        return parts
+        """Waits for requests and takes rows from the head of the queue, of one generator, until the batch is full."""
+        with self._changed:
+            while not self._queue and not self._closed:
+                self._changed.wait()
+            parts: list[_Part] = []
+            room = self.max_batch
+            for request in list(self._queue):
+                if not room:
+                    break
+                if request.generator is not self._queue[0].generator:
+                    continue
+                if not request.taken:
+                    WAIT.observe(time.perf_counter() - request.arrived)
+                rows = slice(request.taken, min(request.taken + room, len(request.latents)))
+                parts.append(_Part(request, rows))
+                request.taken = rows.stop
+                room -= rows.stop - rows.start
+            for part in parts:
+                if not part.request.waiting:
+                    self._queue.remove(part.request)
+            return parts
 
     def _run(self, parts: list[_Part]) -> list[Images | Exception]:
         """Runs the parts as one batch; if that fails, one by one, so that only the culprit fails."""
+        generator = parts[0].request.generator
         labels = [part.labels for part in parts if part.labels is not None]
         latents = np.concatenate([part.latents for part in parts])
         started = time.perf_counter()
         try:
-            images = self.generator.images(latents, np.concatenate(labels) if labels else None)
+            images = generator.run(latents, np.concatenate(labels) if labels else None)
         except Exception as error:
             return [error] if len(parts) == 1 else [result for part in parts for result in self._run([part])]
         self._images_per_s = len(images) / (time.perf_counter() - started)
         BATCH_SIZE.observe(len(images))
-        IMAGES.inc(len(images))
+        IMAGES.labels(generator.model_id).inc(len(images))
         ends = np.cumsum([len(part.latents) for part in parts])
         return list(np.split(images, ends[:-1]))
+
+
+def _rendered(request: _Request) -> Any:
+    """A request's answer, or the exception that it ends with."""
+    if request.failure is not None:
+        return request.failure
+    try:
+        return request.render(np.concatenate(request.images))
+    except Exception as error:
+        return error
+
+
+def _deliver(answer: asyncio.Future[Any], result: Any) -> None:
+    """Sets the answer, on the event loop, unless nobody waits for it any more."""
+    if answer.done():
+        return
+    if isinstance(result, Exception):
+        answer.set_exception(result)
+    else:
+        answer.set_result(result)

@@ -1,35 +1,43 @@
-"""The `mint` command: the service's images, without a server."""
+"""The `mint` command: images from a model file without a server, or from a server; and keys for one."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 import typer
 
+from serving.client import Mint
 from serving.errors import InputError, MintError
 from serving.files import replacing
-from serving.generator import MAX_BATCH, Generator, Images, Provider
+from serving.generator import MAX_BATCH, Generator, Images
 from serving.images import encode, file_names, to_npy
+from serving.keys import key_hash, new_key
 from serving.labels import label_indices
 from serving.latents import MAX_SEED, Labels
+from serving.origin import origin
+from serving.schemas import ModelResponse
+from serving.session import Provider
 
+MODEL = "models/generator.onnx"
 MOST_SEEDS = 1_000_000  # so that a slip such as 0-4294967295 is an answer, not a full memory
 
-app = typer.Typer(help="Images from the seeds of a model file.", add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(help="Images from the seeds of a Mint model.", add_completion=False, pretty_exceptions_enable=False)
 
-
-@app.callback()
-def mint() -> None:
-    """Keeps `generate` a subcommand while it is the only one."""
+Batch = tuple[Images, Sequence[int] | None]  # uint8 [n, H, W, C], and the labels that they were made for
 
 
 @app.command()
 def generate(
     seeds: Annotated[str, typer.Option(help="seeds and ranges of them: 7 or 0-15 or 1,5,9-12")],
     out: Annotated[Path, typer.Option(help="folder for the images; made if it is not there")],
-    model: Annotated[Path, typer.Option(help="the ONNX file that `dvc repro` exports")] = Path("models/generator.onnx"),
+    model: Annotated[
+        str | None, typer.Option(help=f"the ONNX file, by default {MODEL}; with --url one of the service's models")
+    ] = None,
     label: Annotated[
         list[str] | None, typer.Option(help="class name or index; once for all, or once for each seed")
     ] = None,
@@ -37,26 +45,70 @@ def generate(
     format: Annotated[
         Literal["png", "jpeg", "webp", "npy"], typer.Option(help="npy: one array uint8 [N,H,W,C] of all images")
     ] = "png",
-    provider: Annotated[Provider, typer.Option(help="what to run on")] = "auto",
+    provider: Annotated[Provider | None, typer.Option(help="what to run the file on, by default auto")] = None,
+    url: Annotated[str | None, typer.Option(help="let the service at this address make the images")] = None,
+    key: Annotated[
+        str | None, typer.Option(envvar="MINT_API_KEY", help="the service's key, if it asks for one")
+    ] = None,
 ) -> None:
     """Write the images of some seeds into a folder."""
-    numbers = parse_seeds(seeds)
-    generator = Generator.load(model, provider)
-    labels = label_indices(label, len(numbers), generator.card.classes)
-    batches = draw_batches(generator, numbers, labels, truncation)
+    order = Order(parse_seeds(seeds), label, truncation, format, out)
+    if url is None:
+        generator = Generator.load(model or MODEL, provider or "auto")
+        typer.echo(save(order, generator, partial(draw_batches, generator)))
+        return
+    if provider is not None:
+        raise InputError(
+            "--provider is for model files; with --url the service has chosen, so leave one of the two out"
+        )
+    with Mint(url, key) as service:
+        described = service.model(model)
+        typer.echo(save(order, described, partial(fetch_batches, service, described)))
+
+
+@app.command("key")
+def make_key() -> None:
+    """Make a key for the service, and the hash by which the service knows it."""
+    key = new_key()
+    typer.echo("# for clients: --key, MINT_API_KEY or `Authorization: Bearer`; this is the only time that it is shown")
+    typer.echo(f"MINT_API_KEY={key}")
+    typer.echo("# for the service, several with commas between")
+    typer.echo(f"MINT_API_KEYS={key_hash(key)}")
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which images, and where to."""
+
+    seeds: list[int]
+    labels: list[str] | None
+    truncation: float
+    format: Literal["png", "jpeg", "webp", "npy"]
+    out: Path
+
+
+def save(
+    order: Order,
+    model: Generator | ModelResponse,
+    draw: Callable[[list[int], Labels | None, float], Iterator[Batch]],
+) -> str:
+    """Writes the images of an order, and returns a line that says so."""
+    labels = label_indices(order.labels, len(order.seeds), model.card.classes)
+    batches = draw(order.seeds, labels, order.truncation)
     try:
-        if format == "npy":
+        if order.format == "npy":
             names = ["images.npy"]
-            write(out / names[0], to_npy(np.concatenate(list(batches))))
+            write(order.out / names[0], to_npy(np.concatenate([images for images, _ in batches])))
         else:
-            names = file_names(numbers, len(numbers), format)
-            for name, image in zip(names, (image for batch in batches for image in batch), strict=True):
-                write(out / name, encode(image, format))
+            names = file_names(order.seeds, len(order.seeds), order.format)
+            for name, seed, (image, label) in zip(names, order.seeds, one_by_one(batches), strict=True):
+                text = origin(model, order.truncation, seed, label)
+                write(order.out / name, encode(image, order.format, text))
     except OSError as error:
-        raise InputError(f"{out} cannot be written ({error.strerror}); choose another --out") from None
-    images = "1 image" if len(numbers) == 1 else f"{len(numbers)} images"
+        raise InputError(f"{order.out} cannot be written ({error.strerror}); choose another --out") from None
+    count = "1 image" if len(order.seeds) == 1 else f"{len(order.seeds)} images"
     last = f" to {names[-1]}" if len(names) > 1 else ""
-    typer.echo(f"wrote {images} of {generator.card.name} ({generator.card.shape}) to {out}: {names[0]}{last}")
+    return f"wrote {count} of {model.card.name} ({model.card.shape}) to {order.out}: {names[0]}{last}"
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -76,12 +128,33 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def draw_batches(generator: Generator, seeds: list[int], labels: Labels | None, truncation: float) -> Iterator[Images]:
-    """The images of `seeds` in runs of uint8 [n, H, W, C], so that memory holds one run at a time."""
-    for start in range(0, len(seeds), MAX_BATCH):
-        part = slice(start, start + MAX_BATCH)
-        images, _ = generator.draw(seeds[part], None if labels is None else labels[part], truncation)
-        yield images
+def draw_batches(generator: Generator, seeds: list[int], labels: Labels | None, truncation: float) -> Iterator[Batch]:
+    """The images of `seeds`, so many at a time that memory holds one run."""
+    for part in parts(len(seeds), MAX_BATCH):
+        images, drawn = generator.draw(seeds[part], None if labels is None else labels[part], truncation)
+        yield images, None if drawn is None else drawn.tolist()
+
+
+def fetch_batches(
+    service: Mint, model: ModelResponse, seeds: list[int], labels: Labels | None, truncation: float
+) -> Iterator[Batch]:
+    """The same from a service, so many at a time as it allows, all of the very model that `model` describes."""
+    for part in parts(len(seeds), model.limits.max_images):
+        asked = None if labels is None else labels[part].tolist()
+        made = service.generate(seeds[part], labels=asked, truncation=truncation, model=model.model_id)
+        yield made.images, made.labels
+
+
+def parts(count: int, size: int) -> Iterator[slice]:
+    """0 .. count in slices of at most `size`."""
+    for start in range(0, count, size):
+        yield slice(start, start + size)
+
+
+def one_by_one(batches: Iterator[Batch]) -> Iterator[tuple[Images, int | None]]:
+    """Each image uint8 [H, W, C] with its label."""
+    for images, labels in batches:
+        yield from zip(images, labels or repeat(None, len(images)), strict=True)
 
 
 def write(path: Path, content: bytes) -> None:

@@ -15,7 +15,9 @@ th, td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0;
 """
 EXAMPLES = """\
 curl --json '{"seeds": [7]}' -o seed-7.png http://127.0.0.1:3000/generate
-curl --json '{"count": 16, "format": "zip"}' -o images.zip http://127.0.0.1:3000/generate"""
+curl --json '{"count": 16, "format": "zip"}' -o images.zip http://127.0.0.1:3000/generate
+curl --json '{"seeds": [7, 8, 9], "loop": true}' -o morph.gif http://127.0.0.1:3000/interpolate
+curl -o seed-7.png 'http://127.0.0.1:3000/images/7.png?size=256'"""
 
 
 def docs_page(document: dict[str, Any]) -> str:
@@ -39,6 +41,9 @@ def _operation(method: str, path: str, operation: dict[str, Any], schemas: dict[
     parts = [f"<h2>{method.upper()} {escape(path)}</h2><p>{escape(operation['summary'])}.</p>"]
     if "description" in operation:
         parts.append(f"<p>{escape(operation['description'])}</p>")
+    if "parameters" in operation:
+        rows = [(f"<code>{each['name']}</code>", escape(each["description"])) for each in operation["parameters"]]
+        parts.append(_table(("part of the address", "what it is"), rows))
     if "requestBody" in operation:
         schema = schemas[operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[-1]]
         fields = [(f"<code>{name}</code>", escape(of["description"])) for name, of in schema["properties"].items()]
@@ -49,7 +54,9 @@ def _operation(method: str, path: str, operation: dict[str, Any], schemas: dict[
             f"<br><code>{name}</code>: {escape(header['description'])}"
             for name, header in response.get("headers", {}).items()
         )
-        answers.append((status, escape(response["description"]) + headers, escape(", ".join(response["content"]))))
+        answers.append(
+            (status, escape(response["description"]) + headers, escape(", ".join(response.get("content", ()))))
+        )
     parts.append(_table(("status", "meaning", "content"), answers))
     return "".join(parts)
 

@@ -1,4 +1,4 @@
-"""The BentoML service: lifecycle and the way in. The routes are in serving.routes.
+"""The BentoML service: lifecycle and the way in. The routes are in serving.app.
 
 bentoml serve serving.service:Mint
 """
@@ -6,8 +6,10 @@ bentoml serve serving.service:Mint
 import asyncio
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, TypeVar
 
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
@@ -15,24 +17,21 @@ os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
 import bentoml
 from _bentoml_sdk import Service
 from bentoml._internal.utils.analytics.usage_stats import do_not_track
-from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.batching import Batcher
+from serving.app import App
+from serving.backend import Backend
 from serving.errors import MintError
-from serving.generator import Generator, cuda_devices
-from serving.routes import GENERATE_TIMEOUT_S, Backend, create_app
+from serving.generator import Generator
+from serving.logs import log_as_json
+from serving.session import cuda_devices
 from serving.settings import Settings
 
-logger = logging.getLogger("bentoml.mint")  # below bentoml, so that its handlers print it
+logger = logging.getLogger(__name__)
 
 do_not_track.cache_clear()  # `bentoml serve` has asked before it read this file, and remembers the answer
 
 T = TypeVar("T")
-
-# What BentoML measures and times out. Everything else goes straight to the app: probes are not
-# traffic, and BentoML labels its metrics with the path, so that each unknown one would add series.
-MEASURED = frozenset({"/", "/generate", "/model", "/docs", "/openapi.json"})
 
 
 def or_exit(work: Callable[[], T]) -> T:
@@ -44,16 +43,19 @@ def or_exit(work: Callable[[], T]) -> T:
 
 
 class FrontDoor:
-    """Sends each request through BentoML's middleware, or past it."""
+    """BentoML starts and stops the process; requests go straight to the app.
 
-    def __init__(self, bento_app: ASGIApp, app: Starlette) -> None:
+    BentoML's own layers cost a multiple of a route's time, label their figures with whatever path is asked for, know
+    no body limit, and answer errors in shapes of their own; all that they do, the app does at its edge.
+    """
+
+    def __init__(self, bento_app: ASGIApp, app: App) -> None:
         self.bento_app = bento_app
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        measured = scope["type"] == "lifespan" or (scope["type"] == "http" and scope["path"] in MEASURED)
-        await (self.bento_app if measured else self.app)(scope, receive, send)
+        await (self.bento_app if scope["type"] == "lifespan" else self.app)(scope, receive, send)
 
 
 class MintService(Service[Any]):
@@ -64,19 +66,15 @@ class MintService(Service[Any]):
         return FrontDoor(super().to_asgi(is_main), app)
 
 
-settings = or_exit(lambda: Settings.from_environment(os.environ))
-backend = Backend(settings)
-app = create_app(backend)
+log_as_json()
+settings = or_exit(Settings.from_environment)
+app = App(Backend(settings))
 
 
 @bentoml.service(  # type: ignore[operator]  # mypy takes it for the submodule of that name
     service_class=MintService,
     workers=1,  # one model and one queue; a second process would halve the batches
-    traffic={"timeout": GENERATE_TIMEOUT_S + 15},  # after the route's own, which answers in Mint's shape
-    tracing={"excluded_urls": ".*"},
-    logging={"access": {"enabled": False}},
 )
-@bentoml.asgi_app(app, path="/")
 class Mint:
     """Images from seeds, over HTTP."""
 
@@ -89,32 +87,42 @@ class Mint:
 
     @bentoml.on_startup
     async def start(self) -> None:
-        """Loads the model beside the event loop, so that the probes can answer meanwhile."""
-        self.loading = asyncio.create_task(load(backend))
+        """Loads the models beside the event loop, so that the probes can answer meanwhile."""
+        logger.info("settings: %s", " ".join(settings.lines()))
+        self.models = asyncio.create_task(keep_models(app.backend))
+        drain_on_sigterm(app, settings.drain)
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
         """Lets the run in progress end."""
-        await self.loading
-        if backend.batcher:
-            backend.batcher.close()
+        self.models.cancel()
+        await asyncio.to_thread(app.backend.batcher.close)
 
 
-async def load(backend: Backend) -> None:
-    """Fills in the backend's batcher, or its failure."""
+async def keep_models(backend: Backend) -> None:
+    """Loads the models, then follows their files for ever."""
     try:
-        generator = await asyncio.to_thread(Generator.load, backend.settings.model, backend.settings.provider)
-    except Exception as error:
-        expected = isinstance(error, MintError)
-        backend.failure = str(error) if expected else "the model could not be loaded; the server's log says why"
-        logger.error("not ready: %s", error, exc_info=not expected)
-        return
-    backend.batcher = Batcher(generator, backend.settings.max_waiting)
-    logger.info(
-        "serving %s (%s, %s) on %s as model %s",
-        generator.path,
-        generator.card.name,
-        generator.card.shape,
-        generator.provider,
-        generator.model_id,
-    )
+        await backend.models.load()
+        await backend.models.watch()
+    except Exception:
+        logger.exception("model files are no longer looked at")
+
+
+def drain_on_sigterm(app: App, seconds: float) -> None:
+    """Puts a time between SIGTERM and the server's own answer to it, in which everybody is sent elsewhere.
+
+    The server stops accepting connections at once, and closes those that are idle at that moment, perhaps with a
+    request on its way. With /readyz at 503 a load balancer stops sending; with `Connection: close` on every answer
+    no connection is idle but for want of requests. A second SIGTERM ends the wait.
+    """
+    stop = signal.getsignal(signal.SIGTERM)
+    loop = asyncio.get_running_loop()
+
+    def drain(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, stop)
+        logger.info("draining for %g s", seconds)
+        app.drain()
+        loop.call_soon_threadsafe(loop.call_later, seconds, signal.raise_signal, number)
+
+    if seconds:
+        signal.signal(signal.SIGTERM, drain)

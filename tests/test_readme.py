@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -20,7 +21,13 @@ from training.params import load_params
 README = (ROOT / "README.md").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
 CURLS = [line for line in COMMANDS if line.startswith("curl ")]
+MINT_LINES = [line for line in COMMANDS if "mint generate" in line]
 PORT = "127.0.0.1:3000"
+
+
+def blocks(language: str) -> list[str]:
+    """The examples in a language."""
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +35,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
     """The service as a fresh clone runs it: with the committed model."""
     with live_service(ROOT / paths.MODEL, tmp_path_factory.mktemp("bentoml")) as running:
         yield running
+
+
+def address(service: LiveService) -> str:
+    return service.client.base_url.netloc.decode()
 
 
 def check_image(path: Path) -> None:
@@ -49,9 +60,13 @@ def test_the_readme_has_curl_lines() -> None:
 
 @pytest.mark.parametrize("line", CURLS)
 def test_a_curl_line_of_the_readme_gives_what_it_promises(line: str, service: LiveService, tmp_path: Path) -> None:
-    address = service.client.base_url.netloc.decode()
     ran = subprocess.run(
-        shlex.split(line.replace(PORT, address)), cwd=tmp_path, capture_output=True, text=True, check=True, timeout=30
+        shlex.split(line.replace(PORT, address(service))),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
     )
     made = list(tmp_path.iterdir())
     if " -o " in line:
@@ -64,13 +79,40 @@ def test_a_curl_line_of_the_readme_gives_what_it_promises(line: str, service: Li
         assert '"card"' in ran.stdout
 
 
-def test_the_generate_line_of_the_readme_writes_its_images(tmp_path: Path) -> None:
-    (line,) = [line for line in COMMANDS if "mint generate" in line]
-    arguments = shlex.split(line)[1:]
-    subprocess.run(
-        [sys.executable, "-m", "serving.cli", *arguments, "--model", str(ROOT / paths.MODEL)], cwd=tmp_path, check=True
-    )
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(f"seed-{n}.png" for n in range(16))
+def test_the_generate_lines_of_the_readme_write_their_images(service: LiveService, tmp_path: Path) -> None:
+    by_file, by_service = MINT_LINES
+    (tmp_path / paths.MODEL).parent.mkdir()
+    (tmp_path / paths.MODEL).symlink_to(ROOT / paths.MODEL)
+    for line, folder in ((by_file, "out"), (by_service.replace(PORT, address(service)), "coats")):
+        subprocess.run([sys.executable, "-m", "serving.cli", *shlex.split(line)[1:]], cwd=tmp_path, check=True)
+        assert sorted(path.name for path in (tmp_path / folder).iterdir()) == sorted(f"seed-{n}.png" for n in range(16))
+
+
+def run_example(command: list[str], code: str, service: LiveService, folder: Path) -> str:
+    """Runs an example in an empty folder and returns what it printed; the files that it wrote hold images."""
+    path = folder / "example.mjs"
+    path.write_text(code.replace(PORT, address(service)))
+    ran = subprocess.run([*command, path], cwd=folder, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    path.unlink()
+    made = list(folder.iterdir())
+    assert made
+    for each in made:
+        check_image(each)
+    return ran.stdout
+
+
+def test_the_python_example_of_the_readme_does_what_it_says(service: LiveService, tmp_path: Path) -> None:
+    (code,) = blocks("python")
+    printed = run_example([sys.executable], code, service, tmp_path)
+    assert printed.startswith("(4, 28, 28, 1) (")
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+def test_the_javascript_example_of_the_readme_does_what_it_says(service: LiveService, tmp_path: Path) -> None:
+    (code,) = blocks("js")
+    run_example(["node"], code, service, tmp_path)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".webp"]
 
 
 def test_the_files_that_the_readme_points_at_exist() -> None:

@@ -2,15 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from starlette.applications import Starlette
 
-from serving.batching import Batcher
+from serving.app import App
+from serving.backend import Backend
 from serving.generator import Generator
-from serving.routes import Backend, create_app
 from serving.settings import Settings
 
 MAX_IMAGES = 16
@@ -18,7 +18,7 @@ MAX_IMAGES = 16
 Call = Callable[..., httpx.Response]
 
 
-def caller(app: Starlette) -> Call:
+def caller(app: App) -> Call:
     """A function that sends one request to the app, as httpx would over a network."""
 
     async def send(method: str, path: str, **request: Any) -> httpx.Response:
@@ -29,11 +29,18 @@ def caller(app: Starlette) -> Call:
     return lambda method, path, **request: asyncio.run(send(method, path, **request))
 
 
-def served(generator: Generator) -> Iterator[Call]:
-    """The app in front of a generator, ready."""
-    batcher = Batcher(generator, max_waiting=2 * MAX_IMAGES)
-    yield caller(create_app(Backend(Settings(max_images=MAX_IMAGES), batcher)))
-    batcher.close()
+def loaded(model: Path, **settings: Any) -> Backend:
+    """A backend that serves a model file, and every other in its folder."""
+    backend = Backend(Settings(model=model, provider="cpu", threads=1, **settings))
+    asyncio.run(backend.models.load())
+    return backend
+
+
+def served(model: Path, **settings: Any) -> Iterator[Call]:
+    """The app in front of a model file, ready."""
+    backend = loaded(model, **{"max_images": MAX_IMAGES, "max_queue": 2 * MAX_IMAGES} | settings)
+    yield caller(App(backend))
+    backend.batcher.close()
 
 
 def assert_refused(response: httpx.Response, status: int, sentence: str) -> None:
@@ -48,12 +55,12 @@ def assert_refused(response: httpx.Response, status: int, sentence: str) -> None
 
 
 @pytest.fixture(scope="session")
-def call(generator: Generator) -> Iterator[Call]:
+def call(model_path: Path) -> Iterator[Call]:
     """`call("POST", "/generate", json={"seeds": [7]})` on a model of cats, dogs and eels."""
-    yield from served(generator)
+    yield from served(model_path)
 
 
 @pytest.fixture(scope="session")
 def call_without_classes(generator_without_classes: Generator) -> Iterator[Call]:
     """The same on a grey model without classes."""
-    yield from served(generator_without_classes)
+    yield from served(generator_without_classes.path)

@@ -1,6 +1,7 @@
 """Callers share the network: joined, split, refused when it is too much, and never hurt by each other."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from serving.batching import Batcher, QueueFull
-from serving.errors import InputError
-from serving.generator import Generator
+from serving.generator import Generator, Images
+from tests.serving.held import Held, images_of
 from tests.tiny_model import save, tiny_model
 
 pytestmark = pytest.mark.anyio
@@ -19,8 +20,8 @@ LABELS = np.zeros(1, np.int64)
 
 
 @pytest.fixture
-def batcher(generator: Generator) -> Iterator[Batcher]:
-    batcher = Batcher(generator, max_waiting=100)
+def batcher() -> Iterator[Batcher]:
+    batcher = Batcher(max_queue=100)
     yield batcher
     batcher.close()
 
@@ -28,7 +29,8 @@ def batcher(generator: Generator) -> Iterator[Batcher]:
 class Meter:
     """Runs and images since it was made."""
 
-    def __init__(self) -> None:
+    def __init__(self, *generators: Generator) -> None:
+        self.generators = generators
         self.start = self._now()
 
     @property
@@ -36,75 +38,125 @@ class Meter:
         runs, images = self._now()
         return runs - self.start[0], images - self.start[1]
 
-    @staticmethod
-    def _now() -> tuple[int, int]:
-        return tuple(
-            int(REGISTRY.get_sample_value(name) or 0) for name in ("mint_batch_size_count", "mint_images_total")
-        )  # type: ignore[return-value]
+    def _now(self) -> tuple[int, int]:
+        made = [
+            REGISTRY.get_sample_value("mint_images_total", {"model_id": generator.model_id}) or 0
+            for generator in self.generators
+        ]
+        return int(REGISTRY.get_sample_value("mint_batch_size_count") or 0), int(sum(made))
 
 
-async def test_concurrent_requests_join_one_batch_and_each_gets_its_own_images(batcher: Batcher) -> None:
-    asked = [batcher.generator.inputs([seed, seed + 100]) for seed in range(5)]
-    meter = Meter()
-    answers = await asyncio.gather(*(batcher.submit(*inputs) for inputs in asked))
-    assert meter.runs_and_images == (1, 10)
+async def test_requests_that_wait_together_run_together_and_each_gets_its_own_images(
+    batcher: Batcher, generator: Generator
+) -> None:
+    held = Held(batcher, generator)
+    await held.until_running()
+    asked = [generator.inputs([seed, seed + 100]) for seed in range(5)]
+    meter = Meter(generator)
+    waiting = asyncio.gather(*(images_of(batcher, generator, *inputs) for inputs in asked))
+    await asyncio.sleep(0)
+    await held.let_go()
+    answers = await waiting
+    assert meter.runs_and_images == (2, 11)  # the one that was held, and all the others
     for inputs, images in zip(asked, answers, strict=True):
-        assert np.abs(images.astype(int) - batcher.generator.images(*inputs)).max() <= 1
+        assert np.abs(images.astype(int) - generator.images(*inputs)).max() <= 1
 
 
 async def test_a_request_larger_than_a_batch_is_split(generator: Generator) -> None:
-    batcher = Batcher(generator, max_waiting=100, max_batch=4)
+    batcher = Batcher(max_queue=100, max_batch=4)
     latents, labels = generator.inputs(list(range(10)))
-    meter = Meter()
-    images = await batcher.submit(latents, labels)
+    meter = Meter(generator)
+    images = await images_of(batcher, generator, latents, labels)
     assert meter.runs_and_images == (3, 10)
     assert np.abs(images.astype(int) - generator.images(latents, labels)).max() <= 1
     batcher.close()
 
 
-async def test_a_request_that_fails_leaves_those_beside_it_alone(tmp_path: Path) -> None:
-    batcher = Batcher(Generator.load(save(tiny_model(brittle=True), tmp_path / "brittle.onnx")), max_waiting=100)
-    sound, breaking = np.zeros((1, 8)), np.full((1, 8), 500)
-    first, broken, last = await asyncio.gather(
-        *(batcher.submit(latents, LABELS) for latents in (sound, breaking, sound)), return_exceptions=True
+async def test_requests_for_two_models_share_the_queue_and_never_a_run(
+    batcher: Batcher, generator: Generator, tmp_path: Path
+) -> None:
+    other = Generator.load(save(tiny_model(weights=1), tmp_path / "other.onnx"), "cpu")
+    held = Held(batcher, generator)
+    await held.until_running()
+    meter = Meter(generator, other)
+    models = [generator, other, generator, other]
+    waiting = asyncio.gather(*(images_of(batcher, model, *model.inputs([7])) for model in models))
+    await asyncio.sleep(0)
+    await held.let_go()
+    answers = await waiting
+    assert meter.runs_and_images == (3, 5)
+    for model, images in zip(models, answers, strict=True):
+        assert np.abs(images.astype(int) - model.draw([7])[0]).max() <= 1
+
+
+async def test_what_is_made_of_the_images_is_made_outside_the_event_loop(
+    batcher: Batcher, generator: Generator
+) -> None:
+    def name_of_thread(images: Images) -> str:
+        return threading.current_thread().name
+
+    assert (await batcher.submit(generator, *generator.inputs([1]), name_of_thread)).startswith("mint-encode")
+
+
+async def test_a_request_that_fails_leaves_those_beside_it_alone(batcher: Batcher, tmp_path: Path) -> None:
+    brittle = Generator.load(save(tiny_model(brittle=True), tmp_path / "brittle.onnx"))
+    held = Held(batcher, brittle)
+    await held.until_running()
+    sound, breaking = np.zeros((1, 8), np.float32), np.full((1, 8), 500, np.float32)
+    waiting = asyncio.gather(
+        *(images_of(batcher, brittle, latents, LABELS) for latents in (sound, breaking, sound)), return_exceptions=True
     )
+    await asyncio.sleep(0)
+    await held.let_go()
+    first, broken, last = await waiting
     assert "out of data bounds" in str(broken)
     assert isinstance(first, np.ndarray)
     assert isinstance(last, np.ndarray)
     assert np.array_equal(first, last)
-    batcher.close()
 
 
-async def test_a_bad_request_is_refused_before_it_is_queued(batcher: Batcher) -> None:
-    meter = Meter()
-    with pytest.raises(InputError, match="not a finite"):
-        await batcher.submit(np.full((1, 8), np.nan), LABELS)
-    assert meter.runs_and_images == (0, 0)
+async def test_an_encoding_that_fails_fails_its_own_request_only(batcher: Batcher, generator: Generator) -> None:
+    def fail(images: Images) -> None:
+        raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        await batcher.submit(generator, *generator.inputs([1]), fail)
+    assert len(await images_of(batcher, generator, *generator.inputs([1]))) == 1
 
 
-async def test_more_images_than_may_wait_are_refused_with_a_time_to_retry(generator: Generator) -> None:
-    batcher = Batcher(generator, max_waiting=4)
+async def test_more_images_than_the_queue_holds_are_refused_with_a_time_to_retry(generator: Generator) -> None:
+    batcher = Batcher(max_queue=4)
     pair = generator.inputs([1, 2])
-    *made, refused = await asyncio.gather(*(batcher.submit(*pair) for _ in range(3)), return_exceptions=True)
+    *made, refused = await asyncio.gather(
+        *(images_of(batcher, generator, *pair) for _ in range(3)), return_exceptions=True
+    )
     assert all(isinstance(images, np.ndarray) for images in made)
     assert isinstance(refused, QueueFull)
     assert refused.retry_after_s >= 1
     assert "4 images are waiting already; try again in" in str(refused)
-    assert len(await batcher.submit(*pair)) == 2  # there is room again
+    assert len(await images_of(batcher, generator, *pair)) == 2  # there is room again
     batcher.close()
 
 
-async def test_what_a_cancelled_request_still_waits_for_is_dropped(generator: Generator) -> None:
-    batcher = Batcher(generator, max_waiting=20, max_batch=2)
-    long, short = generator.inputs(list(range(20))), generator.inputs([1])
-    meter = Meter()
-    cancelled = asyncio.create_task(batcher.submit(*long))
+async def test_what_a_cancelled_request_still_waits_for_is_never_run(batcher: Batcher, generator: Generator) -> None:
+    held = Held(batcher, generator)
+    await held.until_running()
+    meter = Meter(generator)
+    cancelled = asyncio.create_task(images_of(batcher, generator, *generator.inputs(list(range(50)))))
     await asyncio.sleep(0)
+    assert batcher.held == 51
     cancelled.cancel()
     await asyncio.wait([cancelled])
-    assert len(await batcher.submit(*short)) == 1
-    runs, images = meter.runs_and_images
-    assert runs <= 2
-    assert images <= 3
-    assert len(await batcher.submit(*long)) == 20  # the queue has all its room back
-    batcher.close()
+    assert batcher.held == 1
+    await held.let_go()
+    assert len(await images_of(batcher, generator, *generator.inputs([1]))) == 1
+    assert meter.runs_and_images == (2, 2)
+    assert batcher.held == 0
+
+
+async def test_closing_answers_what_has_been_accepted(generator: Generator) -> None:
+    batcher = Batcher(max_queue=100)
+    accepted = asyncio.create_task(images_of(batcher, generator, *generator.inputs(list(range(20)))))
+    await asyncio.sleep(0)
+    await asyncio.to_thread(batcher.close)
+    assert len(await accepted) == 20

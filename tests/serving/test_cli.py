@@ -1,10 +1,11 @@
-"""`mint generate` writes the images of seeds, and says in one sentence what keeps it from doing so."""
+"""`mint generate` writes the images of seeds, from a file or through a service, or says in one sentence why not."""
 
+import hashlib
 import io
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +14,23 @@ from PIL import Image
 
 from serving.cli import main
 from serving.generator import Generator
+from serving.keys import key_hash
+from tests.live_service import live_service
 from tests.serving.conftest import Call
 
 Mint = Callable[..., int]
 
+KEY = "a key for tests"
+
 
 @pytest.fixture
 def mint(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mint:
-    """Runs `mint generate` on the tiny model and returns its exit status; text on exit goes to stderr."""
+    """Runs `mint generate`, on the tiny model unless told otherwise, and returns its exit status; text on exit goes
+    to stderr."""
 
-    def run(*arguments: object, model: Path = model_path) -> int:
-        monkeypatch.setattr(sys, "argv", ["mint", "generate", "--model", str(model), *map(str, arguments)])
+    def run(*arguments: object, model: Path | None = model_path) -> int:
+        of_model = [] if model is None else ["--model", str(model)]
+        monkeypatch.setattr(sys, "argv", ["mint", "generate", *of_model, *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             main()
         if isinstance(ended.value.code, str):
@@ -92,6 +99,82 @@ def test_a_model_or_a_folder_that_cannot_be_used_is_named(
     assert "none.onnx does not exist" in capsys.readouterr().err
     assert mint("--seeds", "1", "--out", model_path / "folder") == 1
     assert "cannot be written (Not a directory); choose another --out" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def url(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a service that asks for a key and makes no more than 4 images at a time."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("MINT_API_KEYS", key_hash(KEY))
+        environment.setenv("MINT_MAX_IMAGES", "4")
+        with live_service(model_path, tmp_path_factory.mktemp("bentoml")) as service:
+            yield str(service.client.base_url)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--label", "eel", "--truncation", "0.5", "--format", "webp"),
+        ("--format", "npy", *(f"--label={index % 3}" for index in range(11))),
+    ],
+)
+def test_a_service_gives_the_same_files_as_the_model_file(
+    mint: Mint, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...]
+) -> None:
+    assert mint("--seeds", "0-9,3", "--out", tmp_path / "a", *options) == 0
+    said = capsys.readouterr().out
+    assert mint("--seeds", "0-9,3", "--out", tmp_path / "b", "--url", url, "--key", KEY, *options, model=None) == 0
+    assert capsys.readouterr().out == said.replace(str(tmp_path / "a"), str(tmp_path / "b"))
+    assert files(tmp_path / "b") == files(tmp_path / "a")
+
+
+def test_the_key_may_be_in_the_environment_and_the_model_is_then_a_name(
+    mint: Mint, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINT_API_KEY", KEY)
+    assert mint("--seeds", "1", "--out", tmp_path, "--url", url, model=Path("tiny")) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--key", "another"), "this key is not known here"),
+        (("--key", KEY, "--label", "doge"), '"doge" is not a class of this model; did you mean "dog"?'),
+        (("--key", KEY, "--model", "tinny"), 'there is no model "tinny" here; did you mean "tiny"?'),
+        (("--key", KEY, "--provider", "cpu"), "--provider is for model files"),
+        (("--url", "mint.example"), "write it as http://host:3000"),
+    ],
+)
+def test_what_a_service_does_not_do_is_one_sentence_on_stderr(
+    mint: Mint, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], sentence: str
+) -> None:
+    assert mint("--seeds", "1", "--out", tmp_path, "--url", url, *arguments, model=None) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert sentence in said
+    assert said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_new_key_comes_with_the_hash_that_the_service_knows_it_by(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["mint", "key"])
+    made = []
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            main()
+        lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("#")]
+        variables = dict(line.split("=", 1) for line in lines)
+        assert variables["MINT_API_KEYS"] == hashlib.sha256(variables["MINT_API_KEY"].encode()).hexdigest()
+        made.append(variables["MINT_API_KEY"])
+    assert made[0] != made[1]
+    assert min(map(len, made)) >= 43  # 256 bits in base64
 
 
 def test_the_command_needs_neither_the_server_nor_torch() -> None:

@@ -1,0 +1,68 @@
+"""The HTTP surface: a Starlette app behind its edge, which answers every path, and every error in one shape."""
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serving.backend import Backend
+from serving.edge import Edge
+from serving.errors import MintError
+from serving.routes import about, answers, page, pictures
+
+# The busiest first: the router tries them in this order.
+ROUTES = [
+    Route("/images/{seed}.{ext}", pictures.image),
+    Route("/generate", pictures.generate, methods=["POST"]),
+    Route("/interpolate", pictures.interpolate, methods=["POST"]),
+    Route("/", page.index),
+    Route("/ui/{name}", page.asset),
+    Route("/model", about.model),
+    Route("/models", about.models),
+    Route("/docs", about.docs),
+    Route("/openapi.json", about.openapi),
+    Route("/livez", about.livez),
+    Route("/readyz", about.readyz),
+    Route("/metrics", about.metrics),
+]
+
+
+class App:
+    """The whole ASGI app: other origins' rules where there are any, the edge, the routes."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        inner = Starlette(
+            routes=ROUTES,
+            exception_handlers={
+                MintError: answers.on_mint_error,
+                TimeoutError: answers.on_timeout,
+                HTTPException: answers.on_http_error,
+                ClientDisconnect: answers.on_disconnect,
+                Exception: answers.on_bug,
+            },
+        )
+        inner.router.redirect_slashes = False
+        inner.state.backend = backend
+        hashes = [each.get_secret_value() for each in backend.settings.api_keys]
+        self.edge = Edge(inner, hashes, answers.refusal)
+        self.outermost: ASGIApp = self.edge
+        if backend.settings.cors_origins:
+            self.outermost = CORSMiddleware(
+                self.edge,
+                allow_origins=backend.settings.cors_origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+                expose_headers=["X-Mint-Model", "X-Mint-Seeds", "X-Mint-Labels", "X-Request-ID", "Retry-After"],
+            )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        await self.outermost(scope, receive, send)
+
+    def drain(self) -> None:
+        """From now on every answer asks its client to leave, and /readyz says that there is nothing here."""
+        self.backend.draining = True
+        self.edge.draining = True

@@ -1,0 +1,41 @@
+"""What the routes answer from."""
+
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+
+from serving.batching import Batcher
+from serving.generator import Generator
+from serving.models import Models, NotReady
+from serving.settings import Settings
+
+
+@dataclass
+class Backend:
+    """The settings, the models and the queue of one process."""
+
+    settings: Settings
+    models: Models = field(init=False)
+    batcher: Batcher = field(init=False)
+    draining: bool = False  # SIGTERM has come: what is accepted is answered, and nobody should send more
+
+    def __post_init__(self) -> None:
+        self.models = Models(self.settings.model, self.settings.provider, self.settings.threads)
+        self.batcher = Batcher(self.settings.max_queue)
+
+    @property
+    def body_limit(self) -> int:
+        """Bytes of the largest request that the default model can be asked; raises NotReady while there is none."""
+        return self.settings.max_body_bytes(self.models.get().card.latent_dim)
+
+    def check_ready(self) -> Generator:
+        """The default generator; raises NotReady while there is none and when the server is about to stop."""
+        if self.draining:
+            raise NotReady("the server is about to stop; ask another one")
+        return self.models.get()
+
+
+def backend_of(request: Request) -> Backend:
+    """The backend of the app that a request has come to."""
+    backend: Backend = request.app.state.backend
+    return backend

@@ -1,0 +1,136 @@
+"""The edge of the app: what every request meets before its route, and every answer before it leaves.
+
+An id for the request, the key where keys are asked for, headers that keep browsers safe, figures for Prometheus, one
+line of the log, and `Connection: close` while the server drains.
+"""
+
+import logging
+import random
+import re
+import time
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from prometheus_client import Counter, Histogram
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.errors import MintError
+from serving.keys import check_key
+from serving.logs import request_id
+
+logger = logging.getLogger("serving.access")
+
+REQUESTS = Counter("mint_requests", "Requests answered", ("route", "method", "status"))
+SECONDS = Histogram(
+    "mint_request_seconds",
+    "Time from a request's headers to the last byte of its answer",
+    ("route",),
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+
+PROBES = frozenset({"/livez", "/readyz"})  # open without a key, and not worth a line of the log
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+SAFE_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+)
+API_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+
+
+class Edge:
+    """ASGI middleware around the whole app."""
+
+    def __init__(self, app: ASGIApp, key_hashes: Sequence[str], refuse: Callable[[MintError], Response]) -> None:
+        """key_hashes: empty where everybody may ask. refuse: makes the answer of an error."""
+        self.app = app
+        self.key_hashes = key_hashes
+        self.refuse = refuse
+        self.draining = False  # set when the server is about to stop
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        answer = _Answer(scope, send, _id_of(headers), closing=self.draining)
+        token = request_id.set(answer.id)
+        try:
+            app = self._guard(scope, headers) or self.app
+            await app(scope, receive, answer.send)
+        except Exception:
+            # Starlette has answered 500 by now; here the fault gets into the log, with the request's id.
+            logger.exception("a fault of the server")
+        finally:
+            answer.record()
+            request_id.reset(token)
+
+    def _guard(self, scope: Scope, headers: Headers) -> Response | None:
+        """The refusal of a request without a known key; None for one that may pass."""
+        if not self.key_hashes or scope["path"] in PROBES:
+            return None
+        try:
+            check_key(headers.get("authorization"), self.key_hashes)
+        except MintError as error:
+            return self.refuse(error)
+        return None
+
+
+class _Answer:
+    """One answer on its way out: it gets its headers, and is counted, timed and logged."""
+
+    def __init__(self, scope: Scope, send: Send, id: str, closing: bool) -> None:
+        self.scope = scope
+        self.id = id
+        self._send = send
+        self._closing = closing
+        self._status = 0  # until there is an answer, and for good when the client has left before
+        self._started = time.perf_counter()
+
+    async def send(self, message: Message) -> None:
+        """ASGI's send."""
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            headers = message["headers"]
+            headers += SAFE_HEADERS
+            headers.append((b"x-request-id", self.id.encode()))
+            if not any(name == b"content-security-policy" for name, _ in headers):
+                headers.append(API_POLICY)
+            if self._closing:
+                headers.append((b"connection", b"close"))
+        await self._send(message)
+
+    def record(self) -> None:
+        """Counts the request, under its route and not its path, which could be anything; probes are not logged."""
+        seconds = time.perf_counter() - self._started
+        route = self.scope.get("route")
+        path = "other" if route is None else route.path
+        method = self.scope["method"] if self.scope["method"] in METHODS else "other"
+        requests, histogram = _figures(path, method, self._status)
+        requests.inc()
+        histogram.observe(seconds)
+        if path not in PROBES or self._status >= 500:
+            _log(method, self.scope["path"], self._status, seconds)
+
+
+@lru_cache(maxsize=1024)  # there are fewer routes, methods and statuses
+def _figures(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
+    return REQUESTS.labels(route, method, status), SECONDS.labels(route)
+
+
+def _log(method: str, path: str, status: int, seconds: float) -> None:
+    """One line about a request. The record is made by hand: a logger would look for its caller, at each request."""
+    if logger.isEnabledFor(logging.INFO):
+        record = logging.LogRecord(logger.name, logging.INFO, __file__, 0, "%s %s %d", (method, path, status), None)
+        record.fields = {"method": method, "path": path, "status": status, "seconds": round(seconds, 6)}
+        logger.handle(record)
+
+
+def _id_of(headers: Headers) -> str:
+    """The id that the client gave its request, if it may stand in a log, else a new one."""
+    given = headers.get("x-request-id", "")
+    return given if SAFE_ID.fullmatch(given) else f"{random.getrandbits(64):016x}"

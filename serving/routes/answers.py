@@ -1,0 +1,92 @@
+"""Every error in one shape: a sentence for people, and where the request is wrong."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from http import HTTPStatus
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.backend import backend_of
+from serving.batching import QueueFull
+from serving.errors import InputError, MintError
+from serving.keys import CHALLENGE, NoKey, WrongKey
+from serving.models import ModelNotFound, NotReady
+from serving.reading import BodyTooLarge
+from serving.schemas import ErrorResponse, Problem
+
+CLIENT_GONE = 499  # nobody reads this answer; nginx's number tells it from others in the figures
+
+
+class ClientGone(MintError):
+    """The client has closed its connection while its images were being made."""
+
+
+def refusal(error: MintError) -> Response:
+    """The answer to a request that must not or cannot be met; raises what is the server's own fault."""
+    sentence = str(error)
+    match error:
+        case InputError():
+            return problem(400, sentence, error.loc)
+        case NoKey():
+            return problem(401, sentence, headers={"WWW-Authenticate": CHALLENGE})
+        case WrongKey():
+            return problem(403, sentence)
+        case ModelNotFound():
+            return problem(404, sentence, ("model",))
+        case BodyTooLarge():
+            return problem(413, sentence)
+        case QueueFull():
+            return problem(429, sentence, headers={"Retry-After": str(error.retry_after_s)})
+        case ClientGone():
+            return problem(CLIENT_GONE, sentence)
+        case NotReady():
+            return problem(503, sentence, headers={"Retry-After": "1"})
+    raise error
+
+
+def problem(
+    status: int, sentence: str, loc: Sequence[str | int] = (), headers: dict[str, str] | None = None
+) -> Response:
+    """An error as JSON."""
+    detail = [Problem(loc=list(loc), msg=sentence)] if loc else []
+    body = ErrorResponse(error=sentence, detail=detail).model_dump_json()
+    return Response(body, status, headers, media_type="application/json")
+
+
+async def on_mint_error(request: Request, error: Exception) -> Response:
+    """What a route has raised for people."""
+    assert isinstance(error, MintError)
+    return refusal(error)
+
+
+async def on_timeout(request: Request, error: Exception) -> Response:
+    """504."""
+    seconds = backend_of(request).settings.timeout
+    return problem(504, f"the answer was not ready within {seconds:g} s; ask for fewer images or try again later")
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
+    """404 and 405, as Starlette's router raises them."""
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        paths = [route.path for route in request.app.routes]
+        nearest = get_close_matches(path, paths, n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else "see /docs for what there is"
+        return problem(404, f"there is nothing at {path[:60]}; {hint}")
+    headers = dict(error.headers or {})
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        return problem(405, f"{path} does not answer {request.method}; use {headers['Allow']}", headers=headers)
+    return problem(error.status_code, error.detail, headers=headers)
+
+
+async def on_disconnect(request: Request, error: Exception) -> Response:
+    """The client has left before its request was whole."""
+    return problem(CLIENT_GONE, "the connection ended before the body did")
+
+
+async def on_bug(request: Request, error: Exception) -> Response:
+    """The one answer that is Mint's fault; Starlette raises the error again, and the edge logs it."""
+    return problem(500, "something went wrong in the server; its log says what")

@@ -1,0 +1,176 @@
+"""The routes that make images. All of them go through one queue."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache, partial
+
+import PIL
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.backend import Backend, backend_of
+from serving.errors import InputError
+from serving.generation import (
+    Drawing,
+    draw,
+    draw_frames,
+    draw_latents,
+    draw_seed,
+    picture_format,
+    render,
+    render_film,
+)
+from serving.generator import Images
+from serving.latents import MAX_SEED
+from serving.negotiation import preferred_format
+from serving.npy import read_latents
+from serving.reading import JSON, content_type, read_body, read_query
+from serving.routes.answers import ClientGone
+from serving.schemas import (
+    FILM_MEDIA_TYPES,
+    MEDIA_TYPES,
+    Film,
+    Format,
+    GenerateRequest,
+    ImageQuery,
+    InterpolateRequest,
+    LatentsQuery,
+    Query,
+)
+
+NPY = MEDIA_TYPES["npy"]
+FOR_EVER = "public, max-age=31536000, immutable"
+LOOK_AFTER_S = 0.05  # most answers are there before; only for the others somebody looks whether the client is
+
+
+async def generate(request: Request) -> Response:
+    """POST /generate: images from seeds, from latents or at random."""
+    backend = backend_of(request)
+    async with asyncio.timeout(backend.settings.timeout):
+        drawing, asked = await _read_generate(request, backend)
+        format = asked or _image_format(request.headers.get("accept", ""))
+        content = await _make(request, backend, drawing, partial(render, drawing=drawing, format=format))
+    headers = _headers(drawing)
+    if drawing.seeds is not None:
+        headers["X-Mint-Seeds"] = ",".join(map(str, drawing.seeds))
+    return Response(content, media_type=MEDIA_TYPES[format], headers=headers)
+
+
+async def interpolate(request: Request) -> Response:
+    """POST /interpolate: the way from stop to stop as a film."""
+    backend = backend_of(request)
+    async with asyncio.timeout(backend.settings.timeout):
+        content_type(request.headers, JSON)
+        read_query(request.query_params, Query)
+        asked = InterpolateRequest.parse(await read_body(request, backend.body_limit))
+        generator = backend.models.get(asked.model)
+        drawing = draw_frames(asked, generator, backend.settings.max_images)
+        format: Film = asked.format or preferred_format(request.headers.get("accept", ""), FILM_MEDIA_TYPES)
+        finish = partial(render_film, format=format, fps=asked.fps, size=asked.size)
+        content = await _make(request, backend, drawing, finish)
+    return Response(content, media_type=FILM_MEDIA_TYPES[format], headers=_headers(drawing))
+
+
+async def image(request: Request) -> Response:
+    """GET /images/{seed}.{ext}: one image by its address, for caches to keep."""
+    backend = backend_of(request)
+    query = read_query(request.query_params, ImageQuery)
+    generator = backend.models.get(query.model)
+    format = picture_format(request.path_params["ext"])
+    drawing = draw_seed(_seed(request.path_params["seed"]), query, generator)
+    headers = _headers(drawing) | {
+        "ETag": _etag(drawing, format, query.size),
+        "Cache-Control": FOR_EVER if query.model == generator.model_id else "no-cache",
+    }
+    if _has(request.headers.get("if-none-match", ""), headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    finish = partial(render, drawing=drawing, format=format, size=query.size)
+    async with asyncio.timeout(backend.settings.timeout):
+        content = await _make(request, backend, drawing, finish)
+    return Response(content, media_type=MEDIA_TYPES[format], headers=headers)
+
+
+async def _read_generate(request: Request, backend: Backend) -> tuple[Drawing, Format | None]:
+    """The drawing that a JSON or a .npy body asks for, and the format if it names one."""
+    if content_type(request.headers, JSON, NPY) == NPY:
+        options = read_query(request.query_params, LatentsQuery)
+        generator = backend.models.get(options.model)
+        latents = read_latents(await read_body(request, backend.body_limit))
+        return draw_latents(latents, options, generator, backend.settings.max_images), options.format
+    read_query(request.query_params, Query)
+    asked = GenerateRequest.parse(await read_body(request, backend.body_limit))
+    generator = backend.models.get(asked.model)
+    return draw(asked, generator, backend.settings.max_images), asked.format
+
+
+async def _make(request: Request, backend: Backend, drawing: Drawing, finish: Callable[[Images], bytes]) -> bytes:
+    """Runs the network and encodes what it makes; stops when the client leaves."""
+    with _while_connected(request):
+        return await backend.batcher.submit(drawing.generator, drawing.fed, drawing.labels, finish)
+
+
+@contextmanager
+def _while_connected(request: Request) -> Iterator[None]:
+    """Ends what is awaited inside with ClientGone when the client closes its connection."""
+    task = asyncio.current_task()
+    assert task is not None
+    gone = False
+    watcher: asyncio.Task[None] | None = None
+
+    async def watch() -> None:
+        nonlocal gone
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone = True
+        task.cancel()
+
+    def start() -> None:
+        nonlocal watcher
+        watcher = asyncio.create_task(watch())
+
+    timer = asyncio.get_running_loop().call_later(LOOK_AFTER_S, start)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not gone:
+            raise
+        task.uncancel()
+        raise ClientGone("the client has closed its connection") from None
+    finally:
+        timer.cancel()
+        if watcher is not None:
+            watcher.cancel()
+
+
+@lru_cache(maxsize=256)  # clients send a handful of different ones
+def _image_format(accept: str) -> Format:
+    return preferred_format(accept, MEDIA_TYPES)
+
+
+def _headers(drawing: Drawing) -> dict[str, str]:
+    """What every answer with images says about them."""
+    headers = {"X-Mint-Model": drawing.generator.model_id}
+    if drawing.labels is not None:
+        headers["X-Mint-Labels"] = ",".join(map(str, drawing.label_list))
+    return headers
+
+
+def _seed(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= MAX_SEED):
+        raise InputError(f"{text[:20]} is not a seed; seeds are whole numbers from 0 to {MAX_SEED}", "seed")
+    return int(text)
+
+
+def _etag(drawing: Drawing, format: str, size: int | None) -> str:
+    """Differs whenever the bytes may: model, provider (1/255 apart), what is asked for, and what encodes it."""
+    generator = drawing.generator
+    what = (generator.sha256, generator.provider, drawing.seeds, drawing.label_list, drawing.truncation, size, format)
+    return f'"{hashlib.sha256(repr((*what, PIL.__version__)).encode()).hexdigest()[:32]}"'
+
+
+def _has(if_none_match: str, etag: str) -> bool:
+    """Whether an If-None-Match header names this ETag (RFC 9110, section 13.1.2)."""
+    named = [one.strip().removeprefix("W/") for one in if_none_match.split(",")]
+    return "*" in named or etag in named

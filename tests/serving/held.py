@@ -1,0 +1,42 @@
+"""An inference thread that is busy for as long as a test needs it to be."""
+
+import asyncio
+import threading
+
+from serving.batching import Batcher
+from serving.generator import Generator, Images
+from serving.latents import Labels, Latents
+
+
+async def images_of(batcher: Batcher, generator: Generator, latents: Latents, labels: Labels | None) -> Images:
+    """The images themselves, as a caller without an encoding gets them."""
+    return await batcher.submit(generator, latents, labels, lambda images: images)
+
+
+class Held:
+    """Keeps the inference thread busy until it is let go, so that others pile up behind it."""
+
+    def __init__(self, batcher: Batcher, generator: Generator) -> None:
+        self.release = threading.Event()
+        self.running = threading.Event()
+        self.task = asyncio.create_task(self._occupy(batcher, generator))
+
+    async def _occupy(self, batcher: Batcher, generator: Generator) -> None:
+        held = Generator(generator.path, generator.card, generator.sha256, generator._session)
+        run = held.run
+
+        def wait_and_run(latents: Latents, labels: Labels | None) -> Images:
+            self.running.set()
+            assert self.release.wait(10)
+            return run(latents, labels)
+
+        held.run = wait_and_run  # type: ignore[method-assign]
+        await images_of(batcher, held, *generator.inputs([0]))
+
+    async def until_running(self) -> None:
+        while not self.running.is_set():
+            await asyncio.sleep(0.001)
+
+    async def let_go(self) -> None:
+        self.release.set()
+        await self.task

@@ -1,0 +1,60 @@
+"""The service keeps the contract that its own OpenAPI document makes, whatever is sent to it.
+
+MINT_FUZZ=N tries N cases of each operation (`make fuzz`); without it there are a few, to keep the suite quick.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.specs.openapi.checks import positive_data_acceptance  # no schema knows a model's classes
+
+from serving.openapi import openapi_document
+from serving.settings import Settings
+from tests.live_service import LiveService, live_service
+
+CASES = int(os.environ.get("MINT_FUZZ", "20"))
+MAX_IMAGES = 8
+OPERATIONS = {
+    f"{operation.method.upper()} {operation.path}": operation
+    for operation in (
+        result.ok()
+        for result in schemathesis.openapi.from_dict(
+            openapi_document(Settings(max_images=MAX_IMAGES))
+        ).get_all_operations()
+    )
+}
+
+
+@pytest.fixture(scope="module")
+def service(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
+    """A small service that is ready."""
+    home = tmp_path_factory.mktemp("bentoml")
+    with live_service(model_path, home, MINT_MAX_IMAGES=str(MAX_IMAGES), MINT_TIMEOUT="10") as running:
+        yield running
+
+
+def test_the_document_is_the_one_that_is_served(service: LiveService) -> None:
+    paths = service.client.get("/openapi.json").json()["paths"]
+    assert {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods} == set(OPERATIONS)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_answer_is_one_that_the_document_promises(service: LiveService, name: str) -> None:
+    address = str(service.client.base_url).rstrip("/")
+
+    @settings(
+        max_examples=CASES,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.explicit, Phase.generate],
+    )
+    @given(case=OPERATIONS[name].as_strategy())
+    def any_case(case: schemathesis.Case) -> None:
+        response = case.call_and_validate(base_url=address, excluded_checks=[positive_data_acceptance])
+        assert b"Traceback" not in response.content
+
+    any_case()

@@ -1,0 +1,151 @@
+"""What every request meets at the edge: an id, a key, safe headers, figures, a line of the log."""
+
+import base64
+import json
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+from serving.app import App
+from serving.keys import check_key, key_hash, new_key
+from serving.logs import JsonLines
+from tests.serving.conftest import Call, assert_refused, caller, loaded, served
+
+KEY = new_key()
+BEARER = {"Authorization": f"Bearer {KEY}"}
+ADDRESSES = ("/", "/model", "/models", "/metrics", "/docs", "/openapi.json", "/images/7.png", "/no/such/path")
+
+
+@pytest.fixture(scope="module")
+def locked(model_path: Path) -> Call:
+    """A service that answers two keys."""
+    return next(served(model_path, api_keys=(key_hash(new_key()), key_hash(KEY))))
+
+
+def test_every_answer_carries_an_id_the_clients_own_if_it_may_stand_in_a_log(call: Call) -> None:
+    assert call("GET", "/livez", headers={"X-Request-ID": "order-66.a_B"}).headers["x-request-id"] == "order-66.a_B"
+    given = ["", "x" * 65, 'a"b', "a b"]
+    made = [call("GET", "/livez", headers={"X-Request-ID": one}).headers["x-request-id"] for one in given]
+    assert all(re.fullmatch("[0-9a-f]{16}", one) for one in made)
+    assert len(set(made)) == len(made)
+    assert call("POST", "/generate", json={}).headers["x-request-id"]
+
+
+def test_no_answer_lets_a_browser_guess_frame_or_fetch_what_it_should_not(call: Call) -> None:
+    for path in ("/images/7.png", "/model", "/", "/docs", "/no/such/path"):
+        headers = call("GET", path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["content-security-policy"].startswith("default-src 'none'")
+        assert headers.get_list("content-security-policy") == [headers["content-security-policy"]]
+        assert "access-control-allow-origin" not in headers
+
+
+def test_without_a_key_only_the_probes_answer(locked: Call) -> None:
+    for path in ADDRESSES:
+        response = locked("GET", path)
+        assert_refused(response, 401, "this server needs a key; send the header Authorization: Bearer KEY")
+        assert response.headers["www-authenticate"].startswith("Bearer")
+    assert_refused(locked("POST", "/generate", json={"seeds": [7]}), 401, "needs a key")
+    for path in ("/livez", "/readyz"):
+        assert locked("GET", path).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        f"Bearer {KEY}x",
+        f"Bearer {KEY[:-1]}",
+        "Bearer",
+        "Basic !",
+        "Basic eHg=",
+        "bearer \udcff",
+        f"Bearer {key_hash(KEY)}",
+    ],
+)
+def test_a_wrong_key_opens_nothing(locked: Call, header: str) -> None:
+    value = header.encode("utf-8", "surrogateescape")
+    assert_refused(locked("GET", "/model", headers={"Authorization": value}), 403, "this key is not known here")  # type: ignore[dict-item]
+
+
+def test_the_key_opens_everything_to_programs_and_to_browsers(locked: Call) -> None:
+    basic = {"Authorization": f"Basic {base64.b64encode(f'anyone:{KEY}'.encode()).decode()}"}
+    for headers in (BEARER, {"Authorization": f"bearer {KEY}"}, basic):
+        assert locked("GET", "/images/7.png", headers=headers).status_code == 200
+    assert locked("GET", "/no/such/path", headers=BEARER).status_code == 404
+    document = locked("GET", "/openapi.json", headers=BEARER).json()
+    assert {"401", "403"} <= document["paths"]["/generate"]["post"]["responses"].keys()
+    assert "401" not in document["paths"]["/readyz"]["get"]["responses"]
+
+
+def test_what_is_compared_are_hashes_all_of_them_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[str, str]] = []
+
+    def compare(given: str, known: str) -> bool:
+        compared.append((given, known))
+        return given == known
+
+    monkeypatch.setattr("serving.keys.hmac.compare_digest", compare)
+    hashes = [key_hash(one) for one in (KEY, "second", "third")]
+    check_key(f"Bearer {KEY}", hashes)
+    assert compared == [(key_hash(KEY), known) for known in hashes]  # the first match does not end it
+
+
+def test_other_origins_may_call_only_when_they_are_named(model_path: Path) -> None:
+    backend = loaded(model_path, cors_origins=("https://shop.example",), api_keys=(key_hash(KEY),))
+    call = caller(App(backend))
+    asks = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
+    preflight = call("OPTIONS", "/generate", headers=asks | {"Access-Control-Request-Headers": "authorization"})
+    assert preflight.status_code == 200
+    assert preflight.headers["access-control-allow-origin"] == "https://shop.example"
+    answer = call("GET", "/images/7.png", headers=BEARER | {"Origin": "https://shop.example"})
+    assert answer.headers["access-control-allow-origin"] == "https://shop.example"
+    assert "X-Mint-Model" in answer.headers["access-control-expose-headers"]
+    other = call("GET", "/images/7.png", headers=BEARER | {"Origin": "https://other.example"})
+    assert "access-control-allow-origin" not in other.headers
+
+
+def test_figures_name_routes_and_never_what_was_asked_for(call: Call) -> None:
+    for path in ("/images/123456.png", "/no/such/path-654321", "/ui/secret"):
+        call("GET", path)
+    call("BREW", "/generate")
+    text = call("GET", "/metrics").text
+    assert 'mint_requests_total{method="GET",route="/images/{seed}.{ext}",status="200"}' in text
+    assert 'mint_requests_total{method="GET",route="other",status="404"}' in text
+    assert 'mint_requests_total{method="other",route="/generate",status="405"}' in text
+    assert 'mint_request_seconds_bucket{le="0.5",route="/images/{seed}.{ext}"}' in text
+    for asked in ("123456", "654321", "secret", "BREW"):
+        assert asked not in text
+
+
+def test_figures_tell_the_queue_and_the_models(call: Call) -> None:
+    model_id = call("GET", "/model").json()["model_id"]
+    text = call("GET", "/metrics").text
+    assert "mint_queue_images 0.0" in text
+    assert f'mint_model_info{{model="tiny",model_id="{model_id}",provider="cpu"}} 1.0' in text
+    assert "mint_queue_wait_seconds_count" in text
+
+
+def test_a_request_is_one_line_of_json_with_its_id(call: Call, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "serving.access"):
+        call("GET", "/images/7.png?label=cat", headers={"X-Request-ID": "abc"})
+        call("GET", "/livez")
+    records = [record for record in caplog.records if record.name == "serving.access"]
+    assert len(records) == 1  # probes come every second and say nothing
+    line = json.loads(JsonLines().format(records[0]))
+    assert (line["method"], line["path"], line["status"], line["level"]) == ("GET", "/images/7.png", 200, "info")
+    assert 0 < line["seconds"] < 10
+
+
+def test_a_draining_server_sends_everybody_elsewhere_and_answers_all_the_same(model_path: Path) -> None:
+    app = App(loaded(model_path))
+    call = caller(app)
+    assert "connection" not in call("GET", "/images/7.png").headers
+    app.drain()
+    assert_refused(call("GET", "/readyz"), 503, "the server is about to stop; ask another one")
+    answer = call("GET", "/images/8.png")
+    assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+    assert call("GET", "/livez").status_code == 200
