@@ -9,7 +9,7 @@ export BENTOML_DO_NOT_TRACK := true
 LOCKED := requirements/all.txt requirements/serving.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve train presets experiments bench-quality bench-modes test lint lock
+.PHONY: help setup browser run serve train presets experiments bench bench-faults bench-quality bench-modes test fuzz lint lock
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | column -t -s '|'
@@ -19,6 +19,9 @@ setup: .venv/.ready  ## build .venv (with uv where there is uv, with venv and pi
 .venv/.ready: requirements/all.txt pyproject.toml
 	@PYTHON=$(PYTHON) bash requirements/install.sh
 	@touch $@
+
+browser:  ## find or install the browser that the tests of the explorer page drive
+	@bash requirements/browser.sh
 
 run: setup  ## retrain if data, params or code changed, then serve on http://127.0.0.1:$(PORT)
 	@dvc repro --quiet preprocess || { echo 'to serve models/generator.onnx as it is: make serve' >&2; exit 1; }
@@ -38,6 +41,12 @@ presets: setup  ## list the presets, each with its source and what it shows
 experiments: setup  ## the experiments of the sources, into reports/experiments (an hour on two cores)
 	@dvc repro experiments/dvc.yaml
 
+bench: setup  ## the service under load beside its rivals, in one run (needs wrk; on an otherwise idle machine)
+	@python -m benchmarks.serving
+
+bench-faults: setup  ## overload, clients that vanish, SIGTERM and exchanged model files under load
+	@for drill in overload clients drain swap; do python -m benchmarks.serving.$$drill || exit 1; done
+
 bench-quality: setup  ## the default against every other recipe after equal training time (half an hour on two cores)
 	@python -m benchmarks.quality
 
@@ -46,6 +55,9 @@ bench-modes: setup  ## mode coverage of the default and of plain DCGAN (two hour
 
 test: setup  ## run the whole test suite
 	@pytest
+
+fuzz: setup  ## 500 odd requests to each route, against the contract (make test tries a few)
+	@MINT_FUZZ=500 pytest tests/serving/test_contract.py
 
 lint: setup  ## format and rules, types, import boundaries, Dockerfile, lock files
 	@ruff format --check .

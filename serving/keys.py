@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from serving.errors import MintError
 
-CHALLENGE = 'Bearer, Basic realm="Mint", charset="UTF-8"'
+CHALLENGES = ("Bearer", 'Basic realm="Mint", charset="UTF-8"')  # a header each: browsers read one challenge a line
 BYTES = 32  # of randomness in a key: nothing to guess, so a plain hash is enough
 
 

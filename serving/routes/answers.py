@@ -11,7 +11,7 @@ from starlette.responses import Response
 from serving.backend import backend_of
 from serving.batching import QueueFull
 from serving.errors import InputError, MintError
-from serving.keys import CHALLENGE, NoKey, WrongKey
+from serving.keys import CHALLENGES, NoKey, WrongKey
 from serving.models import ModelNotFound, NotReady
 from serving.reading import BodyTooLarge
 from serving.schemas import ErrorResponse, Problem
@@ -30,7 +30,10 @@ def refusal(error: MintError) -> Response:
         case InputError():
             return problem(400, sentence, error.loc)
         case NoKey():
-            return problem(401, sentence, headers={"WWW-Authenticate": CHALLENGE})
+            answer = problem(401, sentence)
+            for challenge in CHALLENGES:
+                answer.headers.append("WWW-Authenticate", challenge)
+            return answer
         case WrongKey():
             return problem(403, sentence)
         case ModelNotFound():
