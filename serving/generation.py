@@ -22,7 +22,6 @@ from serving.schemas import (
     GeneratedImage,
     GenerateRequest,
     GenerateResponse,
-    ImageQuery,
     InterpolateRequest,
     LatentsQuery,
 )
@@ -79,10 +78,10 @@ def draw_latents(latents: Latents, query: LatentsQuery, generator: Generator, ma
     return Drawing(generator, None, latents, labels, query.truncation)
 
 
-def draw_seed(seed: int, query: ImageQuery, generator: Generator) -> Drawing:
-    """The same for one image by its address; raises InputError as `draw` does."""
-    labels = label_indices(_as_list(query.label), 1, generator.card.classes)
-    return _from_seeds([seed], labels, query.truncation, generator)
+def draw_seed(seed: int, label: int | None, truncation: float, generator: Generator) -> Drawing:
+    """The same for one image; label: index of its class, None lets the seed draw its own."""
+    labels = None if label is None else np.array([label], np.int64)
+    return _from_seeds([seed], labels, truncation, generator)
 
 
 def draw_frames(request: InterpolateRequest, generator: Generator, max_images: int) -> Drawing:

@@ -75,8 +75,9 @@ class Generator:
                     "seeds",
                     position,
                 )
-        latents, drawn = latent_space.from_seeds(seeds, self.card.latent_dim, len(self.card.classes))
-        if labels is None and self.card.classes:
+        undecided = len(self.card.classes) if labels is None else 0
+        latents, drawn = latent_space.from_seeds(seeds, self.card.latent_dim, undecided)
+        if undecided:
             labels = drawn
         return self.truncate(latents, truncation), labels
 

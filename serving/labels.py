@@ -36,6 +36,13 @@ def label_index(label: int | str, classes: Sequence[str]) -> int:
     return label
 
 
+def one_label(label: int | str, classes: Sequence[str]) -> int:
+    """`label_index`, for a model that may have no classes at all; raises InputError where it has none."""
+    if not classes:
+        raise InputError("this model has no classes; leave labels out", "labels")
+    return label_index(label, classes)
+
+
 def label_indices(labels: Sequence[int | str] | None, count: int, classes: Sequence[str]) -> Labels | None:
     """One label for each of `count` images, int64 [count], from one for all or one for each.
 
@@ -44,13 +51,11 @@ def label_indices(labels: Sequence[int | str] | None, count: int, classes: Seque
     """
     if labels is None:
         return None
-    if not classes:
-        raise InputError("this model has no classes; leave labels out", "labels")
     if len(labels) not in (1, count):
         raise InputError(
             f"there are {len(labels)} labels for {count} images; give one for all, or one for each", "labels"
         )
-    indices = [label_index(label, classes) for label in labels]
+    indices = [one_label(label, classes) for label in labels]
     return np.array(indices * count if len(indices) == 1 else indices, np.int64)
 
 

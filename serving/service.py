@@ -4,6 +4,7 @@ bentoml serve serving.service:Mint
 """
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -103,6 +104,7 @@ async def keep_models(backend: Backend) -> None:
     """Loads the models, then follows their files for ever."""
     try:
         await backend.models.load()
+        gc.freeze()  # what is there now stays: no collection has to look at all of it again, in the middle of a request
         await backend.models.watch()
     except Exception:
         logger.exception("model files are no longer looked at")

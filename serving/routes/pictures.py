@@ -22,7 +22,8 @@ from serving.generation import (
     render,
     render_film,
 )
-from serving.generator import Images
+from serving.generator import Generator, Images
+from serving.labels import one_label
 from serving.latents import MAX_SEED
 from serving.negotiation import preferred_format
 from serving.npy import read_latents
@@ -79,17 +80,20 @@ async def image(request: Request) -> Response:
     query = read_query(request.query_params, ImageQuery)
     generator = backend.models.get(query.model)
     format = picture_format(request.path_params["ext"])
-    drawing = draw_seed(_seed(request.path_params["seed"]), query, generator)
-    headers = _headers(drawing) | {
-        "ETag": _etag(drawing, format, query.size),
+    seed = _seed(request.path_params["seed"])
+    label = None if query.label is None else one_label(query.label, generator.card.classes)
+    caching = {
+        "ETag": _etag(generator, seed, label, query.truncation, query.size, format),
         "Cache-Control": FOR_EVER if query.model == generator.model_id else "no-cache",
+        "X-Mint-Model": generator.model_id,
     }
-    if _has(request.headers.get("if-none-match", ""), headers["ETag"]):
-        return Response(status_code=304, headers=headers)
+    if _has(request.headers.get("if-none-match", ""), caching["ETag"]):
+        return Response(status_code=304, headers=caching)
+    drawing = draw_seed(seed, label, query.truncation, generator)
     finish = partial(render, drawing=drawing, format=format, size=query.size)
     async with asyncio.timeout(backend.settings.timeout):
         content = await _make(request, backend, drawing, finish)
-    return Response(content, media_type=MEDIA_TYPES[format], headers=headers)
+    return Response(content, media_type=MEDIA_TYPES[format], headers=caching | _headers(drawing))
 
 
 async def _read_generate(request: Request, backend: Backend) -> tuple[Drawing, Format | None]:
@@ -163,11 +167,10 @@ def _seed(text: str) -> int:
     return int(text)
 
 
-def _etag(drawing: Drawing, format: str, size: int | None) -> str:
-    """Differs whenever the bytes may: model, provider (1/255 apart), what is asked for, and what encodes it."""
-    generator = drawing.generator
-    what = (generator.sha256, generator.provider, drawing.seeds, drawing.label_list, drawing.truncation, size, format)
-    return f'"{hashlib.sha256(repr((*what, PIL.__version__)).encode()).hexdigest()[:32]}"'
+def _etag(generator: Generator, *asked: object) -> str:
+    """Differs whenever the bytes may: model, provider (1/255 apart), what is asked of them, and what encodes it."""
+    what = (generator.sha256, generator.provider, *asked, PIL.__version__)
+    return f'"{hashlib.sha256(repr(what).encode()).hexdigest()[:32]}"'
 
 
 def _has(if_none_match: str, etag: str) -> bool:
