@@ -1,0 +1,171 @@
+"""The rounds of measurements on one model, and what follows from them: medians, and ratios within the rounds."""
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.serving import lineup
+from benchmarks.serving.messages import PIXELS, Request, ask
+from benchmarks.serving.servers import ROOT, Server, started, wait_until_ready
+from benchmarks.serving.wrk import Load, load
+from serving.errors import MintError
+from serving.generator import Generator
+
+CONNECTIONS = 32
+BATCH = 64
+WARM_UP_S = 2
+SEEDS_A_RUN = 10_000_000  # seeds of one run are never those of another
+BY_URL = "mint, by URL"
+UNCHANGED = "mint, 304"
+SHOWN_SEED = 7
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured: each contestant once a round, for so many seconds."""
+
+    rounds: int
+    seconds: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round. singles: the PNG of one seed a request, many connections. batch: 64 seeds as npy, one connection."""
+
+    singles: Mapping[str, Load]
+    batch: Load
+    bare: Mapping[str, float]  # images a second of a bare loop, as `bare_rates` names them
+
+
+def measure(model: Path, plan: Plan, scratch: Path) -> list[Round]:
+    """Starts everyone on the model, sees that all answer with the same picture, and measures them in turn."""
+    with ExitStack() as stack:
+        servers = start_all(stack, lineup.environment(model, plan.threads), scratch)
+        check_same_picture(model, servers)
+        requests = single_requests(servers)
+        seeds = iter(range(0, 2**32, SEEDS_A_RUN))
+        one_round(model, servers, requests, Plan(1, WARM_UP_S, plan.threads), seeds)
+        return [one_round(model, servers, requests, plan, seeds) for _ in range(plan.rounds)]
+
+
+def start_all(stack: ExitStack, environment: Mapping[str, str], scratch: Path) -> dict[str, Server]:
+    """Everyone, started at the same time and waited for; `stack` ends them."""
+    servers = {
+        each.name: stack.enter_context(started(each.name, each.arguments, environment, scratch)) for each in lineup.ALL
+    }
+    for each in lineup.ALL:
+        wait_until_ready(servers[each.name], each.request)
+    return servers
+
+
+def single_requests(servers: Mapping[str, Server]) -> dict[str, tuple[int, Request]]:
+    """The port and the request of every row of the table of single images."""
+    mint = servers[lineup.MINT.name].port
+    rows = {each.name: (servers[each.name].port, each.request) for each in lineup.ALL}
+    return rows | {BY_URL: (mint, lineup.BY_URL), UNCHANGED: (mint, unchanged_request(mint))}
+
+
+def unchanged_request(port: int) -> Request:
+    """A request for an image that the client has already; raises MintError when it is not answered with 304."""
+    model = ask(port, lineup.MINT.request, [SHOWN_SEED]).headers["x-mint-model"]
+    path = f"/images/{SHOWN_SEED}.png?model={model}"
+    etag = ask(port, Request("GET", path)).headers["etag"]
+    request = Request("GET", path, headers=(("If-None-Match", etag),))
+    status = ask(port, request).status
+    if status != 304:
+        raise MintError(f"{path} was answered with {status} to its own ETag, and 304 is what is to be measured")
+    return request
+
+
+def check_same_picture(model: Path, servers: Mapping[str, Server]) -> None:
+    """Raises MintError for a contestant whose picture of a seed is another than the model's."""
+    expected, _ = Generator.load(model, "cpu").draw([SHOWN_SEED])
+    for each in (lineup.MINT, *lineup.RIVALS):
+        answer = ask(servers[each.name].port, each.request, [SHOWN_SEED])
+        pixels = np.asarray(Image.open(io.BytesIO(answer.body))).reshape(expected[0].shape)
+        gap = int(np.abs(pixels.astype(int) - expected[0]).max())
+        if gap > 1:
+            raise MintError(f"{each.name} draws another picture of seed {SHOWN_SEED}, by up to {gap}/255: no contest")
+
+
+def one_round(
+    model: Path,
+    servers: Mapping[str, Server],
+    requests: Mapping[str, tuple[int, Request]],
+    plan: Plan,
+    seeds: Iterator[int],
+) -> Round:
+    """Everyone once, each beside its own baseline."""
+    mint = servers[lineup.MINT.name].port
+    run = partial(load, seconds=plan.seconds)
+    batch = run(lineup.MINT.name, mint, PIXELS, 1, seeds=BATCH, first_seed=next(seeds))
+    bare = bare_loop(model, plan)
+    singles = {
+        name: run(name, port, request, CONNECTIONS, first_seed=next(seeds))
+        for name, (port, request) in requests.items()
+    }
+    return Round(singles, batch, bare)
+
+
+def bare_loop(model: Path, plan: Plan) -> dict[str, float]:
+    """`bare_rates` in a process of its own."""
+    arguments = [str(model.resolve()), "--batch", str(BATCH), "--threads", str(plan.threads)]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.serving.bare", *arguments, "--seconds", str(2 * plan.seconds)],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    rates: dict[str, float] = json.loads(done.stdout)
+    return rates
+
+
+def summary(rounds: Sequence[Round]) -> dict[str, Any]:
+    """Medians over the rounds, and `ratios`, each a median of what was divided within a round."""
+    singles = {name: medians([each.singles[name] for each in rounds]) for name in rounds[0].singles}
+    rates = {name: [each.singles[name].requests_per_s for each in rounds] for name in singles}
+    images = [BATCH * each.batch.requests_per_s for each in rounds]
+    bare = {name: [each.bare[name] for each in rounds] for name in rounds[0].bare}
+    mint, http = rates[lineup.MINT.name], rates[lineup.STARLETTE.name]
+    times = medians([each.batch for each in rounds])
+    return {
+        "batch": {
+            "images_per_s": median(images),
+            "p50_ms": times["p50_ms"],
+            "p99_ms": times["p99_ms"],
+            "bare_loop_images_per_s": median(bare["network"]),
+            "bare_loop_with_latents_images_per_s": median(bare["with_latents"]),
+        },
+        "singles": singles,
+        "ratios": {
+            "batch over bare loop": ratio(images, bare["network"]),
+            "batch over bare loop with latents": ratio(images, bare["with_latents"]),
+            **{f"mint over {each.name}": ratio(mint, rates[each.name]) for each in lineup.RIVALS},
+            f"mint over {lineup.STARLETTE.name}": ratio(mint, http),
+            f"{BY_URL} over {lineup.STARLETTE.name}": ratio(rates[BY_URL], http),
+            f"{UNCHANGED} over {lineup.STARLETTE.name}": ratio(rates[UNCHANGED], http),
+        },
+    }
+
+
+def medians(loads: Sequence[Load]) -> dict[str, float]:
+    """Each figure's median over the rounds."""
+    return {name: median(getattr(load, name) for load in loads) for name in ("requests_per_s", "p50_ms", "p99_ms")}
+
+
+def ratio(measured: Sequence[float], baseline: Sequence[float]) -> float:
+    """The median of the quotients of each round: what slows a whole round down divides out."""
+    return median(mine / other for mine, other in zip(measured, baseline, strict=True))

@@ -1,0 +1,216 @@
+"""Where the service's CPU time goes under load, by what each part is for.
+
+    python -m benchmarks.serving.profile --seconds 10
+
+The app runs here under uvicorn, as BentoML's worker runs it. The event loop's thread is interrupted whenever it has
+spent some CPU time, and that time goes to what it is seen doing. The other threads have one job each, and what they
+spend is read from their clocks; ONNX Runtime's own spend the process's time less everybody else's. Prints JSON.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import signal
+import threading
+import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from types import FrameType
+from typing import Any
+
+import uvicorn
+
+from benchmarks.serving import lineup, wrk
+from benchmarks.serving.cpu_timer import signal_every
+from benchmarks.serving.measure import CONNECTIONS, WARM_UP_S, unchanged_request
+from benchmarks.serving.messages import HOST, READY, Request, ask
+from benchmarks.serving.servers import free_port
+
+LOOK_EVERY_S = 0.001  # of the event loop's CPU time
+TOP = 15
+WARM_UP_SEED = 1_000_000_000
+
+HTTP = "HTTP: uvicorn, event loop"
+ROUTING = "routing: Starlette"
+BENTOML = "BentoML"
+EDGE = "edge: ids, headers, metrics, logs"
+VALIDATION = "validation and inputs"
+LATENTS = "latents from seeds"
+QUEUE = "queue, as the event loop sees it"
+NETWORK = "network and its batches, in threads of their own"
+ENCODING = "encoding, in threads of its own"
+OTHER = "other"
+PURPOSES_SHOWN = (HTTP, ROUTING, BENTOML, EDGE, VALIDATION, LATENTS, QUEUE, NETWORK, ENCODING, OTHER)
+
+# What a module is for on the event loop. The innermost frame of a stack whose module, or a package of it, is here
+# decides; modules that serve anyone (json, threading, numpy) are left out, so that their callers do.
+PURPOSES = {
+    "uvicorn": HTTP,
+    "uvloop": HTTP,
+    "asyncio.runners": HTTP,
+    "starlette": ROUTING,
+    "starlette.requests": EDGE,
+    "starlette.responses": EDGE,
+    "starlette.datastructures": EDGE,
+    "bentoml": BENTOML,
+    "_bentoml_impl": BENTOML,
+    "_bentoml_sdk": BENTOML,
+    "opentelemetry": BENTOML,
+    "prometheus_client": EDGE,
+    "logging": EDGE,
+    "pydantic": VALIDATION,
+    "serving": EDGE,
+    "serving.schemas": VALIDATION,
+    "serving.reading": VALIDATION,
+    "serving.negotiation": VALIDATION,
+    "serving.labels": VALIDATION,
+    "serving.generation": VALIDATION,
+    "serving.generator": VALIDATION,
+    "serving.latents": LATENTS,
+    "serving.batching": QUEUE,
+}
+
+# What the other threads are for, by the start of their names.
+THREADS = {"mint-inference": NETWORK, "mint-encode": ENCODING}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """CPU microseconds a request: in all, by purpose, and of the event loop's functions that spend most."""
+
+    requests_per_s: float
+    cpu_us: float
+    by_purpose: dict[str, float]
+    top: dict[str, float]
+
+
+def main() -> None:
+    """Runs the server on the main thread and everything else beside it."""
+    parser = argparse.ArgumentParser(description="where the service's CPU time goes under load")
+    parser.add_argument("--seconds", type=int, default=10, help="time of each load")
+    seconds = parser.parse_args().seconds
+    port = free_port()
+    server = uvicorn.Server(
+        uvicorn.Config(bentoml_app(), host=HOST, port=port, log_config=None, server_header=False, backlog=2048)
+    )
+    watcher = Watcher()
+    with ThreadPoolExecutor(1) as beside:
+        profiles = beside.submit(profile_both, server, port, seconds, watcher)
+        server.run()
+    print(json.dumps({name: asdict(profile) for name, profile in profiles.result().items()}))
+
+
+def bentoml_app() -> Any:
+    """The ASGI app that BentoML's worker would serve."""
+    from _bentoml_impl.loader import load as load_service  # type: ignore[import-untyped]
+    from bentoml._internal.context import server_context
+
+    service = load_service("serving.service:Mint", standalone_load=True)
+    server_context.service_type = "entry_service"
+    server_context.service_name = service.name
+    server_context.bento_name = service.name
+    return service.to_asgi(is_main=True)
+
+
+def profile_both(server: uvicorn.Server, port: int, seconds: int, watcher: "Watcher") -> dict[str, Profile]:
+    """The profile of single PNGs and that of 304s; stops the server in the end."""
+    try:
+        while not is_ready(port):
+            time.sleep(0.1)
+        profiles = {}
+        for name, request in (("png", lineup.MINT.request), ("304", unchanged_request(port))):
+            wrk.load(name, port, request, CONNECTIONS, WARM_UP_S, first_seed=WARM_UP_SEED)
+            profiles[name] = watcher.watch(name, port, request, seconds)
+        return profiles
+    finally:
+        server.should_exit = True
+
+
+def is_ready(port: int) -> bool:
+    """Whether the service answers and its model is loaded."""
+    with suppress(OSError, http.client.HTTPException):
+        return ask(port, READY).status == 200
+    return False
+
+
+class Watcher:
+    """Divides CPU time by purpose; made on the event loop's thread, before the loop runs."""
+
+    def __init__(self) -> None:
+        self._loop = threading.current_thread()
+        self._purposes: dict[str, float] = defaultdict(float)
+        self._functions: dict[str, float] = defaultdict(float)
+        self._seen = 0.0
+        signal.signal(signal.SIGPROF, self._look)
+
+    def watch(self, name: str, port: int, request: Request, seconds: int) -> Profile:
+        """The profile of one load, which the calling thread waits for."""
+        self._purposes.clear()
+        self._functions.clear()
+        before, own_before, threads_before = time.process_time(), time.thread_time(), thread_times()
+        self._seen = threads_before[self._loop]
+        with signal_every(LOOK_EVERY_S, signal.SIGPROF, self._loop):
+            load = wrk.load(name, port, request, CONNECTIONS, seconds)
+        for thread, spent in thread_times().items():
+            if thread not in (self._loop, threading.current_thread()):
+                purpose = next((THREADS[start] for start in THREADS if thread.name.startswith(start)), OTHER)
+                self._purposes[purpose] += spent - threads_before.get(thread, 0)
+        total = time.process_time() - before - (time.thread_time() - own_before)
+        self._purposes[NETWORK] += total - sum(self._purposes.values())
+        heaviest = sorted(self._functions, key=lambda function: -self._functions[function])[:TOP]
+        per_request = 1e6 / (load.requests_per_s * seconds)
+        return Profile(
+            load.requests_per_s,
+            total * per_request,
+            {purpose: self._purposes[purpose] * per_request for purpose in PURPOSES_SHOWN},
+            {function: self._functions[function] * per_request for function in heaviest},
+        )
+
+    def _look(self, number: int, frame: FrameType | None) -> None:
+        """Handles the signal; frame: what the event loop's thread was doing."""
+        if frame is None:
+            return
+        now = time.thread_time()
+        purpose, function = place(frame)
+        self._purposes[purpose] += now - self._seen
+        self._functions[function] += now - self._seen
+        self._seen = now
+
+
+def thread_times() -> dict[threading.Thread, float]:
+    """CPU seconds that each of Python's threads has spent."""
+    threads = [thread for thread in threading.enumerate() if thread.ident is not None]
+    return {thread: time.clock_gettime(time.pthread_getcpuclockid(thread.ident or 0)) for thread in threads}
+
+
+def place(frame: FrameType) -> tuple[str, str]:
+    """The purpose of the innermost frame that has one, and the name of its function."""
+    nearest: FrameType | None = frame
+    while nearest is not None:
+        purpose = purpose_of(nearest.f_globals.get("__name__", ""))
+        if purpose:
+            return purpose, function_name(nearest)
+        nearest = nearest.f_back
+    return OTHER, function_name(frame)
+
+
+def function_name(frame: FrameType) -> str:
+    """The function that runs in a frame, with its module."""
+    return f"{frame.f_globals.get('__name__', '')}.{frame.f_code.co_qualname}"
+
+
+def purpose_of(module: str) -> str | None:
+    """What a module is for: its own entry in PURPOSES, or that of the nearest package around it."""
+    while module:
+        if module in PURPOSES:
+            return PURPOSES[module]
+        module = module.rpartition(".")[0]
+    return None
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
+    main()
