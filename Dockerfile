@@ -55,8 +55,9 @@ EXPOSE 3000
 HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 3000, timeout=4); c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"]
 
+# Idle connections outlast a load balancer's own 60 seconds: whoever closes first must not be the one who is asked.
 # SIGTERM lets requests in progress end, for 60 seconds at most.
-ENTRYPOINT ["bentoml", "serve", "serving.service:Mint", "--host", "0.0.0.0", "--port", "3000", "--timeout-graceful-shutdown", "60"]
+ENTRYPOINT ["bentoml", "serve", "serving.service:Mint", "--host", "0.0.0.0", "--port", "3000", "--timeout-keep-alive", "75", "--timeout-graceful-shutdown", "60"]
 
 # The licence is Mint's own; Python's, CUDA's and the other parts' lie beside them.
 ARG VERSION=0.1.0

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import Counter, Histogram
 
 from serving.errors import MintError
@@ -32,6 +33,7 @@ WAIT = Histogram(
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 
+N = TypeVar("N", bound=np.generic)
 T = TypeVar("T")
 
 
@@ -202,11 +204,11 @@ class Batcher:
     def _run(self, parts: list[_Part]) -> list[Images | Exception]:
         """Runs the parts as one batch; if that fails, one by one, so that only the culprit fails."""
         generator = parts[0].request.generator
+        latents = _joined([part.latents for part in parts])
         labels = [part.labels for part in parts if part.labels is not None]
-        latents = np.concatenate([part.latents for part in parts])
         started = time.perf_counter()
         try:
-            images = generator.run(latents, np.concatenate(labels) if labels else None)
+            images = generator.run(latents, _joined(labels) if labels else None)
         except Exception as error:
             return [error] if len(parts) == 1 else [result for part in parts for result in self._run([part])]
         self._images_per_s = len(images) / (time.perf_counter() - started)
@@ -216,12 +218,17 @@ class Batcher:
         return list(np.split(images, ends[:-1]))
 
 
+def _joined(rows: list[NDArray[N]]) -> NDArray[N]:
+    """Arrays one after another; a single one as it is."""
+    return rows[0] if len(rows) == 1 else np.concatenate(rows)
+
+
 def _rendered(request: _Request) -> Any:
     """A request's answer, or the exception that it ends with."""
     if request.failure is not None:
         return request.failure
     try:
-        return request.render(np.concatenate(request.images))
+        return request.render(_joined(request.images))
     except Exception as error:
         return error
 

@@ -90,10 +90,10 @@ def contact_sheet(images: Images, columns: int | None = None) -> Images:
 
 
 def to_npy(images: Images) -> bytes:
-    """Images uint8 [N, H, W, C] as a .npy file."""
-    file = io.BytesIO()
-    np.save(file, images, allow_pickle=False)
-    return file.getvalue()
+    """Images uint8 [N, H, W, C] as a .npy file, as numpy.save writes it; that takes two copies more."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(images))
+    return header.getvalue() + images.tobytes()
 
 
 def to_zip(images: Images, names: Iterable[str], texts: Sequence[Mapping[str, str]]) -> bytes:

@@ -32,7 +32,7 @@ class JsonLines(logging.Formatter):
 def log_as_json() -> None:
     """Sends what BentoML, uvicorn and Mint log to stderr as JSON, in place of the handlers that they have set up."""
     # What no line shows need not be looked up for each (see "Optimization" in logging's documentation).
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = logging.logAsyncioTasks = False
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     root = logging.getLogger()

@@ -37,7 +37,8 @@ def own(module: str) -> str:
     return f"benchmarks.serving.contestants.{module}"
 
 
-MINT = Contestant("mint", "this service", bento("serving.service:Mint", "--timeout-graceful-shutdown", "60"), ONE_PNG)
+AS_SHIPPED = ("--timeout-keep-alive", "75", "--timeout-graceful-shutdown", "60")  # see the Dockerfile
+MINT = Contestant("mint", "this service", bento("serving.service:Mint", *AS_SHIPPED), ONE_PNG)
 FASTAPI = Contestant("fastapi", "FastAPI, a call a request", uvicorn(own("fastapi_plain:app")), ONE_SEED)
 BENTO_TUNED = Contestant("bento tuned", "BentoML, async, no tracing or logs", bento(own("bento_tuned:Tuned")), ONE_SEED)
 BENTO_BATCHED = Contestant(
