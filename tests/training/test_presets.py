@@ -64,7 +64,7 @@ def test_a_preset_trains_exports_and_serves(project: Project, monkeypatch: pytes
     generator = Generator.load(paths.MODEL, provider="cpu")
     values = presets.load_preset(name).values
     assert generator.card.latent_dim == values["network"]["latent_dim"]
-    for call in served(generator):
+    for call in served(generator.path):
         response = call("POST", "/generate", json={"seeds": [7], "format": "npy"})
         assert response.status_code == 200, response.text
         pixels = np.frombuffer(response.content[-(generator.card.resolution**2) * generator.card.channels :], np.uint8)

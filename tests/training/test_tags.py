@@ -34,7 +34,7 @@ def test_tags_are_learned_and_their_combinations_served(project: Project, mismat
     assert state["latent.embedding.weight"].shape == (5, 6)  # 3 colours and 2 shapes, not 5 combinations
     generator = Generator.load(paths.MODEL, provider="cpu")
     assert sorted(generator.card.classes) == sorted(COMBINATIONS)
-    for call in served(generator):
+    for call in served(generator.path):
         asked = {"seeds": [7, 7], "labels": ["red + wide", "green + tall"], "format": "npy"}
         response = call("POST", "/generate", json=asked)
         assert response.status_code == 200, response.text
