@@ -108,6 +108,11 @@ class Batcher:
         """Images accepted and not yet answered."""
         return self._held
 
+    def check_room(self, images: int = 1) -> None:
+        """Raises QueueFull unless so many images would be accepted now: a refusal should cost next to nothing."""
+        if self._held + images > self.max_queue:
+            raise QueueFull(self._held, min(math.ceil(self._held / self._images_per_s) or 1, LONGEST_RETRY_S))
+
     async def submit(
         self,
         generator: Generator,
@@ -123,8 +128,7 @@ class Batcher:
         request = _Request(generator, latents, labels, render, asyncio.get_running_loop().create_future())
         images = len(latents)
         with self._changed:
-            if self._held + images > self.max_queue:
-                raise QueueFull(self._held, min(math.ceil(self._held / self._images_per_s) or 1, LONGEST_RETRY_S))
+            self.check_room(images)
             self._held += images
             request.held = images
             self._queue.append(request)

@@ -63,6 +63,7 @@ async def interpolate(request: Request) -> Response:
     """POST /interpolate: the way from stop to stop as a film."""
     backend = backend_of(request)
     async with asyncio.timeout(backend.settings.timeout):
+        backend.batcher.check_room()
         content_type(request.headers, JSON)
         read_query(request.query_params, Query)
         asked = InterpolateRequest.parse(await read_body(request, backend.body_limit))
@@ -98,6 +99,7 @@ async def image(request: Request) -> Response:
 
 async def _read_generate(request: Request, backend: Backend) -> tuple[Drawing, Format | None]:
     """The drawing that a JSON or a .npy body asks for, and the format if it names one."""
+    backend.batcher.check_room()
     if content_type(request.headers, JSON, NPY) == NPY:
         options = read_query(request.query_params, LatentsQuery)
         generator = backend.models.get(options.model)
@@ -106,6 +108,8 @@ async def _read_generate(request: Request, backend: Backend) -> tuple[Drawing, F
     read_query(request.query_params, Query)
     asked = GenerateRequest.parse(await read_body(request, backend.body_limit))
     generator = backend.models.get(asked.model)
+    if asked.size <= backend.settings.max_images:
+        backend.batcher.check_room(asked.size)  # before latents are drawn for nothing
     return draw(asked, generator, backend.settings.max_images), asked.format
 
 
