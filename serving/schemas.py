@@ -1,6 +1,6 @@
 """Requests and responses as pydantic models."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -63,23 +63,20 @@ class _Body(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    @classmethod
-    def sources(cls) -> tuple[str, ...]:
-        """The fields of which a body has exactly one."""
-        raise NotImplementedError
+    sources: ClassVar[tuple[str, ...]]  # the fields of which a body has exactly one
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        given = [name for name in self.sources() if getattr(self, name) is not None]
+        given = [name for name in self.sources if getattr(self, name) is not None]
         if len(given) != 1:
             found = " and ".join(given) or "none of them"
-            raise ValueError(f"give exactly one of {_in_a_row(self.sources())}; this body has {found}")
+            raise ValueError(f"give exactly one of {_in_a_row(self.sources)}; this body has {found}")
         return self
 
     @property
     def source(self) -> str:
         """The field that says which images."""
-        return next(name for name in self.sources() if getattr(self, name) is not None)
+        return next(name for name in self.sources if getattr(self, name) is not None)
 
     @classmethod
     def parse(cls, body: bytes) -> Self:
@@ -98,8 +95,9 @@ def _one_of(*names: str) -> dict[str, Any]:
 class GenerateRequest(_Body):
     """The body of POST /generate: exactly one of seeds, count and latents, and how to draw them."""
 
+    sources = ("seeds", "count", "latents")
     model_config = ConfigDict(
-        json_schema_extra=_one_of("seeds", "count", "latents") | {"examples": [{"seeds": [7]}]},
+        json_schema_extra=_one_of(*sources) | {"examples": [{"seeds": [7]}]},
     )
 
     seeds: Annotated[list[Seed], Field(min_length=1, fail_fast=True)] | None = Field(
@@ -121,11 +119,6 @@ class GenerateRequest(_Body):
     )
     model: ModelName = None
 
-    @classmethod
-    def sources(cls) -> tuple[str, ...]:
-        """Seeds, a number of random ones, or latents."""
-        return ("seeds", "count", "latents")
-
     @property
     def size(self) -> int:
         """How many images are asked for."""
@@ -137,8 +130,9 @@ class GenerateRequest(_Body):
 class InterpolateRequest(_Body):
     """The body of POST /interpolate: stops, as seeds or latents, and the way between them."""
 
+    sources = ("seeds", "latents")
     model_config = ConfigDict(
-        json_schema_extra=_one_of("seeds", "latents") | {"examples": [{"seeds": [7, 8], "loop": True}]},
+        json_schema_extra=_one_of(*sources) | {"examples": [{"seeds": [7, 8], "loop": True}]},
     )
 
     seeds: Annotated[list[Seed], Field(min_length=2, fail_fast=True)] | None = Field(
@@ -167,11 +161,6 @@ class InterpolateRequest(_Body):
         description=f"one of {', '.join(FILM_MEDIA_TYPES)}; without it the Accept header decides, and then gif",
     )
     model: ModelName = None
-
-    @classmethod
-    def sources(cls) -> tuple[str, ...]:
-        """Seeds or latents."""
-        return ("seeds", "latents")
 
     @property
     def frames(self) -> int:
