@@ -56,8 +56,8 @@ bench-modes: setup  ## mode coverage of the default and of plain DCGAN (two hour
 test: setup  ## run the whole test suite
 	@pytest
 
-fuzz: setup  ## 500 odd requests to each route, against the contract (make test tries a few)
-	@MINT_FUZZ=500 pytest tests/serving/test_contract.py
+fuzz: setup  ## 600 right and 600 wrong requests to each route that takes any, against the contract (make test tries a few)
+	@MINT_FUZZ=600 pytest tests/serving/test_contract.py
 
 lint: setup  ## format and rules, types, import boundaries, Dockerfile, lock files
 	@ruff format --check .

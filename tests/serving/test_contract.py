@@ -1,6 +1,7 @@
 """The service keeps the contract that its own OpenAPI document makes, whatever is sent to it.
 
-MINT_FUZZ=N tries N cases of each operation (`make fuzz`); without it there are a few, to keep the suite quick.
+MINT_FUZZ=N tries N right and N wrong cases of each operation that takes any (`make fuzz`); without it there are a few,
+to keep the suite quick.
 """
 
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance  # no schema knows a model's classes
 
 from serving.openapi import openapi_document
@@ -42,8 +44,13 @@ def test_the_document_is_the_one_that_is_served(service: LiveService) -> None:
     assert {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods} == set(OPERATIONS)
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
-def test_every_answer_is_one_that_the_document_promises(service: LiveService, name: str) -> None:
+TAKES_INPUT = ["POST /generate", "GET /images/{seed}.{ext}", "POST /interpolate", "GET /model"]
+CASES_OF = [(name, GenerationMode.POSITIVE) for name in OPERATIONS]
+CASES_OF += [(name, GenerationMode.NEGATIVE) for name in TAKES_INPUT]  # what the document does not allow
+
+
+@pytest.mark.parametrize(("name", "mode"), CASES_OF, ids=lambda part: getattr(part, "value", part))
+def test_every_answer_is_one_that_the_document_promises(service: LiveService, name: str, mode: GenerationMode) -> None:
     address = str(service.client.base_url).rstrip("/")
 
     @settings(
@@ -52,7 +59,7 @@ def test_every_answer_is_one_that_the_document_promises(service: LiveService, na
         suppress_health_check=list(HealthCheck),
         phases=[Phase.explicit, Phase.generate],
     )
-    @given(case=OPERATIONS[name].as_strategy())
+    @given(case=OPERATIONS[name].as_strategy(generation_mode=mode))
     def any_case(case: schemathesis.Case) -> None:
         response = case.call_and_validate(base_url=address, excluded_checks=[positive_data_acceptance])
         assert b"Traceback" not in response.content
