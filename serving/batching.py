@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from prometheus_client import Counter, Histogram
 
 from serving.errors import MintError
-from serving.generator import MAX_BATCH, Generator, Images
+from serving.generator import MAX_BATCH, Generator
 from serving.latents import Labels, Latents
+from serving.network import Images
 
 LONGEST_RETRY_S = 60
 ENCODERS = 2  # threads; zlib lets go of the interpreter while it works

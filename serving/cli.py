@@ -14,11 +14,12 @@ import typer
 from serving.client import Mint
 from serving.errors import InputError, MintError
 from serving.files import replacing
-from serving.generator import MAX_BATCH, Generator, Images
+from serving.generator import MAX_BATCH, Generator
 from serving.images import encode, file_names, to_npy
 from serving.keys import key_hash, new_key
 from serving.labels import label_indices
 from serving.latents import MAX_SEED, Labels
+from serving.network import Images
 from serving.origin import origin
 from serving.schemas import ModelResponse
 from serving.session import Provider

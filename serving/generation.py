@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.errors import InputError
-from serving.generator import Generator, Images
+from serving.generator import Generator
 from serving.images import ImageFormat, contact_sheet, encode, file_names, film, scaled, strip, to_npy, to_zip
 from serving.labels import label_indices
 from serving.latents import MAX_SEED, Labels, Latents, frames_between
+from serving.network import Images
 from serving.origin import origin, sheet_origin
 from serving.schemas import (
     Film,

@@ -1,4 +1,4 @@
-"""The ONNX Runtime session: verify a model file, load it, warm it up, run it."""
+"""A model file in use: verify it, load it, warm it up, run it."""
 
 import hashlib
 from pathlib import Path
@@ -6,48 +6,48 @@ from typing import Literal, Self
 
 import numpy as np
 import onnxruntime
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from serving import latents as latent_space
 from serving.card import ModelCard, check_seal, read_card
 from serving.errors import InputError, ModelError
 from serving.labels import listed
 from serving.latents import Labels, Latents
-from serving.session import Provider, open_session, reason
+from serving.network import Feed, Images, Network
+from serving.session import Provider, reason
 
 MAX_BATCH = 64  # images in one run: bounds memory whatever is asked for
 MODEL_ID_LENGTH = 16  # hexadecimal digits of the file's SHA-256
-
-Images = NDArray[np.uint8]
 
 
 class Generator:
     """A verified, warm model file. Safe to run from several threads."""
 
-    def __init__(self, path: Path, card: ModelCard, sha256: str, session: onnxruntime.InferenceSession) -> None:
+    def __init__(self, path: Path, card: ModelCard, sha256: str, network: Network) -> None:
         self.path = path
         self.card = card
         self.sha256 = sha256
-        self._session = session
+        self._network = network
 
     @classmethod
     def load(cls, path: Path | str, provider: Provider = "auto", threads: int = 0) -> Self:
         """Opens, checks and warms up a model file.
 
         provider: `auto` takes a GPU where there is one, `cpu` and `cuda` insist. threads: CPU
-        threads of one run; 0 lets ONNX Runtime take every core. Raises ModelError with one
+        threads of one run; 0 takes every core. Raises ModelError with one
         sentence for a file that is missing, damaged, without a card or at odds with its card, and
         for a GPU that is insisted on and cannot be used.
         """
         path = Path(path)
         content = _read(path)
-        session = open_session(content, path, provider, threads)
-        metadata = session.get_modelmeta().custom_metadata_map
+        network = Network(content, path, provider, threads)
+        metadata = network.description.get_modelmeta().custom_metadata_map
         card = read_card(metadata, str(path))
         check_seal(content, metadata, str(path))
-        _check_signature(session, card, path)
-        generator = cls(path, card, hashlib.sha256(content).hexdigest(), session)
-        generator.warm_up((1, 2))  # alone and as a pair: memory is set up, and the batch is seen to be dynamic
+        _check_signature(network.description, card, path)
+        generator = cls(path, card, hashlib.sha256(content).hexdigest(), network)
+        # One image, a pair, and a pair in each lane: memory is set up, and the batch is seen to be dynamic.
+        generator.warm_up((1, 2, 2 * network.lanes))
         return generator
 
     @property
@@ -57,8 +57,8 @@ class Generator:
 
     @property
     def provider(self) -> Literal["cpu", "cuda"]:
-        """What the session really runs on."""
-        return "cuda" if self._session.get_providers()[0] == "CUDAExecutionProvider" else "cpu"
+        """What the network really runs on."""
+        return self._network.provider
 
     def inputs(
         self, seeds: list[int], labels: Labels | None = None, truncation: float = 1.0
@@ -108,11 +108,10 @@ class Generator:
 
     def run(self, latents: Latents, labels: Labels | None) -> Images:
         """One run of the network on what `inputs` or `check` has made; images uint8 [N, H, W, C]."""
-        feed: dict[str, NDArray[np.generic]] = {"z": latents}
+        feed: Feed = {"z": latents}
         if labels is not None:
             feed["label"] = labels
-        images: Images = self._session.run(["images"], feed)[0]
-        return images
+        return self._network.run(feed)
 
     def check(self, latents: ArrayLike, labels: ArrayLike | None) -> tuple[Latents, Labels | None]:
         """Returns latents as float32 [N, latent_dim] and labels as int64 [N], or raises InputError."""

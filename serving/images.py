@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from serving.generator import Images
+from serving.network import Images
 from serving.png import to_png
 
 ImageFormat = Literal["png", "jpeg", "webp"]

@@ -38,7 +38,7 @@ def from_seeds(seeds: list[int], latent_dim: int, classes: int = 0) -> tuple[Lat
         stream.seed(seed)  # the very stream of RandomState(seed)
         latents[row] = stream.standard_normal(latent_dim)
         if classes:
-            labels[row] = stream.randint(classes)
+            labels[row] = stream.randint(classes, dtype=np.int64)
     return latents, labels
 
 

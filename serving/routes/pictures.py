@@ -22,10 +22,11 @@ from serving.generation import (
     render,
     render_film,
 )
-from serving.generator import Generator, Images
+from serving.generator import Generator
 from serving.labels import one_label
 from serving.latents import MAX_SEED
 from serving.negotiation import preferred_format
+from serving.network import Images
 from serving.npy import read_latents
 from serving.reading import JSON, content_type, read_body, read_query
 from serving.routes.answers import ClientGone

@@ -4,8 +4,9 @@ import asyncio
 import threading
 
 from serving.batching import Batcher
-from serving.generator import Generator, Images
+from serving.generator import Generator
 from serving.latents import Labels, Latents
+from serving.network import Images
 
 
 async def images_of(batcher: Batcher, generator: Generator, latents: Latents, labels: Labels | None) -> Images:
@@ -22,7 +23,7 @@ class Held:
         self.task = asyncio.create_task(self._occupy(batcher, generator))
 
     async def _occupy(self, batcher: Batcher, generator: Generator) -> None:
-        held = Generator(generator.path, generator.card, generator.sha256, generator._session)
+        held = Generator(generator.path, generator.card, generator.sha256, generator._network)
         run = held.run
 
         def wait_and_run(latents: Latents, labels: Labels | None) -> Images:

@@ -10,7 +10,8 @@ import pytest
 from prometheus_client import REGISTRY
 
 from serving.batching import Batcher, QueueFull
-from serving.generator import Generator, Images
+from serving.generator import Generator
+from serving.network import Images
 from tests.serving.held import Held, images_of
 from tests.tiny_model import save, tiny_model
 

@@ -17,8 +17,9 @@ from PIL import Image
 
 from serving.app import App
 from serving.backend import Backend
-from serving.generator import Generator, Images
+from serving.generator import Generator
 from serving.images import contact_sheet
+from serving.network import Images
 from serving.schemas import MEDIA_TYPES
 from serving.settings import Settings
 from tests.serving.conftest import MAX_IMAGES, Call, assert_refused, caller, loaded

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from serving.errors import InputError, ModelError
 from serving.generator import MAX_BATCH, Generator
@@ -124,6 +124,13 @@ def _with_a_fixed_batch(model: onnx.ModelProto) -> None:
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
 
 
+def _with_one_image_a_run(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.array([True]), "first_only"))
+    model.graph.node[-1].input[0] = "one"
+    first = helper.make_node("Compress", ["bytes", "first_only"], ["one"], axis=0)
+    model.graph.node.insert(len(model.graph.node) - 1, first)
+
+
 def _with_two_images_a_latent(model: onnx.ModelProto) -> None:
     model.graph.node[-1].input[0] = "twice"
     model.graph.node.insert(len(model.graph.node) - 1, helper.make_node("Concat", ["bytes"] * 2, ["twice"], axis=0))
@@ -149,6 +156,36 @@ def test_a_model_file_at_odds_with_its_card_is_refused(
     damage(model)
     with pytest.raises(ModelError, match=sentence):
         Generator.load(save(model, tmp_path / "odd.onnx"), provider="cpu")
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_model_file_that_makes_one_image_a_run_is_refused(tmp_path: Path, threads: int) -> None:
+    model = tiny_model()
+    _with_one_image_a_run(model)
+    with pytest.raises(ModelError, match=r"output images has the shape \[[12], 8, 8, 3\] for a batch of [24]"):
+        Generator.load(save(model, tmp_path / "alone.onnx"), provider="cpu", threads=threads)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 9, 40, MAX_BATCH])
+def test_the_images_are_the_same_and_in_order_however_many_cores_share_them(
+    generator: Generator, model_path: Path, count: int
+) -> None:
+    one_by_one = np.concatenate([generator.draw([seed])[0] for seed in range(count)])
+    for threads in (1, 2, 3):
+        images, _ = Generator.load(model_path, "cpu", threads).draw(list(range(count)))
+        assert images.shape == one_by_one.shape
+        assert np.abs(images.astype(int) - one_by_one).max() <= 1
+
+
+def test_an_image_that_fails_on_another_core_fails_the_run(tmp_path: Path) -> None:
+    generator = Generator.load(save(tiny_model(brittle=True), tmp_path / "brittle.onnx"), "cpu", threads=3)
+    latents, labels = generator.inputs(list(range(MAX_BATCH)))
+    for row in (0, MAX_BATCH - 1):
+        broken = latents.copy()
+        broken[row, 0] = 100
+        with pytest.raises(Exception, match="out of data bounds"):
+            generator.run(broken, labels)
+    assert len(generator.run(latents, labels)) == MAX_BATCH
 
 
 def test_the_model_id_is_the_start_of_the_files_hash_and_changes_with_the_weights(

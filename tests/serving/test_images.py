@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.generator import Images
 from serving.images import (
     GAP,
     GAP_COLOUR,
@@ -23,6 +22,7 @@ from serving.images import (
     to_npy,
     to_zip,
 )
+from serving.network import Images
 
 
 def noise(*shape: int) -> Images:

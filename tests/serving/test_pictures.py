@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from serving.generation import MAX_FILM_PIXELS
-from serving.generator import Generator, Images
+from serving.generator import Generator
 from serving.images import scaled
 from serving.latents import frames_between
+from serving.network import Images
 from serving.npy import read_latents
 from serving.schemas import FILM_MEDIA_TYPES
 from tests.serving.conftest import MAX_IMAGES, Call, assert_refused

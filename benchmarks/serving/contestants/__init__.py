@@ -9,7 +9,8 @@ import os
 
 from PIL import Image
 
-from serving.generator import Generator, Images
+from serving.generator import Generator
+from serving.network import Images
 
 
 def load_generator() -> Generator:
