@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serving.backend import Backend
 from serving.edge import Edge
 from serving.errors import MintError
+from serving.lifespan import lifespan
 from serving.routes import about, answers, page, pictures
 
 # The busiest first: the router tries them in this order.
@@ -36,6 +37,7 @@ class App:
         self.backend = backend
         inner = Starlette(
             routes=ROUTES,
+            lifespan=lambda _: lifespan(self),
             exception_handlers={
                 MintError: answers.on_mint_error,
                 TimeoutError: answers.on_timeout,
