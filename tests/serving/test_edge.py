@@ -65,6 +65,7 @@ def test_without_a_key_only_the_probes_answer(locked: Call) -> None:
         "bearer \udcff",
         f"Bearer {key_hash(KEY)}",
     ],
+    ids=["longer", "shorter", "none", "not base64", "no colon", "not ASCII", "the hash"],
 )
 def test_a_wrong_key_opens_nothing(locked: Call, header: str) -> None:
     value = header.encode("utf-8", "surrogateescape")
