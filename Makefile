@@ -55,7 +55,7 @@ bench-modes: setup  ## mode coverage of the default and of plain DCGAN (two hour
 
 # A file's tests share what is dear to start, so a file stays together. One thread a process: the processes fill the cores.
 test: setup  ## run the whole test suite
-	@OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 4 --dist loadfile
+	@OMP_NUM_THREADS=1 pytest -n logical --maxprocesses 4 --dist loadfile
 
 fuzz: setup  ## 600 right and 600 wrong requests to each route that takes any, against the contract (make test tries a few)
 	@MINT_FUZZ=600 pytest tests/serving/test_contract.py
