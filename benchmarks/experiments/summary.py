@@ -133,7 +133,8 @@ def sentence(labelled: Sequence[tuple[str, VariantResult]], column: str) -> str 
     among = "" if len(whole) == len(labelled) else ", among those with a figure from every run"
     if len(near) == len(others):
         return f"No variant stands out in {shown.title}{among}."
-    tied = f"; {', '.join(near)} overlap{'s' if len(near) == 1 else ''} with it" if near else ""
+    quoted = ", ".join(f'"{label}"' for label in near)  # some hold commas of their own
+    tied = f", which overlaps with {quoted}" if near else ""
     superlative = "Highest" if shown.better == "higher" else "Lowest"
     return f"{superlative} {shown.title}{among}: {best} ({number(mean, shown.digits)}){tied}."
 
