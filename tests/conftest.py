@@ -1,5 +1,7 @@
 """What every test may use: a tiny real model file and a generator that has loaded it."""
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,14 @@ def generator_without_classes(tmp_path_factory: pytest.TempPathFactory) -> Gener
     """A tiny grey model that knows no classes."""
     path = save(tiny_model(channels=1, classes=()), tmp_path_factory.mktemp("model") / "grey.onnx")
     return Generator.load(path, provider="cpu", threads=1)
+
+
+@pytest.fixture(autouse=True)
+def _all_numbers_again() -> Iterator[None]:
+    """Training lets its process take denormal numbers for 0; tests that come after it there know them all."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 @pytest.fixture
