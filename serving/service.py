@@ -40,7 +40,7 @@ def or_exit(work: Callable[[], T]) -> T:
 class MintService(Service[Any]):
     """A BentoML service whose worker serves our app and nothing else.
 
-    BentoML's own app costs a multiple of a route's time at each request and a fifth of the start, labels its figures
+    BentoML's own app costs a multiple of a route's time at each request and a seventh of the start, labels its figures
     with whatever path is asked for, knows no body limit, and answers errors in shapes of its own.
     """
 
