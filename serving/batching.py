@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,8 +21,7 @@ from prometheus_client import Counter, Histogram
 
 from serving.errors import MintError
 from serving.generator import MAX_BATCH, Generator
-from serving.latents import Labels, Latents
-from serving.network import Images
+from serving.network import Feed, Images, Inputs
 
 LONGEST_RETRY_S = 60
 ENCODERS = 2  # threads; zlib lets go of the interpreter while it works
@@ -48,11 +48,10 @@ class QueueFull(MintError):
 
 @dataclass(eq=False)
 class _Request:
-    """One caller's latents [N, D] and labels [N], and the images [N, H, W, C] made so far."""
+    """What one caller's images are made of, and those made so far, [N, H, W, C]."""
 
     generator: Generator
-    latents: Latents
-    labels: Labels | None
+    inputs: Inputs
     render: Callable[[Images], Any]
     answer: asyncio.Future[Any]
     arrived: float = field(default_factory=time.perf_counter)
@@ -63,11 +62,11 @@ class _Request:
 
     @property
     def waiting(self) -> bool:
-        return self.taken < len(self.latents)
+        return self.taken < len(self.inputs)
 
     @property
     def complete(self) -> bool:
-        return self.failure is not None or sum(map(len, self.images)) == len(self.latents)
+        return self.failure is not None or sum(map(len, self.images)) == len(self.inputs)
 
 
 @dataclass(frozen=True)
@@ -77,13 +76,29 @@ class _Part:
     request: _Request
     rows: slice
 
-    @property
-    def latents(self) -> Latents:
-        return self.request.latents[self.rows]
+    def __len__(self) -> int:
+        return len(range(self.rows.start, self.rows.stop))
 
-    @property
-    def labels(self) -> Labels | None:
-        return None if self.request.labels is None else self.request.labels[self.rows]
+
+class _Batch:
+    """The inputs of one run: parts, one after another."""
+
+    def __init__(self, parts: list[_Part]) -> None:
+        self.parts = parts
+        self.ends: list[int] = list(accumulate(map(len, parts)))
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def feed(self, rows: slice) -> Feed:
+        """What the network reads for these rows, each request making its own."""
+        feeds = []
+        for part, end in zip(self.parts, self.ends, strict=True):
+            shift = part.rows.stop - end  # from a row of the batch to the request's
+            mine = slice(max(part.rows.start, rows.start + shift), min(part.rows.stop, rows.stop + shift))
+            if mine.start < mine.stop:
+                feeds.append(part.request.inputs.feed(mine))
+        return {name: _joined([feed[name] for feed in feeds]) for name in feeds[0]}
 
 
 class Batcher:
@@ -117,17 +132,16 @@ class Batcher:
     async def submit(
         self,
         generator: Generator,
-        latents: Latents,
-        labels: Labels | None,
+        inputs: Inputs,
         render: Callable[[Images], T],
     ) -> T:
-        """What `render` makes, in a thread, of the images uint8 [N, H, W, C] of latents [N, D]; N may exceed a batch.
+        """What `render` makes, in a thread, of the images uint8 [N, H, W, C] of these inputs; N may exceed a batch.
 
-        latents, labels: as the generator's `inputs` or `check` return them. Raises QueueFull when there is no room,
-        and whatever the run of these very latents or `render` raises. Cancelling drops what has not been run.
+        Raises QueueFull when there is no room, and whatever the run of these very inputs or `render` raises. Cancelling
+        drops what has not been run.
         """
-        request = _Request(generator, latents, labels, render, asyncio.get_running_loop().create_future())
-        images = len(latents)
+        request = _Request(generator, inputs, render, asyncio.get_running_loop().create_future())
+        images = len(inputs)
         with self._changed:
             self.check_room(images)
             self._held += images
@@ -197,10 +211,10 @@ class Batcher:
                     continue
                 if not request.taken:
                     WAIT.observe(time.perf_counter() - request.arrived)
-                rows = slice(request.taken, min(request.taken + room, len(request.latents)))
+                rows = slice(request.taken, min(request.taken + room, len(request.inputs)))
                 parts.append(_Part(request, rows))
                 request.taken = rows.stop
-                room -= rows.stop - rows.start
+                room -= len(parts[-1])
             for part in parts:
                 if not part.request.waiting:
                     self._queue.remove(part.request)
@@ -209,18 +223,16 @@ class Batcher:
     def _run(self, parts: list[_Part]) -> list[Images | Exception]:
         """Runs the parts as one batch; if that fails, one by one, so that only the culprit fails."""
         generator = parts[0].request.generator
-        latents = _joined([part.latents for part in parts])
-        labels = [part.labels for part in parts if part.labels is not None]
+        batch = _Batch(parts)
         started = time.perf_counter()
         try:
-            images = generator.run(latents, _joined(labels) if labels else None)
+            images = generator.run(batch)
         except Exception as error:
             return [error] if len(parts) == 1 else [result for part in parts for result in self._run([part])]
         self._images_per_s = len(images) / (time.perf_counter() - started)
         BATCH_SIZE.observe(len(images))
         IMAGES.labels(generator.model_id).inc(len(images))
-        ends = np.cumsum([len(part.latents) for part in parts])
-        return list(np.split(images, ends[:-1]))
+        return list(np.split(images, batch.ends[:-1]))
 
 
 def _joined(rows: list[NDArray[N]]) -> NDArray[N]:

@@ -15,7 +15,7 @@ from serving.generator import Generator
 from serving.images import ImageFormat, contact_sheet, encode, file_names, film, scaled, strip, to_npy, to_zip
 from serving.labels import label_indices
 from serving.latents import MAX_SEED, Labels, Latents, frames_between
-from serving.network import Images
+from serving.network import Arrays, Feed, Images
 from serving.origin import origin, sheet_origin
 from serving.schemas import (
     Film,
@@ -36,14 +36,27 @@ class Drawing:
 
     generator: Generator
     seeds: list[int] | None  # None for latents that came with the request
-    latents: Latents  # [N, latent_dim], before truncation
+    latents: Latents  # [N, latent_dim], before truncation; a seed's is there when `feed` has drawn it
     labels: Labels | None  # [N]; None for a model without classes
     truncation: float
+    labels_from_seeds: bool = False  # then a label, too, is there when `feed` has drawn it
 
-    @property
-    def fed(self) -> Latents:
-        """What the network reads: the latents, truncated."""
-        return self.generator.truncate(self.latents, self.truncation)
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def feed(self, rows: slice) -> Feed:
+        """What the network reads for these rows."""
+        if self.seeds is not None:
+            self._draw(self.seeds[rows], rows)
+        labels = None if self.labels is None else self.labels[rows]
+        return Arrays(self.generator.truncate(self.latents[rows], self.truncation), labels).feed(slice(None))
+
+    def _draw(self, seeds: list[int], rows: slice) -> None:
+        """Puts what these seeds stand for into its rows."""
+        asked = None if self.labels is None or self.labels_from_seeds else self.labels[rows]
+        self.latents[rows], labels = self.generator.inputs(seeds, asked)
+        if self.labels is not None and labels is not None:
+            self.labels[rows] = labels
 
     @cached_property
     def label_list(self) -> list[int]:
@@ -99,8 +112,7 @@ def draw_frames(request: InterpolateRequest, generator: Generator, max_images: i
     if request.latents is not None:
         latents, labels = generator.check(_rectangular(request.latents, generator), labels)
     else:
-        drawn = _from_seeds(request.seeds or [], labels, 1.0, generator)
-        latents, labels = drawn.latents, drawn.labels
+        latents, labels = generator.inputs(request.seeds or [], labels)
     frames, nearest = frames_between(latents, request.steps, request.path, request.loop)
     return Drawing(generator, None, frames, None if labels is None else labels[nearest], request.truncation)
 
@@ -134,8 +146,11 @@ def render_film(images: Images, format: Film, fps: float, size: int | None) -> b
 
 
 def _from_seeds(seeds: list[int], labels: Labels | None, truncation: float, generator: Generator) -> Drawing:
-    latents, labels = generator.inputs(seeds, labels)
-    return Drawing(generator, seeds, latents, labels, truncation)
+    """Drawn later, by the threads that run the network: each core draws its share of the seeds."""
+    latents = np.empty((len(seeds), generator.card.latent_dim), np.float32)
+    if labels is not None or not generator.card.classes:
+        return Drawing(generator, seeds, latents, labels, truncation)
+    return Drawing(generator, seeds, latents, np.empty(len(seeds), np.int64), truncation, labels_from_seeds=True)
 
 
 def _check_number(asked: int, max_images: int, field: str) -> None:

@@ -13,7 +13,7 @@ from serving.card import ModelCard, check_seal, read_card
 from serving.errors import InputError, ModelError
 from serving.labels import listed
 from serving.latents import Labels, Latents
-from serving.network import Feed, Images, Network
+from serving.network import Arrays, Images, Inputs, Network
 from serving.session import Provider, reason
 
 MAX_BATCH = 64  # images in one run: bounds memory whatever is asked for
@@ -28,6 +28,7 @@ class Generator:
         self.card = card
         self.sha256 = sha256
         self._network = network
+        self._mean_latent = np.array(card.mean_latent, np.float32)
 
     @classmethod
     def load(cls, path: Path | str, provider: Provider = "auto", threads: int = 0) -> Self:
@@ -83,7 +84,7 @@ class Generator:
 
     def truncate(self, latents: Latents, truncation: float) -> Latents:
         """Moves latents [N, latent_dim] toward the model's mean latent; 1 leaves them as they are."""
-        return latent_space.truncate(latents, np.array(self.card.mean_latent, np.float32), truncation)
+        return latent_space.truncate(latents, self._mean_latent, truncation)
 
     def draw(
         self, seeds: list[int], labels: Labels | None = None, truncation: float = 1.0
@@ -103,15 +104,12 @@ class Generator:
         images = np.empty((len(checked), side, side, self.card.channels), np.uint8)
         for start in range(0, len(checked), MAX_BATCH):
             part = slice(start, start + MAX_BATCH)
-            images[part] = self.run(checked[part], None if indices is None else indices[part])
+            images[part] = self.run(Arrays(checked[part], None if indices is None else indices[part]))
         return images
 
-    def run(self, latents: Latents, labels: Labels | None) -> Images:
+    def run(self, inputs: Inputs) -> Images:
         """One run of the network on what `inputs` or `check` has made; images uint8 [N, H, W, C]."""
-        feed: Feed = {"z": latents}
-        if labels is not None:
-            feed["label"] = labels
-        return self._network.run(feed)
+        return self._network.run(inputs)
 
     def check(self, latents: ArrayLike, labels: ArrayLike | None) -> tuple[Latents, Labels | None]:
         """Returns latents as float32 [N, latent_dim] and labels as int64 [N], or raises InputError."""
@@ -151,10 +149,10 @@ class Generator:
         """Runs batches of these sizes once; raises ModelError when one fails or has the wrong shape."""
         side, channels = self.card.resolution, self.card.channels
         for count in batches:
-            latents = np.tile(np.array(self.card.mean_latent, np.float32), (count, 1))
+            latents = np.tile(self._mean_latent, (count, 1))
             labels = np.zeros(count, np.int64) if self.card.classes else None
             try:
-                shape = self.run(latents, labels).shape
+                shape = self.run(Arrays(latents, labels)).shape
             except Exception as error:  # ONNX Runtime's exceptions share no other base
                 raise ModelError(
                     f"{self.path} fails on a batch of {count} ({reason(error)}); export it again"

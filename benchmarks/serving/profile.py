@@ -38,12 +38,11 @@ ROUTING = "routing: Starlette"
 BENTOML = "BentoML"
 EDGE = "edge: ids, headers, metrics, logs"
 VALIDATION = "validation and inputs"
-LATENTS = "latents from seeds"
 QUEUE = "queue, as the event loop sees it"
-NETWORK = "network and its batches, in threads of their own"
+NETWORK = "latents, network and its batches, in threads of their own"
 ENCODING = "encoding, in threads of its own"
 OTHER = "other"
-PURPOSES_SHOWN = (HTTP, ROUTING, BENTOML, EDGE, VALIDATION, LATENTS, QUEUE, NETWORK, ENCODING, OTHER)
+PURPOSES_SHOWN = (HTTP, ROUTING, BENTOML, EDGE, VALIDATION, QUEUE, NETWORK, ENCODING, OTHER)
 
 # What a module is for on the event loop. The innermost frame of a stack whose module, or a package of it, is here
 # decides; modules that serve anyone (json, threading, numpy) are left out, so that their callers do.
@@ -69,7 +68,6 @@ PURPOSES = {
     "serving.labels": VALIDATION,
     "serving.generation": VALIDATION,
     "serving.generator": VALIDATION,
-    "serving.latents": LATENTS,
     "serving.batching": QUEUE,
 }
 

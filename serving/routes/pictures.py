@@ -117,7 +117,7 @@ async def _read_generate(request: Request, backend: Backend) -> tuple[Drawing, F
 async def _make(request: Request, backend: Backend, drawing: Drawing, finish: Callable[[Images], bytes]) -> bytes:
     """Runs the network and encodes what it makes; stops when the client leaves."""
     with _while_connected(request):
-        return await backend.batcher.submit(drawing.generator, drawing.fed, drawing.labels, finish)
+        return await backend.batcher.submit(drawing.generator, drawing, finish)
 
 
 @contextmanager

@@ -6,12 +6,12 @@ import threading
 from serving.batching import Batcher
 from serving.generator import Generator
 from serving.latents import Labels, Latents
-from serving.network import Images
+from serving.network import Arrays, Images, Inputs
 
 
 async def images_of(batcher: Batcher, generator: Generator, latents: Latents, labels: Labels | None) -> Images:
     """The images themselves, as a caller without an encoding gets them."""
-    return await batcher.submit(generator, latents, labels, lambda images: images)
+    return await batcher.submit(generator, Arrays(latents, labels), lambda images: images)
 
 
 class Held:
@@ -26,10 +26,10 @@ class Held:
         held = Generator(generator.path, generator.card, generator.sha256, generator._network)
         run = held.run
 
-        def wait_and_run(latents: Latents, labels: Labels | None) -> Images:
+        def wait_and_run(inputs: Inputs) -> Images:
             self.running.set()
             assert self.release.wait(10)
-            return run(latents, labels)
+            return run(inputs)
 
         held.run = wait_and_run  # type: ignore[method-assign]
         await images_of(batcher, held, *generator.inputs([0]))

@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 
 from serving.batching import Batcher, QueueFull
 from serving.generator import Generator
-from serving.network import Images
+from serving.network import Arrays, Images
 from tests.serving.held import Held, images_of
 from tests.tiny_model import save, tiny_model
 
@@ -96,7 +96,7 @@ async def test_what_is_made_of_the_images_is_made_outside_the_event_loop(
     def name_of_thread(images: Images) -> str:
         return threading.current_thread().name
 
-    assert (await batcher.submit(generator, *generator.inputs([1]), name_of_thread)).startswith("mint-encode")
+    assert (await batcher.submit(generator, Arrays(*generator.inputs([1])), name_of_thread)).startswith("mint-encode")
 
 
 async def test_a_request_that_fails_leaves_those_beside_it_alone(batcher: Batcher, tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ async def test_an_encoding_that_fails_fails_its_own_request_only(batcher: Batche
         raise OSError("no room")
 
     with pytest.raises(OSError, match="no room"):
-        await batcher.submit(generator, *generator.inputs([1]), fail)
+        await batcher.submit(generator, Arrays(*generator.inputs([1])), fail)
     assert len(await images_of(batcher, generator, *generator.inputs([1]))) == 1
 
 

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from serving.errors import InputError, ModelError
 from serving.generator import MAX_BATCH, Generator
+from serving.network import Arrays, Feed
 from serving.session import cuda_devices
 from tests.tiny_model import save, tiny_card, tiny_model, with_card
 
@@ -184,8 +185,25 @@ def test_an_image_that_fails_on_another_core_fails_the_run(tmp_path: Path) -> No
         broken = latents.copy()
         broken[row, 0] = 100
         with pytest.raises(Exception, match="out of data bounds"):
-            generator.run(broken, labels)
-    assert len(generator.run(latents, labels)) == MAX_BATCH
+            generator.run(Arrays(broken, labels))
+    assert len(generator.run(Arrays(latents, labels))) == MAX_BATCH
+
+
+class Interrupted(Arrays):
+    """Inputs of which the last cannot be made."""
+
+    def feed(self, rows: slice) -> Feed:
+        if rows.stop == len(self):
+            raise OSError("cannot be made")
+        return super().feed(rows)
+
+
+def test_inputs_that_cannot_be_made_fail_the_run_and_leave_the_cores_free(model_path: Path) -> None:
+    generator = Generator.load(model_path, "cpu", threads=3)
+    inputs = generator.inputs(list(range(MAX_BATCH)))
+    with pytest.raises(OSError, match="cannot be made"):
+        generator.run(Interrupted(*inputs))
+    assert len(generator.run(Arrays(*inputs))) == MAX_BATCH
 
 
 def test_the_model_id_is_the_start_of_the_files_hash_and_changes_with_the_weights(
