@@ -146,7 +146,7 @@ def render_film(images: Images, format: Film, fps: float, size: int | None) -> b
 
 
 def _from_seeds(seeds: list[int], labels: Labels | None, truncation: float, generator: Generator) -> Drawing:
-    """Drawn later, by the threads that run the network: each core draws its share of the seeds."""
+    """The latents are drawn by `feed`, share by share, while the network already runs the first of them."""
     latents = np.empty((len(seeds), generator.card.latent_dim), np.float32)
     if labels is not None or not generator.card.classes:
         return Drawing(generator, seeds, latents, labels, truncation)
