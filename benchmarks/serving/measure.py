@@ -7,9 +7,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from serving.generator import Generator
 CONNECTIONS = 32
 BATCH = 64
 WARM_UP_S = 2
+TURN_S = 2  # shorter than what changes the machine's speed by a tenth
 SEEDS_A_RUN = 10_000_000  # seeds of one run are never those of another
 BY_URL = "mint, by URL"
 UNCHANGED = "mint, 304"
@@ -42,7 +42,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Round:
-    """One round. singles: the PNG of one seed a request, many connections. batch: 64 seeds as npy, one connection."""
+    """One round.
+
+    singles: the PNG of one seed a request, many connections. batch: 64 seeds as npy, one connection, in turn with bare.
+    """
 
     singles: Mapping[str, Load]
     batch: Load
@@ -109,21 +112,38 @@ def one_round(
 ) -> Round:
     """Everyone once, each beside its own baseline."""
     mint = servers[lineup.MINT.name].port
-    run = partial(load, seconds=plan.seconds)
-    batch = run(lineup.MINT.name, mint, PIXELS, 1, seeds=BATCH, first_seed=next(seeds))
-    bare = bare_loop(model, plan)
+    batch, bare = batch_and_bare(model, mint, plan, seeds)
     singles = {
-        name: run(name, port, request, CONNECTIONS, first_seed=next(seeds))
+        name: load(name, port, request, CONNECTIONS, plan.seconds, first_seed=next(seeds))
         for name, (port, request) in requests.items()
     }
     return Round(singles, batch, bare)
 
 
-def bare_loop(model: Path, plan: Plan) -> dict[str, float]:
-    """`bare_rates` in a process of its own."""
-    arguments = [str(model.resolve()), "--batch", str(BATCH), "--threads", str(plan.threads)]
+def batch_and_bare(model: Path, port: int, plan: Plan, seeds: Iterator[int]) -> tuple[Load, dict[str, float]]:
+    """Batches from the service and the bare loop by short turns, so that a machine that drifts is the same to both.
+
+    Rates are means over the turns, percentiles medians of those of the turns. wrk does not count the request that the
+    end of a turn cuts short, which takes half a request a turn from the service.
+    """
+    loads: list[Load] = []
+    bare: list[dict[str, float]] = []
+    for _ in range(max(1, plan.seconds // TURN_S)):
+        loads.append(load(lineup.MINT.name, port, PIXELS, 1, TURN_S, seeds=BATCH, first_seed=next(seeds)))
+        bare.append(bare_loop(model, plan.threads))
+    batch = Load(
+        fmean(each.requests_per_s for each in loads),
+        median(each.p50_ms for each in loads),
+        median(each.p99_ms for each in loads),
+    )
+    return batch, {name: fmean(each[name] for each in bare) for name in bare[0]}
+
+
+def bare_loop(model: Path, threads: int) -> dict[str, float]:
+    """`bare_rates` in a process of its own, a turn for each of its two loops."""
+    arguments = [str(model.resolve()), "--batch", str(BATCH), "--threads", str(threads)]
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.serving.bare", *arguments, "--seconds", str(2 * plan.seconds)],
+        [sys.executable, "-m", "benchmarks.serving.bare", *arguments, "--seconds", str(2 * TURN_S)],
         cwd=ROOT,
         text=True,
         stdout=subprocess.PIPE,
