@@ -1,7 +1,9 @@
 """One queue for all who want images: what has come in while the network ran is run together next.
 
-A request goes through three places. The event loop checks it and lets it in, or not. One thread runs the
-network, batch after batch, without asking the event loop in between. Other threads turn pixels into files.
+The event loop checks a request and lets it in, or not. The rest is up to a few threads, which never ask the event loop
+in between. They have the network in turn: who has run a batch leaves the network to the next and turns the pixels into
+files itself ("leader/followers", Schmidt et al. 2000), since handing them to a thread of its own takes a lone caller
+longer than most of what is done with them.
 """
 
 import asyncio
@@ -10,8 +12,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any, TypeVar
 
@@ -24,7 +27,9 @@ from serving.generator import MAX_BATCH, Generator
 from serving.network import Feed, Images, Inputs
 
 LONGEST_RETRY_S = 60
-ENCODERS = 2  # threads; zlib lets go of the interpreter while it works
+# One runs the network, and the other makes files meanwhile (zlib lets go of the interpreter). With more, the network
+# would get further ahead: it would run smaller batches, and the threads would keep one another from the cores.
+THREADS = 2
 
 IMAGES = Counter("mint_images", "Images generated", ("model_id",))
 BATCH_SIZE = Histogram("mint_batch_size", "Images in one run of the network", buckets=(1, 2, 4, 8, 16, 32, 64))
@@ -102,7 +107,7 @@ class _Batch:
 
 
 class Batcher:
-    """Runs generators on one thread for many callers of one event loop, first come, first served."""
+    """Runs generators, one batch at a time, for many callers of one event loop, first come, first served."""
 
     def __init__(self, max_queue: int, max_batch: int = MAX_BATCH) -> None:
         """max_queue: images accepted and not yet answered; max_batch: images in a run."""
@@ -113,11 +118,8 @@ class Batcher:
         self._closed = False
         self._changed = threading.Condition()
         self._images_per_s = math.inf  # of the last run
-        self._encoders = ThreadPoolExecutor(ENCODERS, "mint-encode")
-        # The network stays this many batches ahead of the encoders: further ahead it would run small batches, and
-        # keep threads from one another, to no one's use.
-        self._ahead = threading.Semaphore(ENCODERS - 1)
-        self._thread: threading.Thread | None = None  # started by the first request
+        self._turn = threading.Lock()  # at the network, and at waiting for something to run
+        self._threads: list[threading.Thread] = []  # started by the first request
 
     @property
     def held(self) -> int:
@@ -148,9 +150,8 @@ class Batcher:
             request.held = images
             self._queue.append(request)
             self._changed.notify()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run_batches, name="mint-inference", daemon=True)
-                self._thread.start()
+            if not self._threads:
+                self._start()
         try:
             answer: T = await request.answer
             return answer
@@ -162,9 +163,14 @@ class Batcher:
         with self._changed:
             self._closed = True
             self._changed.notify()
-        if self._thread:
-            self._thread.join()
-        self._encoders.shutdown()
+        for thread in self._threads:
+            thread.join()
+
+    def _start(self) -> None:
+        for number in range(THREADS):
+            thread = threading.Thread(target=self._work, name=f"mint-images-{number}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
 
     def _leave(self, request: _Request) -> None:
         """Gives a request's room back: it has its answer, or nobody waits for it any more."""
@@ -174,28 +180,21 @@ class Batcher:
             if request.waiting and request in self._queue:
                 self._queue.remove(request)
 
-    def _run_batches(self) -> None:
-        """The inference thread: batch after batch, until the queue is closed and empty."""
-        while parts := self._take():
-            for part, result in zip(parts, self._run(parts), strict=True):
-                if isinstance(result, Exception):
-                    part.request.failure = result
-                else:
-                    part.request.images.append(result)
-            ready = [part.request for part in parts if part.request.complete]
-            if ready:
-                self._encoders.submit(self._finish, ready)
-                self._ahead.acquire()
-
-    def _finish(self, requests: list[_Request]) -> None:
-        """An encoder's work: the images of requests that are complete become answers."""
-        try:
-            for request in requests:
-                if not request.answer.done():  # else nobody waits for it any more
-                    loop = request.answer.get_loop()
-                    loop.call_soon_threadsafe(_deliver, request.answer, _rendered(request))
-        finally:
-            self._ahead.release()
+    def _work(self) -> None:
+        """What each thread does until the queue is closed and empty: its turn at the network, then the answers."""
+        while True:
+            with self._turn:
+                parts = self._take()
+                if not parts:
+                    return
+                for part, result in zip(parts, self._run(parts), strict=True):
+                    if isinstance(result, Exception):
+                        part.request.failure = result
+                    else:
+                        part.request.images.append(result)
+                ready = [part.request for part in parts if part.request.complete]
+            for request in ready:
+                _finish(request)
 
     def _take(self) -> list[_Part]:
         """Waits for requests and takes rows from the head of the queue, of one generator, until the batch is full."""
@@ -231,13 +230,26 @@ class Batcher:
             return [error] if len(parts) == 1 else [result for part in parts for result in self._run([part])]
         self._images_per_s = len(images) / (time.perf_counter() - started)
         BATCH_SIZE.observe(len(images))
-        IMAGES.labels(generator.model_id).inc(len(images))
-        return list(np.split(images, batch.ends[:-1]))
+        _images_of(generator.model_id).inc(len(images))
+        return [images[end - len(part) : end] for part, end in zip(parts, batch.ends, strict=True)]
 
 
 def _joined(rows: list[NDArray[N]]) -> NDArray[N]:
     """Arrays one after another; a single one as it is."""
     return rows[0] if len(rows) == 1 else np.concatenate(rows)
+
+
+@lru_cache(maxsize=64)  # there are fewer models
+def _images_of(model_id: str) -> Counter:
+    return IMAGES.labels(model_id)
+
+
+def _finish(request: _Request) -> None:
+    """Makes the answer of a request whose images are there."""
+    if not request.answer.done():  # else nobody waits for it any more
+        result = _rendered(request)
+        with suppress(RuntimeError):  # the event loop has ended, and with it whoever waited
+            request.answer.get_loop().call_soon_threadsafe(_deliver, request.answer, result)
 
 
 def _rendered(request: _Request) -> Any:

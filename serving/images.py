@@ -5,6 +5,7 @@ import math
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -91,9 +92,14 @@ def contact_sheet(images: Images, columns: int | None = None) -> Images:
 
 def to_npy(images: Images) -> bytes:
     """Images uint8 [N, H, W, C] as a .npy file, as numpy.save writes it; that takes two copies more."""
+    return _npy_header(images.shape) + images.tobytes()
+
+
+@lru_cache(maxsize=256)  # a service makes a few sizes, and batches up to its limit
+def _npy_header(shape: tuple[int, ...]) -> bytes:
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(images))
-    return header.getvalue() + images.tobytes()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return header.getvalue()
 
 
 def to_zip(images: Images, names: Iterable[str], texts: Sequence[Mapping[str, str]]) -> bytes:

@@ -14,10 +14,11 @@ Curve = Literal["slerp", "lerp"]
 
 
 class _PerThread(threading.local):
-    """One stream a thread: seeding it again takes 4 microseconds, making a new one 270."""
+    """One stream a thread, and the 32-bit words that it is made of: to seed it again is quicker than to make one."""
 
     def __init__(self) -> None:
-        self.stream = np.random.RandomState(0)
+        self.words = np.random.MT19937(0)
+        self.stream = np.random.RandomState(self.words)
 
 
 _per_thread = _PerThread()
@@ -33,12 +34,16 @@ def from_seeds(seeds: list[int], latent_dim: int, classes: int = 0) -> tuple[Lat
     """
     latents = np.empty((len(seeds), latent_dim), np.float32)
     labels = np.zeros(len(seeds), np.int64)
-    stream = _per_thread.stream
+    stream, words = _per_thread.stream, _per_thread.words
+    low_bits = (1 << (classes - 1).bit_length()) - 1
     for row, seed in enumerate(seeds):
         stream.seed(seed)  # the very stream of RandomState(seed)
         latents[row] = stream.standard_normal(latent_dim)
         if classes:
-            labels[row] = stream.randint(classes, dtype=np.int64)
+            # What stream.randint(classes) does, in a fraction of its time: words' low bits, until they are a class.
+            while (label := words.random_raw() & low_bits) >= classes:
+                pass
+            labels[row] = label
     return latents, labels
 
 

@@ -2,7 +2,9 @@
 
 import math
 import os
-from concurrent.futures import Future, ThreadPoolExecutor
+import threading
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -18,7 +20,11 @@ from serving.session import Provider, open_session
 Feed = dict[str, NDArray[np.generic]]
 Images = NDArray[np.uint8]
 
-SHARE = 16  # images of one turn of a core: for two networks on two cores at least as quick as 4, 8 or 32
+Job = Callable[[], None]
+
+# Images of one turn of a core. With 4 the runs themselves cost, with 32 the cores end far apart; in between, which one
+# is quicker depends on the network and differs by less than a machine does from itself.
+SHARE = 16
 
 
 class Inputs(Protocol):
@@ -64,7 +70,7 @@ class Network:
         self.lanes = 1 if self.provider == "cuda" else threads or len(os.sched_getaffinity(0))
         if self.lanes > 1:
             self._alone = open_session(content, path, "cpu", 1)
-            self._others = ThreadPoolExecutor(self.lanes - 1, "mint-lane")  # the caller's thread is a lane, too
+            self._jobs = _start_helpers(self, self.lanes - 1)  # the caller's thread is a lane, too
 
     @property
     def description(self) -> onnxruntime.InferenceSession:
@@ -86,6 +92,7 @@ class Network:
         if self.lanes == 1 or count < self.lanes:
             return _images(self._together, inputs.feed(slice(0, count)))
         waiting: SimpleQueue[tuple[int, Feed] | None] = SimpleQueue()
+        ended: SimpleQueue[Exception | None] = SimpleQueue()
         images: dict[int, Images] = {}
 
         def work() -> None:
@@ -93,18 +100,28 @@ class Network:
                 start, feed = share
                 images[start] = _images(self._alone, feed)
 
-        others: list[Future[None]] = []
+        def help() -> None:
+            try:
+                work()
+            except Exception as error:  # ONNX Runtime's exceptions share no other base
+                ended.put(error)
+            else:
+                ended.put(None)
+
+        helpers = 0
         try:
             for rows in shares_of(count, self.lanes):
                 waiting.put((rows.start, inputs.feed(rows)))
-                if len(others) < self.lanes - 1:
-                    others.append(self._others.submit(work))
+                if helpers < self.lanes - 1:
+                    self._jobs.put(help)
+                    helpers += 1
         finally:
             for _ in range(self.lanes):
                 waiting.put(None)
         work()
-        for other in others:
-            other.result()
+        for failure in [ended.get() for _ in range(helpers)]:
+            if failure is not None:
+                raise failure
         return np.concatenate([images[start] for start in sorted(images)])
 
 
@@ -120,6 +137,27 @@ def shares_of(count: int, lanes: int) -> list[slice]:
         starts |= {SHARE // 4, count - SHARE // 4}
     ends = [*sorted(starts), count][1:]
     return [slice(start, end) for start, end in zip(sorted(starts), ends, strict=True)]
+
+
+def _start_helpers(network: Network, count: int) -> SimpleQueue[Job | None]:
+    """Threads that do the jobs in a queue, for as long as there is the network.
+
+    An executor does the same with a future for each job, which is slow where a job takes a few milliseconds.
+    """
+    jobs: SimpleQueue[Job | None] = SimpleQueue()
+
+    def work() -> None:
+        while (job := jobs.get()) is not None:
+            job()
+
+    def dismiss() -> None:
+        for _ in range(count):
+            jobs.put(None)
+
+    for number in range(count):
+        threading.Thread(target=work, name=f"mint-lane-{number}", daemon=True).start()
+    weakref.finalize(network, dismiss)
+    return jobs
 
 
 def _images(session: onnxruntime.InferenceSession, feed: Feed) -> Images:

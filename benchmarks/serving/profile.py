@@ -3,8 +3,8 @@
     python -m benchmarks.serving.profile --seconds 10
 
 The app runs here under uvicorn, as BentoML's worker runs it. The event loop's thread is interrupted whenever it has
-spent some CPU time, and that time goes to what it is seen doing. The other threads have one job each, and what they
-spend is read from their clocks; ONNX Runtime's own spend the process's time less everybody else's. Prints JSON.
+spent some CPU time, and that time goes to what it is seen doing. In the threads of the queue, what making answers
+takes is read from their clocks; the rest of the process's time is the network's. Prints JSON.
 """
 
 import argparse
@@ -15,11 +15,12 @@ import signal
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 
@@ -28,6 +29,9 @@ from benchmarks.serving.cpu_timer import signal_every
 from benchmarks.serving.measure import CONNECTIONS, WARM_UP_S, unchanged_request
 from benchmarks.serving.messages import HOST, READY, Request, ask
 from benchmarks.serving.servers import free_port
+from serving import batching
+
+T = TypeVar("T")
 
 LOOK_EVERY_S = 0.001  # of the event loop's CPU time
 TOP = 15
@@ -71,8 +75,7 @@ PURPOSES = {
     "serving.batching": QUEUE,
 }
 
-# What the other threads are for, by the start of their names.
-THREADS = {"mint-inference": NETWORK, "mint-encode": ENCODING}
+QUEUE_THREADS = "mint-"  # how the names of those start that run the network and make answers
 
 
 @dataclass(frozen=True)
@@ -142,22 +145,26 @@ class Watcher:
         self._purposes: dict[str, float] = defaultdict(float)
         self._functions: dict[str, float] = defaultdict(float)
         self._seen = 0.0
+        self._encoding: list[float] = []  # CPU seconds of each answer
+        batching._finish = self._timed(batching._finish)  # type: ignore[assignment]
         signal.signal(signal.SIGPROF, self._look)
 
     def watch(self, name: str, port: int, request: Request, seconds: int) -> Profile:
         """The profile of one load, which the calling thread waits for."""
         self._purposes.clear()
         self._functions.clear()
+        self._encoding.clear()
         before, own_before, threads_before = time.process_time(), time.thread_time(), thread_times()
         self._seen = threads_before[self._loop]
         with signal_every(LOOK_EVERY_S, signal.SIGPROF, self._loop):
             load = wrk.load(name, port, request, CONNECTIONS, seconds)
         for thread, spent in thread_times().items():
-            if thread not in (self._loop, threading.current_thread()):
-                purpose = next((THREADS[start] for start in THREADS if thread.name.startswith(start)), OTHER)
-                self._purposes[purpose] += spent - threads_before.get(thread, 0)
+            ours = thread in (self._loop, threading.current_thread()) or thread.name.startswith(QUEUE_THREADS)
+            if not ours:
+                self._purposes[OTHER] += spent - threads_before.get(thread, 0)
+        self._purposes[ENCODING] = sum(self._encoding)
         total = time.process_time() - before - (time.thread_time() - own_before)
-        self._purposes[NETWORK] += total - sum(self._purposes.values())
+        self._purposes[NETWORK] = total - sum(self._purposes.values())
         heaviest = sorted(self._functions, key=lambda function: -self._functions[function])[:TOP]
         per_request = 1e6 / (load.requests_per_s * seconds)
         return Profile(
@@ -166,6 +173,16 @@ class Watcher:
             {purpose: self._purposes[purpose] * per_request for purpose in PURPOSES_SHOWN},
             {function: self._functions[function] * per_request for function in heaviest},
         )
+
+    def _timed(self, finish: Callable[[T], None]) -> Callable[[T], None]:
+        """`finish`, with the time that it takes kept."""
+
+        def timed(request: T) -> None:
+            began = time.thread_time()
+            finish(request)
+            self._encoding.append(time.thread_time() - began)
+
+        return timed
 
     def _look(self, number: int, frame: FrameType | None) -> None:
         """Handles the signal; frame: what the event loop's thread was doing."""

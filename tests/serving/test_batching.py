@@ -90,13 +90,34 @@ async def test_requests_for_two_models_share_the_queue_and_never_a_run(
         assert np.abs(images.astype(int) - model.draw([7])[0]).max() <= 1
 
 
-async def test_what_is_made_of_the_images_is_made_outside_the_event_loop(
+async def test_the_network_runs_and_the_event_loop_turns_while_answers_are_made_of_images(
     batcher: Batcher, generator: Generator
 ) -> None:
-    def name_of_thread(images: Images) -> str:
-        return threading.current_thread().name
+    encoding, released = threading.Event(), threading.Event()
 
-    assert (await batcher.submit(generator, Arrays(*generator.inputs([1])), name_of_thread)).startswith("mint-encode")
+    def encode(images: Images) -> int:
+        encoding.set()
+        assert released.wait(10)
+        return len(images)
+
+    inputs = Arrays(*generator.inputs([1]))
+    slow = asyncio.create_task(batcher.submit(generator, inputs, encode))
+    while not encoding.is_set():
+        await asyncio.sleep(0.001)
+    assert len(await batcher.submit(generator, inputs, lambda images: images)) == 1
+    assert not slow.done()
+    released.set()
+    assert await slow == 1
+
+
+async def test_batches_run_one_at_a_time(batcher: Batcher, generator: Generator) -> None:
+    held = Held(batcher, generator)
+    await held.until_running()
+    behind = asyncio.create_task(images_of(batcher, generator, *generator.inputs([1])))
+    await asyncio.wait([behind], timeout=0.2)
+    assert not behind.done()
+    await held.let_go()
+    assert len(await behind) == 1
 
 
 async def test_a_request_that_fails_leaves_those_beside_it_alone(batcher: Batcher, tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from serving.latents import MAX_SEED, Latents, frames_between, from_seeds, lerp, slerp, truncate
 
 
-@given(st.lists(st.integers(0, MAX_SEED), min_size=1, max_size=5), st.integers(1, 65))
-def test_a_seed_is_numpys_frozen_stream_with_the_label_after_z(seeds: list[int], latent_dim: int) -> None:
-    latents, labels = from_seeds(seeds, latent_dim, classes=10)
+@given(st.lists(st.integers(0, MAX_SEED), min_size=1, max_size=5), st.integers(1, 65), st.integers(1, 1200))
+def test_a_seed_is_numpys_frozen_stream_with_the_label_after_z(seeds: list[int], latent_dim: int, classes: int) -> None:
+    latents, labels = from_seeds(seeds, latent_dim, classes)
     for row, seed in enumerate(seeds):
         stream = np.random.RandomState(seed)
         assert np.array_equal(latents[row], stream.standard_normal(latent_dim).astype(np.float32))
-        assert labels[row] == stream.randint(10)
+        assert labels[row] == stream.randint(classes)
 
 
 def test_the_latent_of_seed_7_has_not_changed() -> None:
