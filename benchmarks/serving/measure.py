@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, median
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -53,14 +53,27 @@ class Round:
 
 
 def measure(model: Path, plan: Plan, scratch: Path) -> list[Round]:
-    """Starts everyone on the model, sees that all answer with the same picture, and measures them in turn."""
+    """Batches from the service while nothing else is there; then everyone, in turn, once all give the same picture."""
+    seeds = iter(range(0, 2**32, SEEDS_A_RUN))
+    batches = measure_batches(model, plan, scratch, seeds)
     with ExitStack() as stack:
         servers = start_all(stack, lineup.environment(model, plan.threads), scratch)
         check_same_picture(model, servers)
         requests = single_requests(servers)
-        seeds = iter(range(0, 2**32, SEEDS_A_RUN))
-        one_round(model, servers, requests, Plan(1, WARM_UP_S, plan.threads), seeds)
-        return [one_round(model, servers, requests, plan, seeds) for _ in range(plan.rounds)]
+        one_round(requests, WARM_UP_S, seeds)
+        singles = [one_round(requests, plan.seconds, seeds) for _ in range(plan.rounds)]
+    return [Round(each, *batch) for each, batch in zip(singles, batches, strict=True)]
+
+
+def measure_batches(
+    model: Path, plan: Plan, scratch: Path, seeds: Iterator[int]
+) -> list[tuple[Load, dict[str, float]]]:
+    """Each round's batches beside its bare loops, from a service of its own: servers do some work when idle, too."""
+    mint = lineup.MINT
+    with started(mint.name, mint.arguments, lineup.environment(model, plan.threads), scratch / "alone") as server:
+        wait_until_ready(server, mint.request)
+        batch_and_bare(model, server.port, WARM_UP_S, plan.threads, seeds)
+        return [batch_and_bare(model, server.port, plan.seconds, plan.threads, seeds) for _ in range(plan.rounds)]
 
 
 def start_all(stack: ExitStack, environment: Mapping[str, str], scratch: Path) -> dict[str, Server]:
@@ -103,40 +116,28 @@ def check_same_picture(model: Path, servers: Mapping[str, Server]) -> None:
             raise MintError(f"{each.name} draws another picture of seed {SHOWN_SEED}, by up to {gap}/255: no contest")
 
 
-def one_round(
-    model: Path,
-    servers: Mapping[str, Server],
-    requests: Mapping[str, tuple[int, Request]],
-    plan: Plan,
-    seeds: Iterator[int],
-) -> Round:
-    """Everyone once, each beside its own baseline."""
-    mint = servers[lineup.MINT.name].port
-    batch, bare = batch_and_bare(model, mint, plan, seeds)
-    singles = {
-        name: load(name, port, request, CONNECTIONS, plan.seconds, first_seed=next(seeds))
+def one_round(requests: Mapping[str, tuple[int, Request]], seconds: int, seeds: Iterator[int]) -> dict[str, Load]:
+    """Everyone once, a PNG a request."""
+    return {
+        name: load(name, port, request, CONNECTIONS, seconds, first_seed=next(seeds))
         for name, (port, request) in requests.items()
     }
-    return Round(singles, batch, bare)
 
 
-def batch_and_bare(model: Path, port: int, plan: Plan, seeds: Iterator[int]) -> tuple[Load, dict[str, float]]:
+def batch_and_bare(
+    model: Path, port: int, seconds: int, threads: int, seeds: Iterator[int]
+) -> tuple[Load, dict[str, float]]:
     """Batches from the service and the bare loop by short turns, so that a machine that drifts is the same to both.
 
-    Rates are means over the turns, percentiles medians of those of the turns. wrk does not count the request that the
-    end of a turn cuts short, which takes half a request a turn from the service.
+    Each figure is the median over the turns, so that a burst of somebody else's work does not count. wrk leaves out
+    the request that the end of a turn cuts short, which takes half a request a turn from the service.
     """
     loads: list[Load] = []
     bare: list[dict[str, float]] = []
-    for _ in range(max(1, plan.seconds // TURN_S)):
+    for _ in range(max(1, seconds // TURN_S)):
         loads.append(load(lineup.MINT.name, port, PIXELS, 1, TURN_S, seeds=BATCH, first_seed=next(seeds)))
-        bare.append(bare_loop(model, plan.threads))
-    batch = Load(
-        fmean(each.requests_per_s for each in loads),
-        median(each.p50_ms for each in loads),
-        median(each.p99_ms for each in loads),
-    )
-    return batch, {name: fmean(each[name] for each in bare) for name in bare[0]}
+        bare.append(bare_loop(model, threads))
+    return Load(**medians(loads)), {name: median(each[name] for each in bare) for name in bare[0]}
 
 
 def bare_loop(model: Path, threads: int) -> dict[str, float]:
@@ -182,7 +183,7 @@ def summary(rounds: Sequence[Round]) -> dict[str, Any]:
 
 
 def medians(loads: Sequence[Load]) -> dict[str, float]:
-    """Each figure's median over the rounds."""
+    """Each figure's median."""
     return {name: median(getattr(load, name) for load in loads) for name in ("requests_per_s", "p50_ms", "p99_ms")}
 
 
