@@ -181,20 +181,25 @@ class Batcher:
                 self._queue.remove(request)
 
     def _work(self) -> None:
-        """What each thread does until the queue is closed and empty: its turn at the network, then the answers."""
-        while True:
-            with self._turn:
-                parts = self._take()
-                if not parts:
-                    return
-                for part, result in zip(parts, self._run(parts), strict=True):
-                    if isinstance(result, Exception):
-                        part.request.failure = result
-                    else:
-                        part.request.images.append(result)
-                ready = [part.request for part in parts if part.request.complete]
-            for request in ready:
-                _finish(request)
+        """What each thread does. It waits without a request in hand: a model that is replaced could not go."""
+        while self._work_once():
+            pass
+
+    def _work_once(self) -> bool:
+        """A turn at the network, then the answers; False once the queue is closed and empty."""
+        with self._turn:
+            parts = self._take()
+            if not parts:
+                return False
+            for part, result in zip(parts, self._run(parts), strict=True):
+                if isinstance(result, Exception):
+                    part.request.failure = result
+                else:
+                    part.request.images.append(result)
+            ready = [part.request for part in parts if part.request.complete]
+        for request in ready:
+            _finish(request)
+        return True
 
     def _take(self) -> list[_Part]:
         """Waits for requests and takes rows from the head of the queue, of one generator, until the batch is full."""

@@ -149,6 +149,7 @@ def _start_helpers(network: Network, count: int) -> SimpleQueue[Job | None]:
     def work() -> None:
         while (job := jobs.get()) is not None:
             job()
+            del job  # it knows the network, which could not go while the next one is waited for
 
     def dismiss() -> None:
         for _ in range(count):

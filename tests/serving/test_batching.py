@@ -1,8 +1,10 @@
 """Callers share the network: joined, split, refused when it is too much, and never hurt by each other."""
 
 import asyncio
+import gc
 import threading
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,16 @@ from tests.tiny_model import save, tiny_model
 pytestmark = pytest.mark.anyio
 
 LABELS = np.zeros(1, np.int64)
+
+
+def lane_threads() -> int:
+    return sum(thread.name.startswith("mint-lane") for thread in threading.enumerate())
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not true():
+            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -174,6 +186,19 @@ async def test_what_a_cancelled_request_still_waits_for_is_never_run(batcher: Ba
     assert len(await images_of(batcher, generator, *generator.inputs([1]))) == 1
     assert meter.runs_and_images == (2, 2)
     assert batcher.held == 0
+
+
+async def test_a_model_that_is_replaced_is_let_go(batcher: Batcher, tmp_path: Path) -> None:
+    path = save(tiny_model(), tmp_path / "old.onnx")
+    before = lane_threads()
+    for threads in (1, 3):
+        old = Generator.load(path, "cpu", threads)
+        for _ in range(4):  # whichever thread runs it
+            await images_of(batcher, old, *old.inputs(list(range(8))))
+        freed = weakref.ref(old._network)
+        del old
+        await until(lambda freed=freed: gc.collect() >= 0 and freed() is None)  # type: ignore[misc]
+    await until(lambda: lane_threads() == before)
 
 
 async def test_closing_answers_what_has_been_accepted(generator: Generator) -> None:
