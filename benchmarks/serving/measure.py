@@ -24,7 +24,7 @@ from serving.generator import Generator
 CONNECTIONS = 32
 BATCH = 64
 WARM_UP_S = 2
-TURN_S = 2  # shorter than what changes the machine's speed by a tenth
+TURN_S = 2  # short, as a shared machine is often another ten seconds later
 SEEDS_A_RUN = 10_000_000  # seeds of one run are never those of another
 BY_URL = "mint, by URL"
 UNCHANGED = "mint, 304"

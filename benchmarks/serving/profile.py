@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any
 
 import uvicorn
 
@@ -30,8 +30,6 @@ from benchmarks.serving.measure import CONNECTIONS, WARM_UP_S, unchanged_request
 from benchmarks.serving.messages import HOST, READY, Request, ask
 from benchmarks.serving.servers import free_port
 from serving import batching
-
-T = TypeVar("T")
 
 LOOK_EVERY_S = 0.001  # of the event loop's CPU time
 TOP = 15
@@ -174,10 +172,10 @@ class Watcher:
             {function: self._functions[function] * per_request for function in heaviest},
         )
 
-    def _timed(self, finish: Callable[[T], None]) -> Callable[[T], None]:
+    def _timed(self, finish: Callable[[Any], None]) -> Callable[[Any], None]:
         """`finish`, with the time that it takes kept."""
 
-        def timed(request: T) -> None:
+        def timed(request: Any) -> None:
             began = time.thread_time()
             finish(request)
             self._encoding.append(time.thread_time() - began)

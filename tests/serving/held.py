@@ -1,4 +1,4 @@
-"""An inference thread that is busy for as long as a test needs it to be."""
+"""A network that is busy for as long as a test needs it to be."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ async def images_of(batcher: Batcher, generator: Generator, latents: Latents, la
 
 
 class Held:
-    """Keeps the inference thread busy until it is let go, so that others pile up behind it."""
+    """Keeps the network busy until it is let go, so that others pile up behind it."""
 
     def __init__(self, batcher: Batcher, generator: Generator) -> None:
         self.release = threading.Event()
