@@ -50,6 +50,14 @@ def strengths(generator: Generator, directions: NDArray[np.float64], label: int 
     return (outputs[1:] - outputs[0]).norm(dim=1).double().numpy()
 
 
+def in_order(strengths: NDArray[np.float64]) -> bool:
+    """Whether the strongest come first, within the rounding of the layer.
+
+    Where it has fewer units than z has numbers, some directions change nothing: rounding alone puts those in an order.
+    """
+    return bool((np.diff(strengths) < 1e-5 * strengths[0]).all())
+
+
 def unit(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
@@ -70,7 +78,7 @@ def test_directions_are_perpendicular_units_and_the_strongest_come_first(family:
     directions = np.array(principal_directions(generator))
     assert directions.shape == (LATENT_DIM, LATENT_DIM)
     np.testing.assert_allclose(directions @ directions.T, np.eye(LATENT_DIM), atol=1e-5)
-    assert (np.diff(strengths(generator, directions)) < 0).all()
+    assert in_order(strengths(generator, directions))
 
 
 @EVERY_FAMILY
@@ -82,7 +90,7 @@ def test_a_class_beside_the_latent_is_left_out(family: str) -> None:
     for label in range(3):
         strong = strengths(generator, directions, label)
         assert (strengths(generator, random, label) < strong[0]).all()
-        assert (np.diff(strong) < 0).all()
+        assert in_order(strong)
 
 
 @EVERY_FAMILY

@@ -47,7 +47,7 @@ def test_the_one_centred_penalty_is_taken_on_the_way_from_real_images_to_fakes()
 
     (between,) = seen
     way = between[:, 0, 0, 0] / 4  # 0 at the real image, 1 at the fake
-    assert torch.equal(between, way.view(-1, 1, 1, 1).expand_as(between) * 4)
+    torch.testing.assert_close(between, way.view(-1, 1, 1, 1).expand_as(between) * 4)
     assert way.mean().item() == pytest.approx(0.5, abs=0.05)
     assert way.std().item() == pytest.approx(12**-0.5, abs=0.03)  # as of uniform draws
     torch.testing.assert_close(penalty, (between.flatten(1).norm(dim=1) - 1).square().mean())
