@@ -1,10 +1,23 @@
 """What the environment says about the service: every MINT_ variable that it reads, and what each one means."""
 
+import os
 import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from serving.errors import SettingsError
@@ -13,17 +26,57 @@ from serving.session import Provider
 PREFIX = "MINT_"
 BYTES_A_NUMBER = 32  # a 64-bit float takes up to 25 characters in JSON, with its comma
 ROOM_FOR_THE_REST = 1 << 20  # seeds, labels and white space
+CLIENT_KEY = "MINT_API_KEY"  # what `mint generate` sends; a letter away from the service's own MINT_API_KEYS
+# What Kubernetes sets in every pod beside services called mint or mint-something; `_PORT` alone holds an address.
+SET_BY_KUBERNETES = re.compile(
+    r"MINT_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)=|"
+    r"MINT_(\w+_)?PORT=(tcp|udp|sctp)://"
+)
+DEFAULT_PORTS = {"http": 80, "https": 443}  # browsers leave them out of an origin
+
+Network = IPv4Network | IPv6Network
 
 
 def _listed(value: object) -> object:
-    """`a, b` as the environment writes a list."""
+    """`a, b` as the environment writes a list; raises ValueError for one of nothing but commas."""
     if not isinstance(value, str):
         return value
-    return tuple(part.strip() for part in value.split(",") if part.strip())
+    parts = tuple(part.strip() for part in value.split(",") if part.strip())
+    if not parts:
+        raise ValueError("it lists nothing")
+    return parts
 
 
-Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+def _origin(value: str) -> str:
+    """An origin as browsers write it (RFC 6454, section 6.1): scheme, host in lower case, port unless the usual one.
+
+    Raises ValueError for what no browser sends as one.
+    """
+    if value == "*":
+        return value
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    plain = parts.path in ("", "/") and not (parts.query or parts.fragment or "@" in parts.netloc)
+    if parts.scheme not in DEFAULT_PORTS or not parts.hostname or not plain or not value.isascii():
+        raise ValueError("each must be a scheme, a host and perhaps a port, such as https://shop.example")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}" + ("" if port in (None, DEFAULT_PORTS[parts.scheme]) else f":{port}")
+
+
+def _network(value: object) -> object:
+    """A range of addresses, or a single one; raises ValueError."""
+    try:
+        return ip_network(value, strict=False) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError("each must be an address or a range of them, such as 10.0.0.0/8") from None
+
+
 KeyHashes = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_listed)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_listed)]
+Networks = Annotated[tuple[Annotated[Network, BeforeValidator(_network)], ...], NoDecode, BeforeValidator(_listed)]
 
 
 class Settings(BaseSettings):
@@ -50,8 +103,13 @@ class Settings(BaseSettings):
     api_keys: KeyHashes = Field(
         default=(), description="SHA-256 of each key that may ask (`mint key` makes one), commas between; none: open"
     )
-    cors_origins: Listed = Field(
+    cors_origins: Origins = Field(
         default=(), description="origins whose pages may call this service, commas between; none: no other page may"
+    )
+    trusted_proxies: Networks = Field(
+        default=(),
+        description="addresses of proxies, as ranges with commas between, whose X-Forwarded-For or Forwarded the log "
+        "believes; none: the log has the address of whoever connects",
     )
 
     @field_validator("api_keys")
@@ -73,6 +131,7 @@ class Settings(BaseSettings):
     @classmethod
     def from_environment(cls) -> Self:
         """Reads the MINT_ variables; raises SettingsError that names the one at fault."""
+        _check_names(os.environ, cls.model_fields)
         try:
             return cls()
         except ValidationError as error:
@@ -81,7 +140,7 @@ class Settings(BaseSettings):
             if not problem["loc"]:
                 raise SettingsError(said) from None
             name = str(problem["loc"][0])
-            given = "(hidden)" if name == "api_keys" else problem["input"]
+            given = "(hidden)" if name == "api_keys" else os.environ.get(f"{PREFIX}{name.upper()}", problem["input"])
             rule = cls.model_fields[name].description
             raise SettingsError(
                 f"{PREFIX}{name.upper()}={given} does not work ({said[0].lower() + said[1:]}); it is {rule}"
@@ -94,6 +153,26 @@ class Settings(BaseSettings):
     def max_body_bytes(self, latent_dim: int) -> int:
         """A request body of this size holds the largest request there can be."""
         return self.max_images * latent_dim * BYTES_A_NUMBER + ROOM_FOR_THE_REST
+
+
+def _check_names(environment: Mapping[str, str], fields: Mapping[str, object]) -> None:
+    """Raises SettingsError for a variable that nobody would read, or that is set and says nothing.
+
+    Either way whoever wrote it believes in a setting that is not there: MINT_API_KEYS misspelt or left blank would
+    open the service to everybody.
+    """
+    names = [PREFIX + field.upper() for field in fields]
+    given = {name: value for name, value in environment.items() if name.upper().startswith(PREFIX)}
+    for name, value in given.items():
+        if name.upper() in names:
+            if not value.strip():
+                raise SettingsError(f"{name} is set but empty; give it a value, or unset it for the default")
+        elif name == CLIENT_KEY:
+            if PREFIX + "API_KEYS" not in given:
+                raise SettingsError(f"{name} is for clients; the service takes the hashes of its keys in {name}S")
+        elif not SET_BY_KUBERNETES.match(f"{name}={value}"):
+            nearest = get_close_matches(name[:60].upper(), names, n=1, cutoff=0)[0]
+            raise SettingsError(f"{name} is not a variable of this service; did you mean {nearest}?")
 
 
 def _shown(value: object) -> str:

@@ -38,7 +38,8 @@ def start(model: Path, home: Path, port: int = 0, **settings: str) -> subprocess
     settings: further MINT_ variables, such as MINT_DRAIN="2"; without that one it ends as soon as it is told to.
     """
     command = [sys.executable, "-m", "bentoml", "serve", "serving.service:Mint", "--host", "127.0.0.1"]
-    environment = os.environ | {"BENTOML_HOME": str(home), "MINT_MODEL": str(model), "MINT_PROVIDER": "cpu"}
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("MINT_")}
+    environment = outside | {"BENTOML_HOME": str(home), "MINT_MODEL": str(model), "MINT_PROVIDER": "cpu"}
     environment |= {"MINT_DRAIN": "0"} | settings
     home.mkdir(exist_ok=True)
     with (home / LOG).open("wb") as log:  # a pipe that nobody reads would stop the service when it is full

@@ -1,5 +1,7 @@
 """The environment of the service is read once, its mistakes are named, and its secrets stay secret."""
 
+import os
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -13,12 +15,12 @@ HASHES = [key_hash("one"), key_hash("two")]
 
 @pytest.fixture(autouse=True)
 def _no_other_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in Settings.model_fields:
-        monkeypatch.delenv(f"MINT_{name.upper()}", raising=False)
+    for name in os.environ:
+        if name.upper().startswith("MINT_"):
+            monkeypatch.delenv(name)
 
 
-def test_the_defaults_serve_the_committed_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MINT_SERVICE_HOST", "10.0.0.1")  # as Kubernetes sets it for a service of that name
+def test_the_defaults_serve_the_committed_model() -> None:
     settings = Settings.from_environment()
     assert (settings.model, settings.provider, settings.max_images) == (Path("models/generator.onnx"), "auto", 256)
     assert settings.api_keys == settings.cors_origins == ()
@@ -55,6 +57,101 @@ def test_every_variable_is_printed_and_keys_are_masked(monkeypatch: pytest.Monke
 def test_a_variable_that_cannot_be_used_is_named(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=rf"^{name}={value} does not work \(input should be .*\); it is "):
+        Settings.from_environment()
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("MINT_API_KEY_S", "MINT_API_KEYS"),
+        ("MINT_APIKEYS", "MINT_API_KEYS"),
+        ("MINT_KEYS", "MINT_API_KEYS"),
+        ("mint_max_image", "MINT_MAX_IMAGES"),
+        ("MINT_TRUSTED_PROXY", "MINT_TRUSTED_PROXIES"),
+    ],
+)
+def test_a_variable_that_nobody_reads_ends_the_start(name: str, nearest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(SettingsError, match=f"^{name} is not a variable of this service; did you mean {nearest}\\?$"):
+        Settings.from_environment()
+
+
+@pytest.mark.parametrize("value", ["", " ", ",", " , "])
+@pytest.mark.parametrize("name", ["MINT_API_KEYS", "MINT_CORS_ORIGINS", "MINT_TRUSTED_PROXIES"])
+def test_a_variable_that_says_nothing_ends_the_start(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"^{name}"):
+        Settings.from_environment()
+
+
+def test_the_clients_key_does_not_pass_for_the_services_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINT_API_KEY", "secret")
+    with pytest.raises(SettingsError, match="MINT_API_KEY is for clients; .* in MINT_API_KEYS$"):
+        Settings.from_environment()
+    monkeypatch.setenv("MINT_API_KEYS", HASHES[0])
+    assert len(Settings.from_environment().api_keys) == 1
+
+
+def test_what_kubernetes_sets_for_its_services_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    for service in ("MINT", "MINT_FLOWERS_64"):
+        monkeypatch.setenv(f"{service}_SERVICE_HOST", "10.0.0.1")
+        monkeypatch.setenv(f"{service}_SERVICE_PORT", "3000")
+        monkeypatch.setenv(f"{service}_SERVICE_PORT_HTTP", "3000")
+        monkeypatch.setenv(f"{service}_PORT", "tcp://10.0.0.1:3000")
+        monkeypatch.setenv(f"{service}_PORT_3000_TCP", "tcp://10.0.0.1:3000")
+        for what, value in (("PROTO", "tcp"), ("PORT", "3000"), ("ADDR", "10.0.0.1")):
+            monkeypatch.setenv(f"{service}_PORT_3000_TCP_{what}", value)
+    assert Settings.from_environment() == Settings()
+    monkeypatch.setenv("MINT_PORT", "8080")  # somebody's, who believes that it chooses the port
+    with pytest.raises(SettingsError, match="^MINT_PORT is not a variable"):
+        Settings.from_environment()
+
+
+@pytest.mark.parametrize(
+    ("given", "origin"),
+    [
+        ("https://Shop.Example/", "https://shop.example"),
+        ("HTTPS://shop.example:443", "https://shop.example"),
+        ("http://shop.example:80/", "http://shop.example"),
+        ("http://shop.example:8080", "http://shop.example:8080"),
+        ("http://[::1]:3000", "http://[::1]:3000"),
+        ("*", "*"),
+    ],
+)
+def test_an_origin_is_read_as_browsers_write_it(given: str, origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINT_CORS_ORIGINS", given)
+    assert Settings.from_environment().cors_origins == (origin,)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "shop.example",
+        "https://shop.example/page",
+        "https://shop.example?x",
+        "https://me@shop.example",
+        "https://shop.example:port",
+        "https://shop.example:99999",
+        "https://[::1",
+        "https://caf\u00e9.example",
+        "ftp://shop.example",
+        "https://",
+        "null",
+    ],
+)
+def test_what_no_browser_sends_as_an_origin_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINT_CORS_ORIGINS", f"https://a.example,{given}")
+    with pytest.raises(SettingsError, match=r"^MINT_CORS_ORIGINS=.* \(each must be a scheme, a host"):
+        Settings.from_environment()
+
+
+def test_trusted_proxies_are_addresses_and_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINT_TRUSTED_PROXIES", "10.0.0.1/8, ::1")
+    settings = Settings.from_environment()
+    assert settings.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1/128"))
+    assert "MINT_TRUSTED_PROXIES=10.0.0.0/8,::1/128" in settings.lines()
+    monkeypatch.setenv("MINT_TRUSTED_PROXIES", "proxy")
+    with pytest.raises(SettingsError, match=r"^MINT_TRUSTED_PROXIES=proxy does not work \(each must be an address"):
         Settings.from_environment()
 
 
