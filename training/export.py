@@ -23,6 +23,7 @@ from training.directions import principal_directions
 from training.manifest import Manifest, read_manifest
 from training.networks.served import ServedGenerator, folded
 from training.params import Params, load_params
+from training.provenance import AUTO, last_name
 
 COMPARED_BATCHES = (1, 7, 64)
 LARGEST_GAP = 1  # of 255; float arithmetic may round a pixel to its neighbour, no further
@@ -68,7 +69,7 @@ def trained_generator(params: Params, manifest: Manifest) -> tuple[networks.Gene
 def model_card(params: Params, manifest: Manifest, generator: networks.Generator, images_seen: int) -> ModelCard:
     """Everything that the served file says about itself."""
     return ModelCard(
-        name=params.name,
+        name=manifest.name if params.name == AUTO else params.name,
         latent_dim=params.network.latent_dim,
         resolution=params.data.resolution,
         channels=params.data.channels,
@@ -78,9 +79,18 @@ def model_card(params: Params, manifest: Manifest, generator: networks.Generator
         images_seen=images_seen,
         data_sha256=manifest.data_sha256,
         git_revision=git_revision(),
-        params=params.model_dump(mode="json"),
-        licence=params.export.licence,
+        params=public_params(params, manifest),
+        licence=manifest.licence if params.export.licence == AUTO else params.export.licence,
     )
+
+
+def public_params(params: Params, manifest: Manifest) -> dict[str, Any]:
+    """params.yaml as the card shows it to everybody: paths of the machine that trained are cut to their last names."""
+    values = params.model_dump(mode="json")
+    values["data"]["source"] = manifest.source
+    if params.data.labels not in (AUTO, "none"):
+        values["data"]["labels"] = last_name(params.data.labels)
+    return values
 
 
 def git_revision() -> str | None:

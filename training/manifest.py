@@ -44,9 +44,11 @@ class Counts(Record):
 
 
 class Manifest(Record):
-    """The prepared arrays in figures. Holds no date and no path but the user's, so equal data has equal manifests."""
+    """The prepared arrays in figures. Holds no date and no path, so equal data has equal manifests."""
 
-    source: str
+    source: str  # what data.source names, without the folders above it
+    name: str  # of a model of this data, where params.yaml leaves it to the data
+    licence: str  # what is known of the images' licence, likewise
     images: int
     resolution: int  # side in pixels
     channels: int  # 1 grey, 3 RGB

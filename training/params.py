@@ -154,7 +154,7 @@ class ExportParams(Section):
     """How the served file is written."""
 
     opset: int = Field(ge=18, le=25)
-    licence: str
+    licence: str = Field(min_length=1)
 
 
 class EvaluateParams(Section):

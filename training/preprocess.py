@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
@@ -27,6 +27,7 @@ from training.npy import RowWriter
 from training.params import DataParams, load_params
 from training.picture import square
 from training.progress import track
+from training.provenance import provenance
 from training.sources import Item, Source, UnreadableError, open_source
 from training.sources.items import Pixels
 from training.sources.limit import spread
@@ -83,7 +84,7 @@ def prepare(source: Source, data: DataParams) -> Manifest:
         with labels_path.open("wb") as file:
             np.save(file, label_array)
         manifest = Manifest(
-            source=data.source,
+            **asdict(provenance(data.source)),
             images=len(labels),
             resolution=data.resolution,
             channels=data.channels,

@@ -17,7 +17,14 @@ from training.sources import source_path
 from training.sources.folders import walk
 
 HERE = Path(__file__).parent
-CODE = ("preprocess.py", "picture.py", "manifest.py", "npy.py", "sources/*.py")  # what shapes the prepared data
+CODE = (
+    "preprocess.py",
+    "picture.py",
+    "manifest.py",
+    "npy.py",
+    "provenance.py",
+    "sources/*.py",
+)  # what shapes the prepared data
 OUTPUTS = (paths.IMAGES, paths.LABELS, paths.MANIFEST)
 
 

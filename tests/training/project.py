@@ -110,6 +110,8 @@ def invented_manifest(*class_tags: tuple[str, ...], **changes: Any) -> Manifest:
     """The manifest of ten grey images that nobody has seen, with classes of such tags."""
     truth: dict[str, Any] = {
         "source": "nowhere",
+        "name": "nowhere",
+        "licence": "nobody's",
         "images": 10,
         "resolution": 28,
         "channels": 1,

@@ -12,7 +12,7 @@ import torch
 
 from serving.errors import MintError
 from serving.generator import Generator
-from tests.training.project import FAMILIES, Project, tiny, write_params
+from tests.training.project import COMMITTED_PARAMS, FAMILIES, Project, invented_manifest, tiny, write_params
 from training import export, networks, paths
 from training.data import class_tags
 from training.manifest import read_manifest
@@ -20,7 +20,7 @@ from training.networks.served import ServedGenerator
 from training.params import Params, load_params
 
 
-def trained(project: Project, labels: str = "auto", **network: Any) -> Params:
+def trained(project: Project, labels: str = "auto", source: str = "noise.npz", **network: Any) -> Params:
     """A project in which `train` has just ended: prepared images of two classes, and weights."""
     rng = np.random.RandomState(0)
     np.savez(
@@ -29,8 +29,8 @@ def trained(project: Project, labels: str = "auto", **network: Any) -> Params:
         labels=np.arange(8) % 2,
         classes=np.array(["cat", "dog"]),
     )
-    project.prepare("noise.npz", labels=labels)
-    data = {"source": "noise.npz", "channels": 3, "labels": labels}
+    project.prepare(source, labels=labels)
+    data = {"source": source, "channels": 3, "labels": labels}
     write_params(project.folder, **tiny(data=data, network=network, train={"batch": 2}))
     params = load_params()
     torch.manual_seed(0)
@@ -83,12 +83,38 @@ def test_the_file_holds_no_path_of_the_machine_that_made_it(exported: Path) -> N
 
 def test_the_card_answers_for_the_model(exported: Path) -> None:
     card, params = Generator.load(exported, provider="cpu").card, load_params()
-    assert card.name == params.name
     assert card.images_seen == 1234
     assert card.data_sha256 == read_manifest().data_sha256
     assert card.params == params.model_dump(mode="json")
-    assert card.licence == params.export.licence
     assert card.mean_latent == (0.0,) * 6
+
+
+def test_the_card_takes_name_and_licence_from_the_data_and_holds_no_path(project: Project) -> None:
+    source = project.folder / "noise.npz"
+    rows = "".join(f"{index:08d},{('cat', 'dog')[index % 2]}\n" for index in range(8))
+    labels = project.folder / "mine" / "tags.csv"
+    labels.parent.mkdir()
+    labels.write_text(f"file,tag\n{rows}")
+    trained(project, str(labels), str(source))
+    export.main()
+    card = Generator.load(paths.MODEL, provider="cpu").card
+    assert (card.name, card.licence) == ("noise", "licence not stated")
+    assert (card.params["data"]["source"], card.params["data"]["labels"]) == ("noise.npz", "tags.csv")
+    assert str(project.folder).encode() not in paths.MODEL.read_bytes()
+
+
+def test_a_name_and_a_licence_in_the_parameters_win_over_the_datas(project: Project) -> None:
+    params = load_params(COMMITTED_PARAMS)
+    said = params.model_copy(
+        update={"name": "moths", "export": params.export.model_copy(update={"licence": "CC BY 4.0"})}
+    )
+    torch.manual_seed(0)
+    manifest = invented_manifest()
+    generator, _ = networks.build(said, None)
+    card = export.model_card(said, manifest, generator.eval(), images_seen=1)
+    assert (card.name, card.licence) == ("moths", "CC BY 4.0")
+    card = export.model_card(params, manifest, generator, images_seen=1)
+    assert (card.name, card.licence) == (manifest.name, manifest.licence)
 
 
 def test_the_card_names_the_commit_and_whether_it_was_changed(project: Project) -> None:

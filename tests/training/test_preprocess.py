@@ -68,6 +68,7 @@ def test_a_class_without_a_readable_image_is_not_offered(project: Project) -> No
 def test_the_embedded_data_is_read_as_it_is(project: Project) -> None:
     manifest = project.prepare(str(REPOSITORY / "data/fashion-mnist-10k"), channels=1)
     assert manifest.images == 10_000
+    assert (manifest.name, manifest.licence) == ("fashion-mnist", "Trained on Fashion-MNIST (MIT, Zalando SE)")
     assert manifest.images_per_class["Ankle boot"] == 1000
     assert np.load(paths.LABELS)[:4].tolist() == [9, 2, 1, 1]
     assert project.images().mean() == pytest.approx(73.1, abs=0.1)
@@ -145,9 +146,9 @@ def test_the_same_pixels_in_another_shape_have_another_hash(tmp_path: Path) -> N
     assert len(hashes) == 3
 
 
-def test_the_manifest_holds_no_path_but_the_users(project: Project) -> None:
+def test_the_manifest_names_the_source_without_its_path(project: Project) -> None:
     project.write(CLASSES)
-    project.prepare()
+    project.prepare(str(project.folder / "photos"))
     assert str(project.folder) not in paths.MANIFEST.read_text()
     assert json.loads(paths.MANIFEST.read_text())["source"] == "photos"
 
