@@ -45,6 +45,11 @@ def _in_objective(params: "Params") -> Iterator[str]:
             f"objective.{penalties[0]} is taken image by image, and batch norm lets the images of a batch see one "
             "another (Gulrajani et al. 2017, section 4); set network.discriminator_norm to none"
         )
+    if penalties and network.minibatch_std:
+        yield (
+            f"objective.{penalties[0]} is taken image by image, and the minibatch standard deviation lets the images "
+            "of a batch see one another; set network.minibatch_std to false"
+        )
     if objective.weight_clip and objective.name != "wasserstein":
         yield (
             f"objective.weight_clip bounds the critic of wasserstein and would only cripple the discriminator of "
@@ -53,9 +58,8 @@ def _in_objective(params: "Params") -> Iterator[str]:
     if objective.weight_clip and (objective.gradient_penalty or network.spectral_norm):
         other = "objective.gradient_penalty" if objective.gradient_penalty else "network.spectral_norm"
         yield f"objective.weight_clip and {other} bound the critic twice; keep one of them"
-    # Spectral norm leaves the embedding of a projection free.
-    bounded = network.spectral_norm and network.condition != "projection"
-    if objective.name == "wasserstein" and not (objective.weight_clip or penalties or bounded):
+    bounded = objective.weight_clip or penalties or network.spectral_norm
+    if objective.name == "wasserstein" and not bounded:
         yield (
             "objective wasserstein needs a bound on its critic, whose scores grow for ever otherwise; "
             "set objective.gradient_penalty to 10 or objective.weight_clip to 0.01"

@@ -64,12 +64,12 @@ class TrainingData:
         horizontal_flip: the share of images that are mirrored. rotation: they are turned by up to so many degrees.
         Both are drawn from torch's global stream.
         """
-        images = self.images[indices].to(self.device, non_blocking=True).float() / 127.5 - 1
+        images = self.images[indices].to(self.device).float() / 127.5 - 1
         if horizontal_flip:
             mirrored = torch.rand(len(images), 1, 1, 1, device=self.device) < horizontal_flip
             images = torch.where(mirrored, images.flip(3), images)
         images = rotate(images, rotation)
-        return images, self.labels[indices].to(self.device, non_blocking=True)
+        return images, self.labels[indices].to(self.device)
 
 
 def class_tags(params: Params, manifest: Manifest) -> Tensor | None:

@@ -2,11 +2,12 @@
 
 import copy
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from training import networks
@@ -116,8 +117,12 @@ class GAN:
             images = images + noise * torch.randn_like(images)
         if stabilise.augment != "none":
             images = augment(images, 1.0 if stabilise.augment == "diffaugment" else self.adaptive.p)
-        if stabilise.packing > 1:
-            images = pack(images, stabilise.packing)
+        return self.discriminate(images, labels)
+
+    def discriminate(self, images: Tensor, labels: Tensor) -> Verdict:
+        """The discriminator's verdict on images [N, C, H, W] as they are, but for packing. Logits are float32."""
+        if self.params.stabilise.packing > 1:
+            images = pack(images, self.params.stabilise.packing)
         # Past Fabric's wrapper, which in bf16 refuses the gradients that penalties take outside of its backward.
         with self.fabric.autocast():
             verdict: Verdict = self.discriminator.module(images, labels)
@@ -152,18 +157,19 @@ class GAN:
     def _improve_discriminator(self, real: Tensor, fake: Tensor, labels: Tensor, pressure: float) -> dict[str, Tensor]:
         """One descent of the discriminator. pressure: factor of R1 and R2."""
         objective, stabilise = self.params.objective, self.params.stabilise
-        fake_labels = labels
+        fresh, fake_labels = fake, labels
         if stabilise.replay:
             fake, fake_labels = self.replay.mix(fake, labels)
-        real.requires_grad_(objective.r1 > 0)
-        fake.requires_grad_(objective.r2 > 0)
+        # Leaves of their own: the batch and the replay are not tied to this step's graph, whatever happens in it.
+        real = real.detach().requires_grad_(objective.r1 > 0)
+        fake = fake.detach().requires_grad_(objective.r2 > 0)
         on_real, on_fake = self.judge(real, labels), self.judge(fake, fake_labels)
         fake_logits = on_fake.logits
         if objective.mismatched:
             fake_logits = torch.cat([fake_logits, self._mismatched(real, labels)])
         targets = draw_targets(stabilise, len(on_real.logits), len(fake_logits), real.device)
         loss = discriminator_loss(self.objective, on_real.logits, fake_logits, targets)
-        penalty = self._penalty(on_real, on_fake, real, fake, labels, pressure)
+        penalty = self._zero_centred(on_real, on_fake, real, fake) * pressure + self._one_centred(real, fresh, labels)
         total = loss + penalty
         for verdict, asked in ((on_real, labels), (on_fake, fake_labels)):
             if self.tags is not None and verdict.tag_logits is not None:
@@ -182,31 +188,36 @@ class GAN:
 
     def _improve_generator(self, fake: Tensor, real: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """One descent of the generator. Its gradient passes through the discriminator's weights but not into them."""
-        self.discriminator.requires_grad_(False)
-        verdict = self.judge(fake, labels)
-        real_logits = self.judge(real.detach(), labels).logits if self.objective.paired else None
-        loss = generator_loss(self.objective, verdict.logits, real_logits)
-        total = loss
-        if self.tags is not None and verdict.tag_logits is not None:
-            total = loss + auxiliary_loss(verdict.tag_logits, self.tags[labels], self.one_tag_each)
-        self._descend(total, self.generator, self.generator_optimizer)
-        self.discriminator.requires_grad_(True)
+        with frozen(self.discriminator):
+            verdict = self.judge(fake, labels)
+            real_logits = self.judge(real.detach(), labels).logits if self.objective.paired else None
+            loss = generator_loss(self.objective, verdict.logits, real_logits)
+            total = loss
+            if self.tags is not None and verdict.tag_logits is not None:
+                total = loss + auxiliary_loss(verdict.tag_logits, self.tags[labels], self.one_tag_each)
+            self._descend(total, self.generator, self.generator_optimizer)
         return {"g_loss": loss.detach()}
 
-    def _penalty(
-        self, on_real: Verdict, on_fake: Verdict, real: Tensor, fake: Tensor, labels: Tensor, pressure: float
-    ) -> Tensor:
-        """The sum of the penalties that params.yaml asks for, taken at the pixels before augmentation."""
+    def _zero_centred(self, on_real: Verdict, on_fake: Verdict, real: Tensor, fake: Tensor) -> Tensor:
+        """R1 and R2, taken at the pixels before augmentation and through it, as R3GAN's own code does."""
         objective = self.params.objective
         penalty = real.new_zeros(())
         if objective.r1:
-            penalty = penalty + objective.r1 * pressure * zero_centred_penalty(on_real.logits, real)
+            penalty = penalty + objective.r1 * zero_centred_penalty(on_real.logits, real)
         if objective.r2:
-            penalty = penalty + objective.r2 * pressure * zero_centred_penalty(on_fake.logits, fake)
-        if objective.gradient_penalty:
-            gap = one_centred_penalty(lambda images: self.judge(images, labels).logits, real.detach(), fake.detach())
-            penalty = penalty + objective.gradient_penalty * gap
+            penalty = penalty + objective.r2 * zero_centred_penalty(on_fake.logits, fake)
         return penalty
+
+    def _one_centred(self, real: Tensor, fresh: Tensor, labels: Tensor) -> Tensor:
+        """WGAN-GP's penalty, between real images and fakes of the same classes: fresh ones, never replayed ones.
+
+        The critic sees the points as they are: its slope is to be 1 on the way between the two distributions, and
+        an augmentation that blanks or scales pixels has a slope of its own.
+        """
+        if not self.params.objective.gradient_penalty:
+            return real.new_zeros(())
+        gap = one_centred_penalty(lambda images: self.discriminate(images, labels).logits, real.detach(), fresh)
+        return self.params.objective.gradient_penalty * gap
 
     def _mismatched(self, real: Tensor, labels: Tensor) -> Tensor:
         """Logits of real images under another class, which are to count as half of the fakes (Reed et al. 2016)."""
@@ -219,3 +230,13 @@ class GAN:
         if self.params.stabilise.gradient_clip:
             clip_grad_norm_(network.parameters(), self.params.stabilise.gradient_clip)
         optimizer.step()
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """While open, gradients pass through the network's weights but not into them; afterwards they do, come what may."""
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.requires_grad_(True)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -69,7 +69,7 @@ class Goal:
 
 
 def start_fabric(device: str) -> Fabric:
-    """Picks the device and its arithmetic: bf16 autocast on CUDA, float32 on a CPU.
+    """Picks the device and its arithmetic: bf16 autocast on a GPU with units for it, float32 elsewhere.
 
     Raises MintError when CUDA is asked for and there is none.
     """
@@ -80,7 +80,20 @@ def start_fabric(device: str) -> Fabric:
         torch.backends.cudnn.benchmark = True  # every batch has the same shape
     else:
         torch.set_flush_denormal(True)  # denormal weights slow a CPU down many times over
-    return Fabric(accelerator="cuda" if on_gpu else "cpu", devices=1, precision="bf16-mixed" if on_gpu else "32-true")
+    return Fabric(accelerator="cuda" if on_gpu else "cpu", devices=1, precision=precision(on_gpu))
+
+
+def precision(on_gpu: bool) -> Literal["bf16-mixed", "32-true"]:
+    """The arithmetic of training, by Fabric's name: bf16 only where it is done in hardware.
+
+    GPUs before compute capability 8.0 emulate it, several times slower than float32.
+    """
+    if not on_gpu:
+        return "32-true"
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16-mixed"
+    print("this GPU has no bfloat16 units: training in float32")
+    return "32-true"
 
 
 def resume(gan: GAN, run: RunFolder, goal: Goal) -> float:

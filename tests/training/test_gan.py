@@ -11,7 +11,7 @@ from torch.optim import SGD, Adam, Optimizer, RMSprop
 
 from tests.training.game import AS_ON_A_GPU, TWO_TAGS, Batches, play, tiny_gan
 from tests.training.project import FAMILIES
-from training.gan import GAN, Batch
+from training.gan import GAN, Batch, frozen
 from training.penalties import one_centred_penalty, zero_centred_penalty
 
 
@@ -114,6 +114,52 @@ def test_the_discriminator_descends_along_its_penalty_too(penalty: str, objectiv
     assert {name for name, slope in expected.items() if slope.abs().max() > 1e-3} >= {"features.1.weight"}
     for name, slope in expected.items():
         torch.testing.assert_close(along[name] - without[name], slope, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "stabilise",
+    [{"replay": 8}, {"augment": "diffaugment"}, {"instance_noise": 0.5, "instance_noise_kimg": 1}],
+    ids=["replay", "augmentation", "noise"],
+)
+def test_the_gradient_penalty_is_taken_between_reals_and_fresh_fakes_of_their_classes_as_they_are(
+    stabilise: dict[str, Any],
+) -> None:
+    gan = tiny_gan(network=FAMILIES["dense"], objective={"gradient_penalty": 1.0}, stabilise=stabilise)
+    play(gan, 3)  # a replay is full by now, of fakes of other classes
+    real, labels = next(Batches(gan, drawn=100))
+    fresh = torch.rand(real.shape, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    critic, seen = copy.deepcopy(gan.discriminator.module), []
+    gan.discriminator.module.register_forward_pre_hook(lambda _, given: seen.append(given))
+
+    scalars = gan._improve_discriminator(real, fresh, labels, pressure=1.0)
+
+    _, _, (between, asked) = seen  # real images, fakes, and the points of the penalty
+    assert torch.equal(asked, labels)
+    way = fresh - real
+    share = ((between - real) * way).sum(dim=(1, 2, 3), keepdim=True) / way.square().sum(dim=(1, 2, 3), keepdim=True)
+    torch.testing.assert_close(between, real + share * way)
+    slope = torch.autograd.grad(critic(between, labels).logits.sum(), between)[0].flatten(1).norm(dim=1)
+    torch.testing.assert_close(scalars["penalty"], (slope - 1).square().mean())
+
+
+def test_weights_take_gradients_again_after_a_step_that_failed() -> None:
+    network = nn.Linear(2, 2)
+
+    def failing_step() -> None:
+        with frozen(network):
+            assert not any(parameter.requires_grad for parameter in network.parameters())
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        failing_step()
+    assert all(parameter.requires_grad for parameter in network.parameters())
+
+
+def test_a_step_leaves_the_batch_that_it_was_given_without_a_graph() -> None:
+    gan = tiny_gan(objective={"name": "relativistic", "r1": 1.0, "r2": 1.0}, stabilise={"replay": 8})
+    given = [next(Batches(gan, drawn=number)) for number in range(gan.batches_per_step)]
+    gan.step(iter(given))
+    assert not any(images.requires_grad for images, _ in given)
 
 
 def test_both_players_descend_along_the_auxiliary_loss_too() -> None:

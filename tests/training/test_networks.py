@@ -239,8 +239,9 @@ def test_spectral_norm_makes_the_largest_singular_value_of_every_weight_1(family
     images, labels = torch.randn(2, 1, 28, 28), torch.arange(2)
     for _ in range(30):
         discriminator.train()(images, labels)
-    layers = [layer for layer in discriminator.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    layers = [layer for layer in discriminator.modules() if isinstance(layer, nn.Conv2d | nn.Linear | TagEmbedding)]
     assert len(layers) >= 3
+    assert (discriminator.embedding in layers) == (condition == "projection")
     for layer in layers:
         assert torch.linalg.matrix_norm(layer.weight.flatten(1), ord=2).item() == pytest.approx(1, abs=0.05)
     assert not any(hasattr(layer, "parametrizations") for layer in generator.modules())

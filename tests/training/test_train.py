@@ -191,6 +191,20 @@ def test_a_gpu_that_is_asked_for_and_missing_is_an_error(ready: Project) -> None
         train.main()
 
 
+@pytest.mark.parametrize(("has_units", "arithmetic"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_a_gpu_trains_in_bfloat16_only_where_it_has_units_for_it_and_says_so_where_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], has_units: bool, arithmetic: str
+) -> None:
+    # As torch answers for a GPU that could emulate it.
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: has_units or including_emulation
+    )
+    assert train.precision(on_gpu=True) == arithmetic
+    said = capsys.readouterr().out
+    assert said == ("" if has_units else "this GPU has no bfloat16 units: training in float32\n")
+    assert train.precision(on_gpu=False) == "32-true"
+
+
 def test_two_processes_never_train_in_one_folder(ready: Project) -> None:
     with (
         open_run("some-run"),

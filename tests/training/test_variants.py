@@ -45,7 +45,7 @@ def test_every_family_trains_in_the_arithmetic_of_a_gpu_with_both_penalties(fami
     for penalty in ({"r1": 1.0, "r2": 1.0}, {"gradient_penalty": 10.0}):
         gan = tiny_gan(
             arithmetic=AS_ON_A_GPU,
-            network=FAMILIES[family] | {"minibatch_std": True},
+            network=FAMILIES[family],
             objective={"name": objective} | penalty,
         )
         played = play(gan, 2)
@@ -80,7 +80,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "sgd": {"train": {"discriminator_optimizer": "sgd", "discriminator_lr": 0.1}},
     "burn-in": {"train": {"burn_in": {"kimg": 1, "penalty_factor": 1, "rate_factor": 5, "beta2": 0.5}}},
     "everything at once": {
-        "network": {"condition": "auxiliary", "spectral_norm": True, "minibatch_std": True, "generator_dropout": 0.1},
+        "network": {"condition": "auxiliary", "spectral_norm": True, "generator_dropout": 0.1},
         "objective": {"name": "hinge", "gradient_penalty": 1.0, "r1": 1.0, "r2": 1.0},
         "stabilise": {
             "label_flip": 0.1,

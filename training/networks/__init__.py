@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from training.networks import dcgan, dense, residual, upsampling
-from training.networks.players import Discriminator, Generator, Verdict
+from training.networks.players import Discriminator, Generator, TagEmbedding, Verdict
 from training.params import NetworkParams, Params
 
 __all__ = ["Discriminator", "Generator", "Verdict", "build"]
@@ -52,9 +52,14 @@ def build(params: Params, tags: Tensor | None) -> tuple[Generator, Discriminator
 
 
 def normalise_spectra(network: nn.Module) -> None:
-    """Divides every weight by its largest singular value (Miyato et al. 2018), so that no layer stretches by over 1."""
+    """Divides every weight by its largest singular value (Miyato et al. 2018), so that no layer stretches by over 1.
+
+    A projection's embedding is one of them (Miyato and Koyama 2018, section 4): free, it would outgrow the rest.
+    """
     for layer in list(network.modules()):
-        if isinstance(layer, nn.Conv2d | nn.Linear):
+        if isinstance(layer, TagEmbedding):
+            nn.init.normal_(layer.weight)  # the zeros it starts from have no size to be divided by
+        if isinstance(layer, nn.Conv2d | nn.Linear | TagEmbedding):
             spectral_norm(layer)
 
 
