@@ -3,7 +3,7 @@
 #   docker build -t mint .        or, where there is no docker:  buildah bud --format docker -t mint .
 #   docker run --rm -p 3000:3000 --gpus all --stop-timeout 70 mint      (no GPU: without --gpus all)
 #
-# It writes nothing outside /tmp and needs no fixed user.
+# It writes nothing, so its file system may be read-only, and it needs no fixed user.
 # Plain instructions only, so that old builders understand it too.
 
 # Any image with Python 3.11 to 3.14 and pip will do; name one with --build-arg PYTHON_IMAGE=...
@@ -36,13 +36,12 @@ COPY --from=mint /src/models models
 COPY --from=mint /src/reports reports
 
 # NVIDIA_VISIBLE_DEVICES is left to whoever starts the container: set here, it would take every GPU of a
-# cluster's node unasked. In a container BentoML ends when its worker dies, for the orchestrator to see.
-# BentoML and ONNX Runtime would otherwise report to their makers.
+# cluster's node unasked. BentoML and ONNX Runtime would otherwise report to their makers.
+# MINT_LISTEN is where the address is changed: the health check reads it, and cannot know an option.
 ENV PATH=/opt/mint/bin:/opt/venv/bin:$PATH \
     PYTHONPATH=/opt/mint \
     PYTHONUNBUFFERED=1 \
-    BENTOML_HOME=/tmp/bentoml \
-    BENTOML_CONTAINERIZED=true \
+    MINT_LISTEN=0.0.0.0:3000 \
     BENTOML_DO_NOT_TRACK=true \
     ORT_DISABLE_TELEMETRY=1 \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
@@ -51,13 +50,10 @@ ENV PATH=/opt/mint/bin:/opt/venv/bin:$PATH \
 USER 10001:10001
 EXPOSE 3000
 
-# http.client and not urllib.request, which would ask a proxy named in the environment.
-HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 3000, timeout=4); c.request('GET', '/readyz'); raise SystemExit(c.getresponse().status != 200)"]
+HEALTHCHECK --interval=15s --timeout=5s --start-period=60s --retries=3 CMD ["python", "-m", "serving.health"]
 
-# Idle connections outlast a load balancer's own 60 seconds: whoever closes first must not be the one who is asked.
-# SIGTERM lets requests in progress end, for 60 seconds at most.
-ENTRYPOINT ["bentoml", "serve", "serving.service:Mint", "--host", "0.0.0.0", "--port", "3000", "--timeout-keep-alive", "75", "--timeout-graceful-shutdown", "60"]
+# SIGTERM lets requests in progress end; see MINT_DRAIN and MINT_SHUTDOWN_TIMEOUT.
+ENTRYPOINT ["mint", "serve"]
 
 # The licence is Mint's own; Python's, CUDA's and the other parts' lie beside them.
 ARG VERSION=0.1.0

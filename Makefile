@@ -30,7 +30,7 @@ run: setup  ## retrain if data, params or code changed, then serve on http://127
 	@$(MAKE) --no-print-directory serve
 
 serve: setup  ## serve models/generator.onnx as it is
-	@exec bentoml serve serving.service:Mint --host 127.0.0.1 --port $(PORT) --timeout-keep-alive 75 --timeout-graceful-shutdown 60
+	@exec mint serve --port $(PORT)
 
 train: setup  ## preprocess, train, export and evaluate: dvc repro; PRESET=name trains a preset as an experiment
 	@$(if $(PRESET),python -m training.presets $(PRESET) $(ARGS),dvc repro $(ARGS))

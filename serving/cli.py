@@ -67,6 +67,17 @@ def generate(
         typer.echo(save(order, described, partial(fetch_batches, service, described)))
 
 
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="address to listen on, in place of that in MINT_LISTEN")] = None,
+    port: Annotated[str | None, typer.Option(help="port to listen on; 0: any free one")] = None,
+) -> None:
+    """Serve the model over HTTP, on http://127.0.0.1:3000 unless told otherwise; MINT_ variables are its settings."""
+    from serving.server import serve as run  # with what the other commands have no need of
+
+    run(host, port)
+
+
 @app.command("key")
 def make_key() -> None:
     """Make a key for the service, and the hash by which the service knows it."""

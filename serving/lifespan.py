@@ -1,12 +1,10 @@
-"""What happens between a worker's first second and its last: models are loaded and followed, SIGTERM is answered."""
+"""App lifespan: models are loaded and followed while the app runs; draining before it stops."""
 
 import asyncio
 import gc
 import logging
-import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from types import FrameType
 from typing import Protocol
 
 from serving.backend import Backend
@@ -29,7 +27,6 @@ async def lifespan(app: Drained) -> AsyncIterator[None]:
     settings = app.backend.settings
     logger.info("settings: %s", " ".join(settings.lines()))
     models = asyncio.create_task(_keep_models(app.backend))
-    _drain_on_sigterm(app, settings.drain)
     try:
         yield
     finally:
@@ -47,21 +44,13 @@ async def _keep_models(backend: Backend) -> None:
         logger.exception("model files are no longer looked at")
 
 
-def _drain_on_sigterm(app: Drained, seconds: float) -> None:
-    """Puts a time between SIGTERM and the server's own answer to it, in which everybody is sent elsewhere.
+def drain(app: Drained, loop: asyncio.AbstractEventLoop, stop: Callable[[], object], seconds: float) -> None:
+    """Sends everybody elsewhere for so many seconds and then calls `stop`; to be called by a signal's handler.
 
-    The server stops accepting connections at once, and closes those that are idle at that moment, perhaps with a
+    The server that stops refuses connections at once, and closes those that are idle at that moment, perhaps with a
     request on its way. With /readyz at 503 a load balancer stops sending; with `Connection: close` on every answer
-    no connection is idle but for want of requests. A second SIGTERM ends the wait.
+    no connection is idle but for want of requests.
     """
-    stop = signal.getsignal(signal.SIGTERM)
-    loop = asyncio.get_running_loop()
-
-    def drain(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, stop)
-        logger.info("draining for %g s", seconds)
-        app.drain()
-        loop.call_soon_threadsafe(loop.call_later, seconds, signal.raise_signal, number)
-
-    if seconds:
-        signal.signal(signal.SIGTERM, drain)
+    logger.info("draining for %g s", seconds)
+    app.drain()
+    loop.call_soon_threadsafe(loop.call_later, seconds, stop)

@@ -85,10 +85,18 @@ class Models:
         """What is wrong with files that are there, by name."""
         return {name: served.problem for name, served in sorted(self._served.items()) if served.problem}
 
+    async def load_default(self) -> None:
+        """Takes up the default model; raises ModelError where it cannot be served."""
+        stamp = _stamp(self._default_path)
+        generator = await asyncio.to_thread(self._open, self._default_path)
+        self._served[self.default] = Served(generator, None, stamp)
+        _announce(self._default_path, generator)
+
     async def load(self) -> None:
         """Takes up the default model first, so that the service is ready, then the others."""
         for path in self._files():
-            await self._take_up(path)
+            if path.stem not in self._served:
+                await self._take_up(path)
 
     async def watch(self) -> None:
         """Looks at the folder for ever."""
@@ -133,14 +141,7 @@ class Models:
             logger.error("not served: %s%s", error, "; the old one stays" if kept else "", exc_info=not expected)
         else:
             self._served[name] = Served(generator, None, stamp)
-            logger.info(
-                "serving %s (%s, %s) on %s as model %s",
-                path,
-                generator.card.name,
-                generator.card.shape,
-                generator.provider,
-                generator.model_id,
-            )
+            _announce(path, generator)
 
     def _open(self, path: Path) -> Generator:
         generator = Generator.load(path, self._provider, self._threads)
@@ -151,6 +152,13 @@ class Models:
         names = [known for known, _ in self.ready()]
         nearest = get_close_matches(name, names, n=1)
         return f'did you mean "{nearest[0]}"?' if nearest else f"the models are {', '.join(names) or 'still loading'}"
+
+
+def _announce(path: Path, generator: Generator) -> None:
+    card = generator.card
+    logger.info(
+        "serving %s (%s, %s) on %s as model %s", path, card.name, card.shape, generator.provider, generator.model_id
+    )
 
 
 def _stamp(path: Path) -> Stamp | None:

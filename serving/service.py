@@ -1,28 +1,33 @@
-"""The BentoML service: the way in. The routes are in serving.app.
-
-bentoml serve serving.service:Mint
+"""The service as BentoML knows it: `bentoml serve serving.service:Mint`. `mint serve` answers the same way without it.
 
 BentoML reads this file twice, in the process that opens the port and watches the worker and in the worker itself, and
 both stand between a start and the first answer: what only the worker needs is imported there.
 """
 
+import asyncio
 import os
+import signal
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from types import FrameType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
 
 import bentoml
 from _bentoml_sdk import Service
 from bentoml._internal.utils.analytics.usage_stats import do_not_track
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.errors import MintError
 from serving.generator import Generator
+from serving.lifespan import drain
 from serving.logs import log_as_json
 from serving.session import cuda_devices
 from serving.settings import Settings
+
+if TYPE_CHECKING:
+    from serving.app import App
 
 do_not_track.cache_clear()  # `bentoml serve` has asked before it read this file, and remembers the answer
 
@@ -49,7 +54,31 @@ class MintService(Service[Any]):
         from serving.app import App
         from serving.backend import Backend
 
-        return App(Backend(settings))
+        return DrainedApp(App(Backend(settings)))
+
+
+class DrainedApp:
+    """The app, drained when SIGTERM comes, before the server that BentoML starts answers the signal by itself."""
+
+    def __init__(self, app: "App") -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] == "lifespan" and settings.drain:
+            self._drain_on_sigterm()
+        await self.app(scope, receive, send)
+
+    def _drain_on_sigterm(self) -> None:
+        """Goes before the server's own handler, and hands on to it after the drain; a second SIGTERM does at once."""
+        stop = signal.getsignal(signal.SIGTERM)
+        loop = asyncio.get_running_loop()
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            signal.signal(number, stop)
+            drain(self.app, loop, lambda: signal.raise_signal(number), settings.drain)
+
+        signal.signal(signal.SIGTERM, handle)
 
 
 log_as_json()

@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from serving.errors import SettingsError
+from serving.listener import Address
 from serving.session import Provider
 
 PREFIX = "MINT_"
@@ -88,6 +89,7 @@ class Settings(BaseSettings):
         default=Path("models/generator.onnx"),
         description="the default model; every other .onnx file of its folder is served under its own name",
     )
+    listen: str = Field(default="127.0.0.1:3000", description="host and port to listen on; port 0 is any free one")
     provider: Provider = Field(
         default="auto", description="auto takes a GPU where there is one, cuda insists on it, cpu goes without"
     )
@@ -100,6 +102,12 @@ class Settings(BaseSettings):
     drain: float = Field(
         default=5, ge=0, le=600, description="seconds between SIGTERM, when /readyz turns 503, and refusing connections"
     )
+    shutdown_timeout: int = Field(
+        default=60, ge=0, le=3600, description="seconds after the drain until requests in progress are cut off"
+    )
+    keep_alive: int = Field(
+        default=75, ge=1, le=3600, description="seconds that a connection without a request stays open"
+    )
     api_keys: KeyHashes = Field(
         default=(), description="SHA-256 of each key that may ask (`mint key` makes one), commas between; none: open"
     )
@@ -111,6 +119,14 @@ class Settings(BaseSettings):
         description="addresses of proxies, as ranges with commas between, whose X-Forwarded-For or Forwarded the log "
         "believes; none: the log has the address of whoever connects",
     )
+
+    @field_validator("listen")
+    @classmethod
+    def _address_is_one(cls, text: str) -> str:
+        try:
+            return str(Address.parse(text))
+        except SettingsError as error:
+            raise ValueError(str(error)) from None
 
     @field_validator("api_keys")
     @classmethod

@@ -7,7 +7,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from bentoml_cli.cli import create_bentoml_cli
+
+from serving.cli import app
+from serving.listener import Address
 
 ROOT = Path(__file__).parent.parent
 BUILT_BY_THE_PIPELINE = {"models/generator.onnx", "reports/metrics.json"}
@@ -53,22 +55,20 @@ def test_the_image_installs_the_serving_lock_with_hashes(instructions: list[tupl
     assert all("--require-hashes -r /tmp/serving.txt" in it or "--no-deps" in it for it in installs)
 
 
-def test_the_image_starts_the_service_with_options_that_bentoml_knows(instructions: list[tuple[str, str]]) -> None:
-    bentoml, serve, target, *options = json.loads(of("ENTRYPOINT", instructions))
-    module, name = target.split(":")
-    source = Path(importlib.util.find_spec(module).origin).read_text()
-    known = {option for parameter in create_bentoml_cli().commands["serve"].params for option in parameter.opts}
-    assert (bentoml, serve) == ("bentoml", "serve")
-    assert f"class {name}:" in source
-    assert set(options[::2]) <= known
+def test_the_image_serves_with_a_command_that_there_is(instructions: list[tuple[str, str]]) -> None:
+    script, command = json.loads(of("ENTRYPOINT", instructions))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert script in project["scripts"]
+    assert command in {each.name or each.callback.__name__ for each in app.registered_commands}
 
 
-def test_the_port_that_is_served_is_exposed_and_watched(instructions: list[tuple[str, str]]) -> None:
-    options = json.loads(of("ENTRYPOINT", instructions))[3:]
-    port = dict(zip(options[::2], options[1::2], strict=True))["--port"]
-    assert of("EXPOSE", instructions) == port
-    assert f"'127.0.0.1', {port}," in of("HEALTHCHECK", instructions)
-    assert "'/readyz'" in of("HEALTHCHECK", instructions)
+def test_the_address_that_is_served_is_exposed_and_watched(instructions: list[tuple[str, str]]) -> None:
+    environment = dict(each.split("=", 1) for each in of("ENV", instructions).split())
+    address = Address.parse(environment["MINT_LISTEN"])
+    assert address == Address("0.0.0.0", int(of("EXPOSE", instructions)))
+    command = of("HEALTHCHECK", instructions).partition("CMD ")[2]
+    assert json.loads(command)[:2] == ["python", "-m"]
+    assert importlib.util.find_spec(json.loads(command)[2])
 
 
 def test_the_image_runs_as_a_user_that_is_a_number_and_not_root(instructions: list[tuple[str, str]]) -> None:

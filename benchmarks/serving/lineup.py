@@ -21,9 +21,9 @@ class Contestant:
     request: Request
 
 
-def bento(target: str, *options: str) -> tuple[str, ...]:
-    """`bentoml serve`, as the Makefile has it."""
-    return ("-m", "bentoml", "serve", target, "--host", HOST, "--port", PORT, *options)
+def bento(target: str) -> tuple[str, ...]:
+    """`bentoml serve`."""
+    return ("-m", "bentoml", "serve", target, "--host", HOST, "--port", PORT)
 
 
 def uvicorn(target: str) -> tuple[str, ...]:
@@ -37,8 +37,7 @@ def own(module: str) -> str:
     return f"benchmarks.serving.contestants.{module}"
 
 
-AS_SHIPPED = ("--timeout-keep-alive", "75", "--timeout-graceful-shutdown", "60")  # see the Dockerfile
-MINT = Contestant("mint", "this service", bento("serving.service:Mint", *AS_SHIPPED), ONE_PNG)
+MINT = Contestant("mint", "this service", ("-m", "serving.cli", "serve", "--host", HOST, "--port", PORT), ONE_PNG)
 FASTAPI = Contestant("fastapi", "FastAPI, a call a request", uvicorn(own("fastapi_plain:app")), ONE_SEED)
 BENTO_TUNED = Contestant("bento tuned", "BentoML, async, no tracing or logs", bento(own("bento_tuned:Tuned")), ONE_SEED)
 BENTO_BATCHED = Contestant(

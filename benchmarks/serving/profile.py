@@ -2,7 +2,7 @@
 
     python -m benchmarks.serving.profile --seconds 10
 
-The app runs here under uvicorn, as BentoML's worker runs it. The event loop's thread is interrupted whenever it has
+The app runs here as `mint serve` runs it. The event loop's thread is interrupted whenever it has
 spent some CPU time, and that time goes to what it is seen doing. In the threads of the queue, what making answers
 takes is read from their clocks; the rest of the process's time is the network's. Prints JSON.
 """
@@ -10,7 +10,6 @@ takes is read from their clocks; the rest of the process's time is the network's
 import argparse
 import http.client
 import json
-import os
 import signal
 import threading
 import time
@@ -22,14 +21,17 @@ from dataclasses import asdict, dataclass
 from types import FrameType
 from typing import Any
 
-import uvicorn
-
 from benchmarks.serving import lineup, wrk
 from benchmarks.serving.cpu_timer import signal_every
 from benchmarks.serving.measure import CONNECTIONS, WARM_UP_S, unchanged_request
 from benchmarks.serving.messages import HOST, READY, Request, ask
 from benchmarks.serving.servers import free_port
 from serving import batching
+from serving.app import App
+from serving.backend import Backend
+from serving.listener import Address, bind
+from serving.server import Server
+from serving.settings import Settings
 
 LOOK_EVERY_S = 0.001  # of the event loop's CPU time
 TOP = 15
@@ -37,14 +39,13 @@ WARM_UP_SEED = 1_000_000_000
 
 HTTP = "HTTP: uvicorn, event loop"
 ROUTING = "routing: Starlette"
-BENTOML = "BentoML"
 EDGE = "edge: ids, headers, metrics, logs"
 VALIDATION = "validation and inputs"
 QUEUE = "queue, as the event loop sees it"
 NETWORK = "latents, network and its batches, in threads of their own"
 ENCODING = "encoding, in threads of its own"
 OTHER = "other"
-PURPOSES_SHOWN = (HTTP, ROUTING, BENTOML, EDGE, VALIDATION, QUEUE, NETWORK, ENCODING, OTHER)
+PURPOSES_SHOWN = (HTTP, ROUTING, EDGE, VALIDATION, QUEUE, NETWORK, ENCODING, OTHER)
 
 # What a module is for on the event loop. The innermost frame of a stack whose module, or a package of it, is here
 # decides; modules that serve anyone (json, threading, numpy) are left out, so that their callers do.
@@ -56,10 +57,6 @@ PURPOSES = {
     "starlette.requests": EDGE,
     "starlette.responses": EDGE,
     "starlette.datastructures": EDGE,
-    "bentoml": BENTOML,
-    "_bentoml_impl": BENTOML,
-    "_bentoml_sdk": BENTOML,
-    "opentelemetry": BENTOML,
     "prometheus_client": EDGE,
     "logging": EDGE,
     "pydantic": VALIDATION,
@@ -92,29 +89,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=10, help="time of each load")
     seconds = parser.parse_args().seconds
     port = free_port()
-    server = uvicorn.Server(
-        uvicorn.Config(bentoml_app(), host=HOST, port=port, log_config=None, server_header=False, backlog=2048)
-    )
+    server = Server(App(Backend(Settings.from_environment())))
     watcher = Watcher()
     with ThreadPoolExecutor(1) as beside:
         profiles = beside.submit(profile_both, server, port, seconds, watcher)
-        server.run()
+        server.run([bind(Address(HOST, port))])
     print(json.dumps({name: asdict(profile) for name, profile in profiles.result().items()}))
 
 
-def bentoml_app() -> Any:
-    """The ASGI app that BentoML's worker would serve."""
-    from _bentoml_impl.loader import load as load_service  # type: ignore[import-untyped]
-    from bentoml._internal.context import server_context
-
-    service = load_service("serving.service:Mint", standalone_load=True)
-    server_context.service_type = "entry_service"
-    server_context.service_name = service.name
-    server_context.bento_name = service.name
-    return service.to_asgi(is_main=True)
-
-
-def profile_both(server: uvicorn.Server, port: int, seconds: int, watcher: "Watcher") -> dict[str, Profile]:
+def profile_both(server: Server, port: int, seconds: int, watcher: "Watcher") -> dict[str, Profile]:
     """The profile of single PNGs and that of 304s; stops the server in the end."""
     try:
         while not is_ready(port):
@@ -225,5 +208,4 @@ def purpose_of(module: str) -> str | None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
     main()

@@ -2,7 +2,6 @@
 
 import http.client
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -12,13 +11,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.serving.guard import guard, kill_tree
 from benchmarks.serving.messages import HOST, Request, ask
 from serving.errors import MintError
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 90
 PORT = "PORT"  # stands in a command where the port goes
-BENTO_WORKER = "_bentoml_impl.worker"
 
 
 @dataclass(frozen=True)
@@ -32,9 +31,8 @@ class Server:
 
     @property
     def worker(self) -> "Process":
-        """The process that answers: `bentoml serve` starts one for it."""
-        workers = [pid for pid in descendants(self.process.pid) if BENTO_WORKER in command_line(pid)]
-        return Process(workers[0] if workers else self.process.pid)
+        """The process that answers, of a server that is one."""
+        return Process(self.process.pid)
 
 
 @dataclass(frozen=True)
@@ -82,6 +80,7 @@ def started(name: str, arguments: Sequence[str], environment: Mapping[str, str],
             start_new_session=True,  # Ctrl-C is for the benchmark, which then ends its servers itself
         )
     server = Server(name, port, process, log)
+    guard(process.pid)
     try:
         yield server
     finally:
@@ -104,28 +103,9 @@ def wait_until_ready(server: Server, request: Request) -> None:
 
 
 def end(server: Server) -> None:
-    """Kills the server and what it started; what started comes first, as it would start its workers again."""
-    for pid in (server.process.pid, *descendants(server.process.pid)):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    """Kills the server and what it started."""
+    kill_tree(server.process.pid)
     server.process.wait()
-
-
-def descendants(pid: int) -> list[int]:
-    """Processes that this one started, and those that they started."""
-    children: list[int] = []
-    with suppress(OSError):  # it has ended
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            children += map(int, (task / "children").read_text().split())
-    return children + [below for child in children for below in descendants(child)]
-
-
-def command_line(pid: int) -> str:
-    """A process's command line; empty when it has ended."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-    except OSError:
-        return ""
 
 
 def free_port() -> int:

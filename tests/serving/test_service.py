@@ -1,7 +1,8 @@
-"""The whole service as it is run: `bentoml serve` in a process of its own."""
+"""The whole service as it is run: `mint serve` in a process of its own."""
 
 import contextlib
 import json
+import logging
 import os
 import re
 import signal
@@ -14,18 +15,21 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.live_service import ROOT, START_TIMEOUT_S, LiveService, live_service, log_of, start
+from serving import health
+from serving.cli import main
+from tests.live_service import END_TIMEOUT_S, LOG, ROOT, LiveService, live_service
 
 
 @pytest.fixture(scope="module")
 def server(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
-    """The service with the tiny model, and a client of it."""
-    with live_service(model_path, tmp_path_factory.mktemp("bentoml")) as service:
+    """The service with the tiny model, with no home and nowhere to write, and a client of it."""
+    nowhere = str(tmp_path_factory.mktemp("nowhere") / "none")
+    with live_service(model_path, tmp_path_factory.mktemp("log"), HOME=nowhere, TMPDIR=nowhere) as service:
         yield service
 
 
-def test_the_service_runs_from_start_to_sigterm(server: LiveService, model_path: Path, tmp_path: Path) -> None:
-    client, process = server.client, server.process
+def test_the_service_answers_counts_and_logs(server: LiveService, model_path: Path, tmp_path: Path) -> None:
+    client = server.client
 
     image = client.post("/generate", json={"seeds": [7]})
     command = [
@@ -53,8 +57,6 @@ def test_the_service_runs_from_start_to_sigterm(server: LiveService, model_path:
     assert "process_resident_memory_bytes" in metrics
     assert "no-such-path" not in metrics
 
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=20) == 0
     lines = [json.loads(line) for line in server.log.splitlines()]
     assert any(f"serving {model_path} (tiny, 8x8x3, 3 classes) on cpu" in line["message"] for line in lines)
     assert any(line["message"].startswith(f"settings: MINT_MODEL={model_path} ") for line in lines)
@@ -74,27 +76,123 @@ def test_sigterm_says_so_first_and_then_ends(model_path: Path, tmp_path: Path) -
                 answers.append((probe.status_code, image.status_code, image.headers.get("connection")))
         assert (503, 200, "close") in answers
         assert {answer for answer in answers if answer[0] == 503} == {(503, 200, "close")}
-        assert service.process.wait(timeout=10) == 0
+        assert service.process.wait(timeout=END_TIMEOUT_S) == 0
 
 
-def test_the_service_refuses_to_start_with_a_damaged_model(model_path: Path, tmp_path: Path) -> None:
+def test_a_second_signal_ends_the_wait_of_the_first(model_path: Path, tmp_path: Path) -> None:
+    with live_service(model_path, tmp_path, MINT_DRAIN="600") as service:
+        service.process.send_signal(signal.SIGTERM)
+        while "draining for 600 s" not in service.log:
+            assert service.process.poll() is None
+            time.sleep(0.01)
+        assert service.client.get("/livez").status_code == 200
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(timeout=END_TIMEOUT_S) == 1
+
+
+def test_the_service_is_one_process_that_opens_one_port_and_no_file(server: LiveService) -> None:
+    """Its home and its folder for temporary files are not there, and it has nothing open but its log and sockets."""
+    process = Path(f"/proc/{server.process.pid}")
+    assert [
+        (each / "children").read_text() for each in (process / "task").iterdir() if (each / "children").read_text()
+    ] == []
+    opened = {str(each.readlink()) for each in (process / "fd").iterdir()}
+    files = {each for each in opened if each.startswith("/") and not each.startswith("/dev/")}
+    assert files == {str(server.home / LOG)}
+    sockets = {each.removeprefix("socket:[").removesuffix("]") for each in opened if each.startswith("socket:")}
+    table = [line.split() for kind in ("tcp", "tcp6") for line in (process / "net" / kind).read_text().splitlines()[1:]]
+    listening = [int(each[1].rpartition(":")[2], 16) for each in table if each[3] == "0A" and each[9] in sockets]
+    assert listening == [server.client.base_url.port]
+
+
+def test_a_start_that_cannot_succeed_is_one_sentence(
+    server: LiveService,
+    model_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(model_path.read_bytes()[:5000])
-    process = start(damaged, tmp_path / "bentoml")
-    assert process.wait(timeout=START_TIMEOUT_S) == 1
-    said = log_of(tmp_path / "bentoml")
-    assert said.startswith(f"error: {damaged} is not a whole ONNX file")
-    assert said.count("\n") == 1
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    for options, settings, sentence in [
+        (["--port", "99999"], {}, "'99999' is not a port; ports are whole numbers from 0"),
+        (["--port", "three"], {}, "'three' is not a port"),
+        (["--port", str(server.client.base_url.port)], {}, "is in use; end what listens there, or choose another"),
+        (["--host", "192.0.2.1"], {}, "192.0.2.1 is not an address of this machine"),
+        (["--host", "a..b"], {}, "'a..b' is no known host"),
+        ([], {"MINT_LISTEN": "3000"}, "MINT_LISTEN=3000 does not work"),
+        ([], {"MINT_LISTEN": "127.0.0.1:70000"}, "'70000' is not a port"),
+        (["--port", "0"], {"MINT_MODEL": str(tmp_path / "none.onnx")}, "none.onnx does not exist"),
+        (["--port", "0"], {"MINT_MODEL": str(damaged)}, f"{damaged} is not a whole ONNX file"),
+    ]:
+        with monkeypatch.context() as patched:
+            patched.setattr(sys, "argv", ["mint", "serve", *options])
+            for name, value in {"MINT_MODEL": str(model_path), "MINT_PROVIDER": "cpu", **settings}.items():
+                patched.setenv(name, value)
+            with pytest.raises(SystemExit) as ended:
+                main()
+        assert str(ended.value).startswith("error: ")
+        assert sentence in str(ended.value)
+        assert "\n" not in str(ended.value)
+        assert capsys.readouterr() == ("", "")
 
 
-def test_bentoml_reports_no_usage_even_when_nobody_has_forbidden_it(tmp_path: Path) -> None:
-    code = (
-        "from bentoml._internal.utils.analytics.usage_stats import do_not_track as quiet; before = quiet();"
-        "import serving.service; print(before, quiet())"
-    )
+def test_the_health_check_asks_where_the_service_listens(server: LiveService, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINT_LISTEN", f"0.0.0.0:{server.client.base_url.port}")
+    health.main()
+    monkeypatch.setenv("MINT_LISTEN", "127.0.0.1:1")
+    with pytest.raises(SystemExit, match="the service does not answer"):
+        health.main()
+
+
+DRAINED_BY_BENTOML = """
+import asyncio, os, signal
+from bentoml._internal.utils.analytics.usage_stats import do_not_track
+told_before = do_not_track()
+from serving import service
+print(told_before, do_not_track())
+
+async def receive():
+    return await messages.get()
+
+async def send(message):
+    sent.append(message)
+
+async def status(app, path):
+    sent.clear()
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
+    await app(scope, receive, send)
+    return sent[0]["status"]
+
+async def main():
+    app = service.Mint.to_asgi()
+    stop = asyncio.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())  # as uvicorn has it
+    messages.put_nowait({"type": "lifespan.startup"})
+    running = asyncio.create_task(app({"type": "lifespan", "state": {}}, receive, send))
+    while await status(app, "/readyz") != 200:
+        await asyncio.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGTERM)
+    print(await status(app, "/readyz"), stop.is_set())
+    await stop.wait()
+    messages.put_nowait({"type": "lifespan.shutdown"})
+    await running
+
+messages, sent = asyncio.Queue(), []
+asyncio.run(main())
+"""
+
+
+def test_bentoml_serves_the_same_app_drains_it_and_reports_to_nobody(model_path: Path, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "BENTOML_DO_NOT_TRACK"}
-    environment["BENTOML_HOME"] = str(tmp_path)
+    environment |= {"BENTOML_HOME": str(tmp_path), "MINT_MODEL": str(model_path), "MINT_DRAIN": "0.2"}
     told = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", DRAINED_BY_BENTOML],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
     )
-    assert told.stdout == "False True\n"
+    assert told.stdout == "False True\n503 False\n"
