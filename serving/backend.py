@@ -21,7 +21,7 @@ class Backend:
 
     def __post_init__(self) -> None:
         self.models = Models(self.settings.model, self.settings.provider, self.settings.threads)
-        self.batcher = Batcher(self.settings.max_queue)
+        self.batcher = Batcher(self.settings.max_queue, self.settings.max_encode)
 
     @property
     def body_limit(self) -> int:
@@ -29,9 +29,11 @@ class Backend:
         return self.settings.max_body_bytes(self.models.get().card.latent_dim)
 
     def check_ready(self) -> Generator:
-        """The default generator; raises NotReady while there is none and when the server is about to stop."""
+        """The default generator; raises NotReady while there is none, when threads fail and before the server stops."""
         if self.draining:
             raise NotReady("the server is about to stop; ask another one")
+        if self.batcher.problem:
+            raise NotReady(self.batcher.problem)
         return self.models.get()
 
 

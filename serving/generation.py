@@ -10,6 +10,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.cost import encoding_seconds
 from serving.errors import InputError
 from serving.generator import Generator
 from serving.images import ImageFormat, contact_sheet, encode, file_names, film, scaled, strip, to_npy, to_zip
@@ -62,6 +63,11 @@ class Drawing:
     def label_list(self) -> list[int]:
         """The class index of each image; empty for a model without classes."""
         return [] if self.labels is None else self.labels.tolist()
+
+    def encoding_seconds(self, format: Format | Film, size: int | None = None) -> float:
+        """Estimated seconds of one core to make the answer; size: pixels of a side, None: the model's own."""
+        card = self.generator.card
+        return encoding_seconds(len(self), size or card.resolution, card.channels, format)
 
     def origin(self, index: int) -> dict[str, str]:
         """The text chunks of one image."""

@@ -96,7 +96,13 @@ class Settings(BaseSettings):
     threads: int = Field(default=0, ge=0, le=1024, description="CPU threads of one run of the network; 0: every core")
     max_images: int = Field(default=256, ge=1, le=1024, description="images in one request")
     max_queue: int = Field(
-        default=1024, ge=1, le=65536, description="images accepted and not yet answered; beyond them requests get 429"
+        default=1024, ge=1, le=65536, description="images accepted and not yet done; beyond them requests get 429"
+    )
+    max_encode: float = Field(
+        default=20,
+        gt=0,
+        le=3600,
+        description="seconds of encoding, estimated, accepted and not yet done; beyond them requests get 429",
     )
     timeout: float = Field(default=60, gt=0, le=3600, description="seconds until a request gets 504")
     drain: float = Field(

@@ -31,6 +31,7 @@ FEW = 5  # requests on a connection that is not kept
 LOAD_S = 1.0  # of load before SIGTERM
 DRAIN_S = 1
 EXIT_S = 30
+QUEUE = 2048  # images: room for all that the clients ask for at a time, of which large requests get three quarters
 PROBE_EVERY_S = 0.02
 REQUESTS = [
     *(ONE_PNG.to_bytes([seed]) for seed in range(3)),
@@ -61,7 +62,10 @@ def drill(model: Path, rounds: int) -> list[Promise]:
     """Starts, loads and ends the service so many times."""
     seen = []
     for _ in range(rounds):
-        with tempfile.TemporaryDirectory() as scratch, service(model, Path(scratch), drain=DRAIN_S) as server:
+        with (
+            tempfile.TemporaryDirectory() as scratch,
+            service(model, Path(scratch), drain=DRAIN_S, max_queue=QUEUE) as server,
+        ):
             seen.append(asyncio.run(one_round(server)))
     return verdict(seen)
 

@@ -127,7 +127,7 @@ class Watcher:
         self._functions: dict[str, float] = defaultdict(float)
         self._seen = 0.0
         self._encoding: list[float] = []  # CPU seconds of each answer
-        batching._finish = self._timed(batching._finish)  # type: ignore[assignment]
+        batching.Batcher._finish = self._timed(batching.Batcher._finish)  # type: ignore[assignment, method-assign]
         signal.signal(signal.SIGPROF, self._look)
 
     def watch(self, name: str, port: int, request: Request, seconds: int) -> Profile:
@@ -155,12 +155,12 @@ class Watcher:
             {function: self._functions[function] * per_request for function in heaviest},
         )
 
-    def _timed(self, finish: Callable[[Any], None]) -> Callable[[Any], None]:
+    def _timed(self, finish: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
         """`finish`, with the time that it takes kept."""
 
-        def timed(request: Any) -> None:
+        def timed(batcher: Any, request: Any) -> None:
             began = time.thread_time()
-            finish(request)
+            finish(batcher, request)
             self._encoding.append(time.thread_time() - began)
 
         return timed

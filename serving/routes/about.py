@@ -81,7 +81,7 @@ async def livez(request: Request) -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """GET /readyz: the default model is loaded and has run, and the server is not about to stop."""
+    """GET /readyz: the default model has run, images are made, and the server is not about to stop."""
     backend_of(request).check_ready()
     return PlainTextResponse("ready\n")
 
@@ -106,8 +106,10 @@ class _State(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The queue, and which models are served."""
-        queue = "Images accepted and not yet answered"
-        yield GaugeMetricFamily("mint_queue_images", queue, value=self.backend.batcher.held)
+        batcher = self.backend.batcher
+        yield GaugeMetricFamily("mint_queue_images", "Images accepted and not yet done", value=batcher.held)
+        encoding = "Encoding accepted and not yet done, as estimated for one core"
+        yield GaugeMetricFamily("mint_queue_encode_seconds", encoding, value=batcher.held_encode_s)
         served = GaugeMetricFamily(
             "mint_model_info", "1 for each model served", labels=("model", "model_id", "provider")
         )

@@ -8,8 +8,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serving.admission import QueueFull
 from serving.backend import backend_of
-from serving.batching import QueueFull
 from serving.errors import InputError, MintError
 from serving.keys import CHALLENGES, NoKey, WrongKey
 from serving.models import ModelNotFound, NotReady

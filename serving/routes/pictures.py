@@ -10,6 +10,7 @@ import PIL
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serving.admission import Work
 from serving.backend import Backend, backend_of
 from serving.errors import InputError
 from serving.generation import (
@@ -53,7 +54,8 @@ async def generate(request: Request) -> Response:
     async with asyncio.timeout(backend.settings.timeout):
         drawing, asked = await _read_generate(request, backend)
         format = asked or _image_format(request.headers.get("accept", ""))
-        content = await _make(request, backend, drawing, partial(render, drawing=drawing, format=format))
+        finish = partial(render, drawing=drawing, format=format)
+        content = await _make(request, backend, drawing, finish, drawing.encoding_seconds(format))
     headers = _headers(drawing)
     if drawing.seeds is not None:
         headers["X-Mint-Seeds"] = ",".join(map(str, drawing.seeds))
@@ -72,7 +74,7 @@ async def interpolate(request: Request) -> Response:
         drawing = draw_frames(asked, generator, backend.settings.max_images)
         format: Film = asked.format or preferred_format(request.headers.get("accept", ""), FILM_MEDIA_TYPES)
         finish = partial(render_film, format=format, fps=asked.fps, size=asked.size)
-        content = await _make(request, backend, drawing, finish)
+        content = await _make(request, backend, drawing, finish, drawing.encoding_seconds(format, asked.size))
     return Response(content, media_type=FILM_MEDIA_TYPES[format], headers=_headers(drawing))
 
 
@@ -94,7 +96,7 @@ async def image(request: Request) -> Response:
     drawing = draw_seed(seed, label, query.truncation, generator)
     finish = partial(render, drawing=drawing, format=format, size=query.size)
     async with asyncio.timeout(backend.settings.timeout):
-        content = await _make(request, backend, drawing, finish)
+        content = await _make(request, backend, drawing, finish, drawing.encoding_seconds(format, query.size))
     return Response(content, media_type=MEDIA_TYPES[format], headers=caching | _headers(drawing))
 
 
@@ -110,14 +112,16 @@ async def _read_generate(request: Request, backend: Backend) -> tuple[Drawing, F
     asked = GenerateRequest.parse(await read_body(request, backend.body_limit))
     generator = backend.models.get(asked.model)
     if asked.size <= backend.settings.max_images:
-        backend.batcher.check_room(asked.size)  # before latents are drawn for nothing
+        backend.batcher.check_room(Work(asked.size))  # before latents are drawn for nothing
     return draw(asked, generator, backend.settings.max_images), asked.format
 
 
-async def _make(request: Request, backend: Backend, drawing: Drawing, finish: Callable[[Images], bytes]) -> bytes:
-    """Runs the network and encodes what it makes; stops when the client leaves."""
+async def _make(
+    request: Request, backend: Backend, drawing: Drawing, finish: Callable[[Images], bytes], encode_s: float
+) -> bytes:
+    """Runs the network and encodes what it makes, which takes about `encode_s`; stops when the client leaves."""
     with _while_connected(request):
-        return await backend.batcher.submit(drawing.generator, drawing, finish)
+        return await backend.batcher.submit(drawing.generator, drawing, finish, encode_s)
 
 
 @contextmanager

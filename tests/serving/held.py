@@ -28,7 +28,7 @@ class Held:
 
         def wait_and_run(inputs: Inputs) -> Images:
             self.running.set()
-            assert self.release.wait(10)
+            assert self.release.wait(60)
             return run(inputs)
 
         held.run = wait_and_run  # type: ignore[method-assign]

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from serving.batching import Batcher, QueueFull
+from serving.admission import QueueFull
+from serving.batching import Batcher
 from serving.generator import Generator
 from serving.network import Arrays, Images
 from tests.serving.held import Held, images_of
