@@ -31,16 +31,25 @@ class Skipped(Record):
     reason: str
 
 
-class Counts(Record):
-    """Where the files of the source went: files = untagged + with unknown tags + beyond_limit + candidates."""
+class LeftOutFiles(Record):
+    """Files beside the pictures that nobody meant to train on: system files, captions, pictures in no class folder."""
 
-    files: int  # found in the source, hidden ones and those in use as labels apart
+    kind: str  # in the plural: ".txt files"
+    files: int
+    examples: tuple[str, ...]
+
+
+class Counts(Record):
+    """Where the pictures of the source went: files = untagged + with unknown tags + beyond_limit + candidates."""
+
+    files: int  # found in the source; without Manifest.left_out
     untagged: int = 0  # without a row in the CSV of labels
     unknown_tags: dict[str, int] = {}  # files by tag or combination that the CSV's classes.txt does not list
     unknown_files: int = 0  # rows of the CSV whose file the source does not hold
     beyond_limit: int = 0  # left out by data.limit
     candidates: int = 0  # the rest: each one was opened, and became an image or was skipped
     skipped: int = 0
+    enlarged: int = 0  # of those that became images: smaller than the resolution
 
 
 class Manifest(Record):
@@ -60,6 +69,7 @@ class Manifest(Record):
     source_sha256: str  # of the names and bytes of the files that became images
     counts: Counts
     skipped: tuple[Skipped, ...]
+    left_out: tuple[LeftOutFiles, ...] = ()  # the most frequent kind first; not counted against data.max_skipped
 
     @property
     def shape(self) -> str:

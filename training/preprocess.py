@@ -8,7 +8,7 @@ Runs at every `dvc repro` and stops at once when source, parameters and code are
 import os
 import time
 import warnings
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -22,20 +22,21 @@ from numpy.typing import NDArray
 
 from serving.files import replacing
 from training import paths
-from training.manifest import Counts, DataError, Manifest, Skipped, data_sha256
+from training.manifest import Counts, DataError, LeftOutFiles, Manifest, Skipped, data_sha256
 from training.npy import RowWriter
 from training.params import DataParams, load_params
 from training.picture import square
 from training.progress import track
 from training.provenance import provenance
 from training.sources import Item, Source, UnreadableError, open_source
-from training.sources.items import Pixels
+from training.sources.items import LeftOut, Pixels
 from training.sources.limit import spread
 from training.stage import run
 from training.stamp import current_inputs, still_prepared, write_stamp
+from training.summary import listed_kinds, summary
 
 TASKS_PER_CORE = 8  # images in flight: enough to keep every core busy, few enough to bound the memory
-SHOWN = 3  # skipped files that an error names
+SHOWN = 3  # files of one kind that an error or the manifest names
 
 Result = TypeVar("Result")
 
@@ -47,6 +48,7 @@ class Prepared:
     item: Item
     pixels: Pixels  # [R, R, C]
     content_sha256: bytes
+    enlarged: bool
 
 
 def main() -> None:
@@ -63,7 +65,8 @@ def main() -> None:
     with open_source(data) as source:
         manifest = prepare(source, data)
     write_stamp(inputs)
-    print(f"prepared {paths.PREPARED}  {manifest.shape}  {_left_out(manifest)}  {time.monotonic() - started:.1f} s")
+    print(f"prepared {paths.PREPARED}  {manifest.shape}  {time.monotonic() - started:.1f} s")
+    print(*summary(manifest), sep="\n")
 
 
 def prepare(source: Source, data: DataParams) -> Manifest:
@@ -76,10 +79,11 @@ def prepare(source: Source, data: DataParams) -> Manifest:
         manifest_path, labels_path, images_path = (
             stack.enter_context(replacing(path)) for path in (paths.MANIFEST, paths.LABELS, paths.IMAGES)
         )
-        labels, source_sha256, skipped = write_images(chosen, data, images_path)
+        labels, source_sha256, skipped, enlarged = write_images(chosen, data, images_path)
         skipped = sorted([*source.rejected, *skipped], key=lambda skip: skip.file)
-        counts = _counts(source, chosen, skipped)
-        _refuse_too_many(counts, skipped, data)
+        counts = _counts(source, chosen, skipped, enlarged)
+        left_out = _by_kind(source.left_out)
+        _refuse_too_many(counts, skipped, left_out, data)
         label_array, classes, empty = without_empty_classes(labels, source.classes)
         with labels_path.open("wb") as file:
             np.save(file, label_array)
@@ -96,18 +100,21 @@ def prepare(source: Source, data: DataParams) -> Manifest:
             source_sha256=source_sha256,
             counts=counts,
             skipped=tuple(skipped),
+            left_out=left_out,
         )
         manifest_path.write_text(manifest.model_dump_json(indent=2) + "\n")
         paths.MANIFEST.unlink(missing_ok=True)  # it must not vouch for arrays that are about to be replaced
     return manifest
 
 
-def write_images(items: list[Item], data: DataParams, path: Path) -> tuple[list[int], str, list[Skipped]]:
+def write_images(items: list[Item], data: DataParams, path: Path) -> tuple[list[int], str, list[Skipped], int]:
     """Writes one row for each item that can be read, in order.
 
-    Returns the labels of the rows (0 where there are none), the hash of what was read, and what was skipped.
+    Returns the labels of the rows (0 where there are none), the hash of what was read, what was skipped, and how many
+    pictures were smaller than the resolution.
     """
     labels: list[int] = []
+    enlarged = 0
     skipped: list[Skipped] = []
     read = sha256()
     with RowWriter(path, (data.resolution, data.resolution, data.channels)) as rows:
@@ -118,17 +125,18 @@ def write_images(items: list[Item], data: DataParams, path: Path) -> tuple[list[
                 continue
             rows.append(result.pixels)
             labels.append(result.item.label or 0)
+            enlarged += result.enlarged
             read.update(result.item.name.encode() + b"\0" + result.content_sha256)
-    return labels, read.hexdigest(), skipped
+    return labels, read.hexdigest(), skipped, enlarged
 
 
 def attempt(item: Item, data: DataParams) -> Prepared | Skipped:
     """One item's image, or why there is none."""
     try:
         content = item.read()
-        return Prepared(
-            item, square(content, data), sha256(content if isinstance(content, bytes) else content.data).digest()
-        )
+        picture = square(content, data)
+        digest = sha256(content if isinstance(content, bytes) else content.data).digest()
+        return Prepared(item, picture.pixels, digest, picture.enlarged)
     except UnreadableError as error:
         return Skipped(file=item.name, reason=str(error))
 
@@ -167,7 +175,16 @@ def without_empty_classes(
     return renumbered.astype(np.int64), tuple(classes[label] for label in used), tuple(empty)
 
 
-def _counts(source: Source, chosen: list[Item], skipped: list[Skipped]) -> Counts:
+def _by_kind(left_out: list[LeftOut]) -> tuple[LeftOutFiles, ...]:
+    """What was left out, counted by kind, the most frequent first, with a few names of each."""
+    names = defaultdict(list)
+    for entry in sorted(left_out):
+        names[entry.kind].append(entry.file)
+    kinds = sorted(names, key=lambda kind: (-len(names[kind]), kind))
+    return tuple(LeftOutFiles(kind=kind, files=len(names[kind]), examples=tuple(names[kind][:SHOWN])) for kind in kinds)
+
+
+def _counts(source: Source, chosen: list[Item], skipped: list[Skipped], enlarged: int) -> Counts:
     """Where the files went. Rejected files are candidates too: someone meant them to be images."""
     left_out = source.untagged + sum(source.unknown_tags.values())
     return Counts(
@@ -178,10 +195,13 @@ def _counts(source: Source, chosen: list[Item], skipped: list[Skipped]) -> Count
         beyond_limit=len(source.items) - len(chosen),
         candidates=len(chosen) + len(source.rejected),
         skipped=len(skipped),
+        enlarged=enlarged,
     )
 
 
-def _refuse_too_many(counts: Counts, skipped: list[Skipped], data: DataParams) -> None:
+def _refuse_too_many(
+    counts: Counts, skipped: list[Skipped], left_out: tuple[LeftOutFiles, ...], data: DataParams
+) -> None:
     """Raises DataError when no image is left, or the share of skipped files is above data.max_skipped."""
     source = f"params.yaml: data.source = {data.source!r}"
     examples = "; ".join(f"{skip.file}: {skip.reason}" for skip in skipped[:SHOWN])
@@ -191,7 +211,8 @@ def _refuse_too_many(counts: Counts, skipped: list[Skipped], data: DataParams) -
             "no row, and the others have tags that its classes.txt does not list"
         )
     if counts.candidates == 0:
-        raise DataError(f"{source} holds no images; put some in, or name another folder")
+        others = f", only {listed_kinds(left_out)}" if left_out else ""
+        raise DataError(f"{source} holds no images{others}; put some in, or name another folder")
     if counts.skipped == counts.candidates:
         raise DataError(f"{source} holds no readable image among its {counts.candidates} files ({examples})")
     if counts.skipped > data.max_skipped * counts.candidates:
@@ -200,20 +221,6 @@ def _refuse_too_many(counts: Counts, skipped: list[Skipped], data: DataParams) -
             f"{'; ...' if counts.skipped > SHOWN else ''}); repair or remove them, or raise data.max_skipped "
             f"({data.max_skipped}) in params.yaml"
         )
-
-
-def _left_out(manifest: Manifest) -> str:
-    """What did not become an image, in a few words: `3 skipped, 12 untagged (see data/prepared/manifest.json)`."""
-    counts = manifest.counts
-    figures = {
-        "skipped": counts.skipped,
-        "untagged": counts.untagged,
-        "with unknown tags": sum(counts.unknown_tags.values()),
-        "unknown files tagged": counts.unknown_files,
-        "empty classes": len(manifest.empty_classes),
-    }
-    said = ", ".join(f"{count} {what}" for what, count in figures.items() if count)
-    return f"{said} (see {paths.MANIFEST})" if said else "nothing skipped"
 
 
 if __name__ == "__main__":

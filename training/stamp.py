@@ -17,14 +17,8 @@ from training.sources import source_path
 from training.sources.folders import walk
 
 HERE = Path(__file__).parent
-CODE = (
-    "preprocess.py",
-    "picture.py",
-    "manifest.py",
-    "npy.py",
-    "provenance.py",
-    "sources/*.py",
-)  # what shapes the prepared data
+# What shapes the prepared data.
+CODE = ("preprocess.py", "picture.py", "colour.py", "manifest.py", "npy.py", "provenance.py", "sources/*.py")
 OUTPUTS = (paths.IMAGES, paths.LABELS, paths.MANIFEST)
 
 

@@ -78,10 +78,11 @@ def test_bad_files_are_skipped_counted_and_listed_with_the_reason(project: Proje
     project.write({f"{i}.png": picture() for i in range(6)} | BAD)
     manifest = project.prepare(max_skipped=0.4)
     assert manifest.images == 6
-    assert (manifest.counts.candidates, manifest.counts.skipped) == (10, 4)
+    assert (manifest.counts.candidates, manifest.counts.skipped) == (9, 3)
     reasons = {skip.file: skip.reason for skip in manifest.skipped}
     assert reasons["empty.png"] == "empty file"
-    assert reasons["text.png"] == reasons["notes.txt"] == "not an image, or of an unknown format"
+    assert reasons["text.png"] == "not an image, or of an unknown format"
+    assert [(kind.kind, kind.files, kind.examples) for kind in manifest.left_out] == [(".txt files", 1, ("notes.txt",))]
     assert reasons["half.jpg"].startswith("damaged or truncated")
 
 
@@ -89,8 +90,8 @@ def test_too_many_bad_files_fail_with_how_many_which_and_why(project: Project) -
     project.write({f"{i}.png": picture() for i in range(6)} | BAD)
     with pytest.raises(DataError) as error:
         project.prepare(max_skipped=0.3)
-    assert str(error.value).startswith("4 of 10 files in photos had to be skipped (empty.png: empty file; half.jpg: ")
-    assert str(error.value).endswith("; ...); repair or remove them, or raise data.max_skipped (0.3) in params.yaml")
+    assert str(error.value).startswith("3 of 9 files in photos had to be skipped (empty.png: empty file; half.jpg: ")
+    assert str(error.value).endswith("); repair or remove them, or raise data.max_skipped (0.3) in params.yaml")
 
 
 def test_no_bad_file_is_tolerated_at_zero(project: Project) -> None:
@@ -104,8 +105,7 @@ def test_a_folder_of_text_files_is_one_sentence(project: Project) -> None:
     with pytest.raises(DataError) as error:
         project.prepare(max_skipped=1)
     assert str(error.value) == (
-        "params.yaml: data.source = 'photos' holds no readable image among its 2 files "
-        "(a.txt: not an image, or of an unknown format; b.txt: not an image, or of an unknown format)"
+        "params.yaml: data.source = 'photos' holds no images, only 2 .txt files; put some in, or name another folder"
     )
 
 
@@ -228,14 +228,30 @@ def test_memory_does_not_grow_with_the_number_of_images(project: Project) -> Non
     assert peaks[1] - peaks[0] < 20  # MiB; the 500 images more are 94
 
 
-def test_the_stage_ends_with_one_line_to_act_on(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    project.write(CLASSES | {"bee/3.png": b""})
+def test_the_summary_names_classes_with_their_counts_and_all_that_is_missing(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    system = {"bee/.DS_Store": b"x", "ant/@eaDir/1.png/thumb.jpg": picture(), "ant/1.txt": b"an ant"}
+    project.write(CLASSES | system | {"bee/3.png": b"", "bee/4.png": picture(size=(9, 12)), "stray.png": picture()})
     project.prepare(max_skipped=0.3)
-    said = capsys.readouterr().out
-    assert said.startswith(
-        "prepared data/prepared  3 images 28x28x3, 2 classes  1 skipped (see data/prepared/manifest.json)  "
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first.startswith("prepared data/prepared  4 images 28x28x3, 2 classes  ")
+    assert rest == [
+        "  classes: ant 1, bee 3",
+        "  1 skipped (1 empty file) (see data/prepared/manifest.json)",
+        "  left out: 2 system files, 1 .txt files, 1 pictures in no class folder",
+        "  enlarged: 1 of 4 pictures, smaller than 28 pixels",
+    ]
+
+
+def test_of_many_classes_the_summary_names_the_first_and_how_many(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.write({f"c{i:02d}/{j}.png": picture() for i in range(30) for j in range(1 + i % 2)})
+    project.prepare()
+    assert "  classes: c00 1, c01 2, c02 1, c03 2, c04 1, c05 2, c06 1, c07 2 and 22 more; 1 to 2 images each\n" in (
+        capsys.readouterr().out
     )
-    assert said.count("\n") == 1
 
 
 def test_an_error_is_one_line_without_a_traceback(project: Project) -> None:

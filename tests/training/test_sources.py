@@ -64,14 +64,8 @@ def test_a_readme_beside_the_class_folders_changes_no_class(project: Project) ->
     project.write(wrapped(FLOWERS) | {"README.md": b"my flowers"})
     with project.open() as found:
         assert found.classes == ["daisy", "rose", "tulip"]
-        assert [(skip.file, skip.reason) for skip in found.rejected] == [("README.md", "not an image")]
-
-
-def test_a_picture_outside_the_class_folders_is_given_no_wrong_class(project: Project) -> None:
-    project.write(FLOWERS | {"stray.png": picture()})
-    with project.open() as found:
-        assert [skip.file for skip in found.rejected] == ["stray.png"]
-        assert "in no class folder" in found.rejected[0].reason
+        assert [(entry.file, entry.kind) for entry in found.left_out] == [("README.md", ".md files")]
+        assert not found.rejected
 
 
 def test_hidden_files_are_not_even_candidates(project: Project) -> None:

@@ -14,10 +14,13 @@ from training.manifest import DataError
 from training.params import DataParams
 from training.sources.archives import opened_zip, tar_source, zip_source
 from training.sources.arrays import idx_files, idx_source, npz_source
+from training.sources.class_folders import labels_from_folders, without_labels
+from training.sources.dataset_json import labels_from_dataset_json
 from training.sources.datasets import DATASETS, PREFIX, dataset_source
 from training.sources.folders import folder_source
+from training.sources.formats import only_pictures
 from training.sources.items import Item, Source, UnreadableError
-from training.sources.labels import labels_from_csv, labels_from_folders, without_labels
+from training.sources.labels import labels_from_csv
 
 __all__ = ["Item", "Source", "UnreadableError", "open_source", "source_path"]
 
@@ -51,7 +54,7 @@ def open_source(data: DataParams) -> Iterator[Source]:
         elif found.classes:
             labelled = found
         else:
-            labelled = labels_from_folders(found)
+            labelled = labels_from_dataset_json(found) or labels_from_folders(found)
         yield replace(labelled, items=sorted(labelled.items, key=lambda item: item.name))
 
 
@@ -62,13 +65,13 @@ def _find(source: str, stack: ExitStack) -> Source:
         return dataset_source(source, paths.TORCHVISION)
     scratch = stack.enter_context(_scratch_folder())
     if path.is_dir():
-        return idx_source(path, scratch) if idx_files(path) else folder_source(path)
+        return idx_source(path, scratch) if idx_files(path) else only_pictures(folder_source(path))
     if path.suffix == ".npz":
         return npz_source(path, scratch)
     if zipfile.is_zipfile(path):
-        return zip_source(stack.enter_context(opened_zip(path)))
+        return only_pictures(zip_source(stack.enter_context(opened_zip(path))))
     if tarfile.is_tarfile(path):
-        return tar_source(path, scratch)
+        return only_pictures(tar_source(path, scratch))
     if path.suffix.lower() == ".zip" or ".tar" in path.suffixes:
         raise DataError(f"params.yaml: data.source = {source!r} is damaged; download or pack it again")
     raise DataError(

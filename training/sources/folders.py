@@ -6,14 +6,19 @@ from functools import partial
 from pathlib import Path
 
 from training.manifest import DataError, Skipped
-from training.sources.items import Item, Source, is_hidden, printable_name, read_file
+from training.sources.items import Item, LeftOut, Source, is_hidden, printable_name, read_file, read_head
+
+SYSTEM_FILES = "system files"  # what is_hidden() means, in the words of the manifest
 
 
-def walk(folder: str, prefix: str = "", above: tuple[str, ...] = ()) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def walk(
+    folder: str, prefix: str = "", above: tuple[str, ...] = (), hidden: list[str] | None = None
+) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Everything below a folder that is neither a folder nor hidden, with its relative name, in no order.
 
-    Links to folders are followed, except one that leads back to a folder `above` it. Raises DataError for a folder
-    that cannot be listed: its images would be missing without a word.
+    hidden: takes the names of what is hidden; of a hidden folder, its own. Links to folders are followed, except one
+    that leads back to a folder `above` it. Raises DataError for a folder that cannot be listed: its images would be
+    missing without a word.
     """
     real = os.path.realpath(folder)
     if real in above:
@@ -24,20 +29,22 @@ def walk(folder: str, prefix: str = "", above: tuple[str, ...] = ()) -> Iterator
         raise DataError(f"the folder {folder} cannot be listed: {error.strerror}") from None
     for entry in entries:
         if is_hidden(entry.name):
-            continue
-        if entry.is_dir():
-            yield from walk(entry.path, f"{prefix}{entry.name}/", (*above, real))
+            if hidden is not None:
+                hidden.append(prefix + entry.name)
+        elif entry.is_dir():
+            yield from walk(entry.path, f"{prefix}{entry.name}/", (*above, real), hidden)
         else:
             yield prefix + entry.name, entry
 
 
 def folder_source(folder: Path) -> Source:
     """Every file below the folder, unlabelled."""
-    items, rejected = [], []
-    for name, entry in walk(str(folder)):
+    items, rejected, hidden = [], [], list[str]()
+    for name, entry in walk(str(folder), hidden=hidden):
         if entry.is_file():
-            items.append(Item(printable_name(name), partial(read_file, Path(entry.path))))
+            path = Path(entry.path)
+            items.append(Item(printable_name(name), partial(read_file, path), read_head=partial(read_head, path)))
         else:
             reason = "a link to nothing" if entry.is_symlink() else "not a regular file"
             rejected.append(Skipped(file=printable_name(name), reason=reason))
-    return Source(items, rejected=rejected)
+    return Source(items, rejected=rejected, left_out=[LeftOut(printable_name(name), SYSTEM_FILES) for name in hidden])

@@ -1,60 +1,18 @@
-"""Which class an image belongs to: by its folder, or by a CSV file of file,tag or file,tag,tag,..."""
+"""Which class an image belongs to, by a CSV file of file,tag or file,tag,tag,..."""
 
 import csv
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
-from training.manifest import DataError, Skipped
+from training.manifest import DataError
 from training.sources.arrays import read_class_names
+from training.sources.class_folders import in_class_order
 from training.sources.items import Item, Source, printable_name
 
 COLUMNS = 2  # file,tag; there may be more, each for another kind of tag
 JOIN = " + "  # between the tags in the name of a class that combines several
-IMAGE_SUFFIXES = {
-    ".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp",
-}  # fmt: skip
-
-
-def without_labels(source: Source) -> Source:
-    """The same images as one unnamed class."""
-    return replace(source, items=[replace(item, label=None) for item in source.items], classes=[])
-
-
-def labels_from_folders(source: Source) -> Source:
-    """Sub-folders become classes; folders that wrap everything are seen through.
-
-    The names of the pictures decide, so that a README beside the class folders changes nothing. Where there are
-    classes, a picture outside of them is rejected: to train on it under some class would be wrong.
-    """
-    pictures = [item.name for item in source.items if _is_picture(item.name)] or [item.name for item in source.items]
-    levels = zip(*(PurePosixPath(name).parts[:-1] for name in pictures), strict=False)
-    depth = len(list(takewhile(lambda level: len(set(level)) == 1, levels)))
-    classes = sorted({name for name in (_folder(picture, depth) for picture in pictures) if name is not None})
-    if not classes:
-        return without_labels(source)
-    index = {name: label for label, name in enumerate(classes)}
-    items, rejected = [], list(source.rejected)
-    for item in source.items:
-        label = index.get(_folder(item.name, depth) or "")
-        if label is not None:
-            items.append(replace(item, label=label))
-        else:
-            reason = "in no class folder (or set data.labels: none)" if _is_picture(item.name) else "not an image"
-            rejected.append(Skipped(file=item.name, reason=reason))
-    return replace(source, items=items, classes=classes, rejected=rejected)
-
-
-def _is_picture(name: str) -> bool:
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
-
-
-def _folder(name: str, depth: int) -> str | None:
-    """The folder of a file below `depth` wrapping ones; None for a file that lies in no further folder."""
-    parts = PurePosixPath(name).parts
-    return parts[depth] if len(parts) > depth + 1 else None
 
 
 def labels_from_csv(source: Source, path: Path, folder: Path) -> Source:
@@ -76,7 +34,7 @@ def labels_from_csv(source: Source, path: Path, folder: Path) -> Source:
         raise DataError(
             f"{path} tags none of the {len(items)} files in {folder}; write their names in its first column"
         )
-    classes = known if known is not None else sorted(set(tags.values()))
+    classes = known if known is not None else in_class_order(set(tags.values()))
     index = {name: label for label, name in enumerate(classes)}
     return replace(
         source,
@@ -86,6 +44,7 @@ def labels_from_csv(source: Source, path: Path, folder: Path) -> Source:
         untagged=sum(item.name not in tags for item in items),
         unknown_tags=dict(sorted(Counter(tag for tag in tags.values() if tag not in index).items())),
         unknown_files=unknown_files,
+        left_out=[entry for entry in source.left_out if entry.file not in in_use],
     )
 
 
