@@ -72,8 +72,11 @@ def augment(images: Tensor, p: float | Tensor, draws: Draws | None = None) -> Te
     images = torch.where(_each(draw.colour < p), colours, images)
 
     moved = draw.translation < p
-    down = _pick(draw.down, -(height // 8), height // 8) * moved
-    right = _pick(draw.right, -(width // 8), width // 8) * moved
+    # By up to an eighth of the side, a half rounded up as in the paper's code.
+    down, right = (
+        _pick(drawn, -limit, limit) * moved
+        for drawn, limit in ((draw.down, int(height / 8 + 0.5)), (draw.right, int(width / 8 + 0.5)))
+    )
     images = translate(images, down, right)
 
     row = _pick(draw.row, 0, height)

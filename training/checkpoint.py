@@ -33,6 +33,7 @@ CODE = (
     "networks/*.py",
     "optimizers.py",
     "penalties.py",
+    "pyramid.py",
     "stabilisers.py",
     "train.py",
 )

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from training.pyramid import pyramid
+
 if TYPE_CHECKING:
     from training.params import Params
 
@@ -33,8 +35,26 @@ def _in_network(params: "Params") -> Iterator[str]:
         yield "network.spectral_norm divides by a weight's size, and residual blocks start at zero; set it to false"
     for side in ("generator", "discriminator"):
         width = getattr(network, f"{side}_width")
-        if network.name == "residual" and width % (GROUP // 2):
+        if network.name == "residual" and network.widths is None and width % (GROUP // 2):
             yield f"network.{side}_width is {width}; a residual network takes multiples of {GROUP // 2}"
+    if network.widths is not None:
+        yield from _in_widths(network.widths, network.name, params.data.resolution)
+
+
+def _in_widths(widths: tuple[int, ...], name: str, resolution: int) -> Iterator[str]:
+    if name != "residual":
+        yield f"network.widths is for residual; the layers of {name} follow from its two widths: set it to null"
+        return
+    smallest, doublings = pyramid(resolution)
+    sides = [smallest * 2**level for level in range(doublings + 1)]
+    if len(widths) != len(sides):
+        yield (
+            f"network.widths has {len(widths)} numbers and {resolution} px has {len(sides)} resolutions "
+            f"({', '.join(map(str, sides))}); give one number each"
+        )
+    for width in widths:
+        if width % (GROUP // 2):
+            yield f"network.widths holds {width}; a residual network takes multiples of {GROUP // 2}"
 
 
 def _in_objective(params: "Params") -> Iterator[str]:

@@ -126,7 +126,7 @@ class GAN:
         # Past Fabric's wrapper, which in bf16 refuses the gradients that penalties take outside of its backward.
         with self.fabric.autocast():
             verdict: Verdict = self.discriminator.module(images, labels)
-        return verdict.to(torch.float32)
+        return verdict
 
     def state(self) -> dict[str, Any]:
         """All that a run needs to go on: tensors and numbers, no classes of ours."""

@@ -62,6 +62,7 @@ class NetworkParams(Section):
     latent_dim: int = Field(ge=1, le=4096)
     generator_width: int = Field(ge=1, le=1024)
     discriminator_width: int = Field(ge=1, le=1024)
+    widths: tuple[Annotated[int, Field(ge=1, le=2048)], ...] | None
     generator_dropout: Dropout
     discriminator_dropout: Dropout
     discriminator_norm: Literal["none", "batch", "batch-everywhere"]

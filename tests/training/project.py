@@ -30,6 +30,7 @@ TINY: dict[str, dict[str, Any]] = {
         "latent_dim": 6,
         "generator_width": 4,
         "discriminator_width": 4,
+        "widths": None,
         "generator_dropout": 0.0,
         "discriminator_dropout": 0.0,
         "discriminator_norm": "none",

@@ -11,6 +11,15 @@ from training.augment import AdaptiveP, Draws, augment, jitter_colours, rotate, 
 
 GROUPS = ("colour", "translation", "cutout")
 NEVER = 1.0  # a draw that no p is above
+LIMITS = {
+    8: 1,
+    28: 4,
+    32: 4,
+    64: 8,
+    96: 12,
+    128: 16,
+    256: 32,
+}  # of translation: int(side / 8 + 0.5) in the paper's code
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +78,7 @@ def test_every_size_and_type_keeps_its_shape_and_type(channels: int, side: int, 
         assert augmented.isfinite().all()
 
 
-@pytest.mark.parametrize("side", [8, 28, 32, 64, 96, 128, 256])
+@pytest.mark.parametrize("side", LIMITS)
 @pytest.mark.parametrize(("draw", "direction"), [(0.0, -1), (1 - 2**-24, 1)])
 def test_the_smallest_and_the_largest_draws_move_by_no_more_than_the_limit(
     side: int, draw: float, direction: int
@@ -77,7 +86,7 @@ def test_the_smallest_and_the_largest_draws_move_by_no_more_than_the_limit(
     images = noise(1, side=side)
     edge = torch.full((1,), draw)
     moved = augment(images, 1.0, only("translation", images)._replace(down=edge, right=edge))
-    limit = torch.tensor([direction * (side // 8)])
+    limit = torch.tensor([direction * LIMITS[side]])
     assert torch.equal(moved, translate(images, limit, limit))
 
 
@@ -154,7 +163,7 @@ def test_translation_moves_by_at_most_an_eighth_of_the_side(side: int) -> None:
     assert torch.equal(augmented, kept.float())  # zeros enter as whole rows and columns, nothing else changes
     for gone in (gone_rows, gone_columns):
         entered = torch.where(gone[:, 0], 1, -1) * gone.sum(1)
-        assert sorted(set(entered.tolist())) == list(range(-(side // 8), side // 8 + 1))
+        assert sorted(set(entered.tolist())) == list(range(-LIMITS[side], LIMITS[side] + 1))
 
 
 def test_translation_moves_pixels_by_its_shift_and_lets_zeros_in() -> None:

@@ -83,6 +83,21 @@ CASES = {
         )
         for player in ("generator", "discriminator")
     },
+    "widths of a family that has none": Case(
+        network("dense", widths=[8, 8, 8]),
+        "network.widths is for residual; the layers of dense follow from its two widths: set it to null",
+        [{"network": {"widths": None}}],
+    ),
+    "fewer widths than resolutions": Case(
+        network("residual", widths=[16, 8]),
+        "network.widths has 2 numbers and 28 px has 3 resolutions (7, 14, 28); give one number each",
+        [{"network": {"widths": [16, 16, 8]}}, {"network": {"widths": None}}],
+    ),
+    "widths that cannot be cut into groups": Case(
+        network("residual", widths=[16, 12, 8]),
+        "network.widths holds 12; a residual network takes multiples of 8",
+        [{"network": {"widths": [16, 16, 8]}}],
+    ),
     **{
         f"{penalty} with batch norm": Case(
             {"objective": {penalty: 1.0}} | BATCH_NORM, IMAGE_BY_IMAGE.format(penalty), NO_NORM

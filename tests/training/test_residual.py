@@ -67,6 +67,61 @@ def test_first_weights_have_the_size_of_the_formula() -> None:
             assert (weight(narrow) == 0).all()
 
 
+@pytest.mark.parametrize(
+    ("side", "widths", "numbers"),
+    [
+        (32, [768] * 4, (20_732_160, 20_683_776)),  # R3GAN's for CIFAR-10
+        (64, [768] * 4 + [384], (22_429_824, 22_381_440)),  # for FFHQ-64
+        (256, [768] * 4 + [384, 192, 96], (23_057_952, 23_009_568)),  # for FFHQ-256: 23.058M and 23.010M in the paper
+    ],
+)
+def test_with_the_papers_widths_it_has_the_papers_number_of_parameters(
+    side: int, widths: list[int], numbers: tuple[int, int]
+) -> None:
+    network = FAMILIES["residual"] | {"latent_dim": 64, "widths": widths, "condition": "none"}
+    with torch.device("meta"):
+        pair = build(tiny_params(data={"resolution": side, "channels": 3}, network=network), None)
+    assert tuple(sum(parameter.numel() for parameter in each.parameters()) for each in pair) == numbers
+
+
+def test_the_widths_that_follow_from_one_are_the_same_written_out() -> None:
+    def shapes(**network: object) -> list[torch.Size]:
+        pair = build(tiny_params(network=FAMILIES["residual"] | network), None)
+        return [parameter.shape for each in pair for parameter in each.parameters()]
+
+    assert shapes() == shapes(widths=[32, 16, 8])
+
+
+@pytest.mark.parametrize("condition", ["projection", "auxiliary"])
+def test_in_bfloat16_the_stage_of_the_smallest_maps_and_the_logit_are_in_float32(condition: str) -> None:
+    network = FAMILIES["residual"] | {"condition": condition}
+    generator, discriminator = build(tiny_params(network=network, data={"resolution": 32}), torch.eye(2))
+    seen: dict[str, torch.dtype] = {}  # the arithmetic of what a layer puts out
+
+    def watch(name: str, layer: nn.Module) -> None:
+        layer.register_forward_hook(lambda _, __, made: seen.update({f"{name} {made.shape[-1]}": made.dtype}))
+
+    for player, each in (("G", generator), ("D", discriminator)):
+        for block in (module for module in each.modules() if isinstance(module, ResidualBlock)):
+            watch(f"{player} block", block.layers[-1])
+    watch("G basis", next(module for module in generator.modules() if isinstance(module, Basis)))
+    depthwise, _, logit = discriminator.logit
+    watch("D depthwise", depthwise)
+    watch("D logit", logit)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        verdict = discriminator(generator(torch.randn(2, 6), torch.arange(2)), torch.arange(2))
+
+    single = {"G basis 4", "G block 4", "D block 4", "D depthwise 1", "D logit 1"}
+    assert {name for name, dtype in seen.items() if dtype == torch.float32} == single
+    # The rest is as fast as the hardware makes it.
+    assert {name for name, dtype in seen.items() if dtype == torch.bfloat16} == {
+        f"{player} block {side}" for player in "GD" for side in (8, 16, 32)
+    }
+    assert verdict.logits.dtype == torch.float32
+    assert verdict.tag_logits is None or verdict.tag_logits.dtype == torch.float32
+
+
 def test_a_picture_begins_with_learned_maps_weighted_by_the_latent() -> None:
     basis = Basis(inputs=3, channels=2, side=4)
     z = torch.randn(5, 3)

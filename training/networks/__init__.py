@@ -63,8 +63,12 @@ def normalise_spectra(network: nn.Module) -> None:
             spectral_norm(layer)
 
 
-def _form(network: NetworkParams) -> dict[str, int | None]:
+def _form(network: NetworkParams) -> dict[str, Any]:
     """What shapes this family's layers beside their width."""
-    if network.name == "dcgan":
-        return {"kernel": network.kernel}
-    return {} if network.name == "upsampling" else {"depth": network.depth}
+    forms: dict[str, dict[str, Any]] = {
+        "dense": {"depth": network.depth},
+        "upsampling": {},
+        "dcgan": {"kernel": network.kernel},
+        "residual": {"depth": network.depth, "widths": network.widths},
+    }
+    return forms[network.name]

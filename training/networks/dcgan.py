@@ -10,7 +10,7 @@ from itertools import pairwise
 from torch import nn
 
 from training.networks.players import Features, dropout
-from training.networks.pyramid import layer_widths, pyramid
+from training.pyramid import layer_widths, pyramid
 
 
 def generator_layers(

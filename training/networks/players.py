@@ -5,7 +5,8 @@ embedding beside z. They enter a discriminator as the inner product of an embedd
 (projection, Miyato and Koyama 2018, eq. 3), or it names them itself (auxiliary classifier, Odena et al. 2017).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -49,7 +50,10 @@ class Latent(nn.Module):
         self.size = latent_dim if tags is None else 2 * latent_dim
 
     def forward(self, z: Tensor, label: Tensor | None) -> Tensor:
-        return z if self.embedding is None else torch.cat([z, self.embedding(label)], dim=1)
+        if self.embedding is None:
+            return z
+        with single_precision(z) as unrounded:
+            return torch.cat([unrounded, self.embedding(label)], dim=1)
 
 
 class Generator(nn.Module):
@@ -77,14 +81,10 @@ class Features(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What a discriminator says of images."""
+    """What a discriminator says of images, in float32 whatever its features are."""
 
     logits: Tensor  # [N], real above 0
     tag_logits: Tensor | None  # [N, tags], of an auxiliary classifier
-
-    def to(self, dtype: torch.dtype) -> "Verdict":
-        """The same verdict in another arithmetic."""
-        return Verdict(self.logits.to(dtype), None if self.tag_logits is None else self.tag_logits.to(dtype))
 
 
 class Discriminator(nn.Module):
@@ -110,12 +110,12 @@ class Discriminator(nn.Module):
             self.classify = nn.Linear(channels, tags.shape[1])
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> Verdict:
-        features = self.features(images)
-        logits = self.logit(features).flatten()
-        pooled = features.sum(dim=(2, 3))
-        if self.embedding is not None:
-            logits = logits + (self.embedding(label) * pooled).sum(dim=1)
-        return Verdict(logits, None if self.classify is None else self.classify(pooled))
+        with single_precision(self.features(images)) as features:
+            logits = self.logit(features).flatten()
+            pooled = features.sum(dim=(2, 3))
+            if self.embedding is not None:
+                logits = logits + (self.embedding(label) * pooled).sum(dim=1)
+            return Verdict(logits, None if self.classify is None else self.classify(pooled))
 
 
 class MinibatchStd(nn.Module):
@@ -129,6 +129,16 @@ class MinibatchStd(nn.Module):
         spread = (features.var(dim=0, unbiased=False) + 1e-8).sqrt().mean()
         count, _, height, width = features.shape
         return torch.cat([features, spread.expand(count, 1, height, width)], dim=1)
+
+
+@contextmanager
+def single_precision(x: Tensor) -> Iterator[Tensor]:
+    """While open, autocast is off; gives x in float32 where autocast may have rounded it, and x itself elsewhere."""
+    if not torch.is_autocast_enabled(x.device.type):
+        yield x
+        return
+    with torch.autocast(x.device.type, enabled=False):
+        yield x.float()
 
 
 def dropout(share: float) -> list[nn.Module]:

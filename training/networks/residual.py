@@ -5,6 +5,7 @@ block starts out as the identity.
 """
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 
@@ -12,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d
 
-from training.networks.players import Features, dropout
-from training.networks.pyramid import layer_widths, pyramid
+from training.networks.players import Features, dropout, single_precision
+from training.pyramid import layer_widths, pyramid
 
 DEPTH = 2  # blocks a resolution, unless params.yaml says otherwise
 GROUP = 16  # channels a group
@@ -79,6 +80,19 @@ class Resample(nn.Module):
         return wide
 
 
+class SinglePrecision(nn.Sequential):
+    """Layers that compute in float32 under autocast too, as R3GAN's stage of the smallest maps does.
+
+    Those maps are what the logit is read from and what an image grows from: bf16 would round them to 8 bits.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        with single_precision(x) as unrounded:
+            for layer in self:
+                unrounded = layer(unrounded)
+            return unrounded
+
+
 class Basis(nn.Module):
     """[N, inputs] -> [N, channels, side, side]: learned maps, weighted by a linear function of the inputs."""
 
@@ -93,29 +107,46 @@ class Basis(nn.Module):
 
 
 def generator_layers(
-    inputs: int, resolution: int, channels: int, width: int, depth: int | None = None, dropout_share: float = 0.0
+    inputs: int,
+    resolution: int,
+    channels: int,
+    width: int,
+    depth: int | None = None,
+    widths: Sequence[int] | None = None,
+    dropout_share: float = 0.0,
 ) -> nn.Sequential:
-    """[N, inputs] -> [N, channels, resolution, resolution], unbounded."""
+    """[N, inputs] -> [N, channels, resolution, resolution], unbounded.
+
+    widths: channels at each resolution, the smallest first; None doubles `width` from the largest resolution down.
+    """
     side, doublings = pyramid(resolution)
-    widths = layer_widths(width, doublings + 1)
-    layers: list[nn.Module] = [Basis(inputs, widths[0], side)]
-    layers += _blocks(widths[0], depth, len(widths), dropout_share)
+    widths = widths or layer_widths(width, doublings + 1)
+    layers: list[nn.Module] = [SinglePrecision(Basis(inputs, widths[0], side))]
+    layers.append(SinglePrecision(*_blocks(widths[0], depth, len(widths), dropout_share)))
     for before, after in pairwise(widths):
         layers += [Resample(before, after, doubles=True), *_blocks(after, depth, len(widths), dropout_share)]
-    layers.append(_drawn(nn.Conv2d(width, channels, 1, bias=False), 1.0))
+    layers.append(_drawn(nn.Conv2d(widths[-1], channels, 1, bias=False), 1.0))
     return nn.Sequential(*layers)
 
 
 def discriminator_features(
-    channels: int, resolution: int, width: int, depth: int | None = None, dropout_share: float = 0.0
+    channels: int,
+    resolution: int,
+    width: int,
+    depth: int | None = None,
+    widths: Sequence[int] | None = None,
+    dropout_share: float = 0.0,
 ) -> Features:
-    """The generator's mirror image, which ends in a depthwise convolution over what is left of the side."""
+    """The generator's mirror image, which ends in a depthwise convolution over what is left of the side.
+
+    widths: as the generator's, the smallest resolution first.
+    """
     side, doublings = pyramid(resolution)
-    widths = layer_widths(width, doublings + 1)[::-1]
-    layers: list[nn.Module] = [_drawn(nn.Conv2d(channels, width, 1, bias=False), 1.0)]
-    layers += _blocks(width, depth, len(widths), dropout_share)
+    widths = list(reversed(widths or layer_widths(width, doublings + 1)))
+    layers: list[nn.Module] = [_drawn(nn.Conv2d(channels, widths[0], 1, bias=False), 1.0)]
     for before, after in pairwise(widths):
-        layers += [Resample(before, after, doubles=False), *_blocks(after, depth, len(widths), dropout_share)]
+        layers += [*_blocks(before, depth, len(widths), dropout_share), Resample(before, after, doubles=False)]
+    layers.append(SinglePrecision(*_blocks(widths[-1], depth, len(widths), dropout_share)))
     return Features(nn.Sequential(*layers), widths[-1], partial(_logit, side=side))
 
 

@@ -1,4 +1,4 @@
-"""How a network that halves or doubles its feature maps divides a resolution into levels."""
+"""The levels of a resolution: the feature maps of a network that halves or doubles its side, and their widths."""
 
 WIDEST = 8  # the widest layer has this many times the width of the narrowest, as DCGAN at 64 px
 
