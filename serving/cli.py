@@ -1,5 +1,8 @@
 """The `mint` command: images from a model file without a server, or from a server; and keys for one."""
 
+import contextlib
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,10 +15,11 @@ import numpy as np
 import typer
 
 from serving.client import Mint
+from serving.client.connections import TIMEOUT_S
 from serving.errors import InputError, MintError
 from serving.files import replacing
 from serving.generator import MAX_BATCH, Generator
-from serving.images import encode, file_names, to_npy
+from serving.images import encode, file_names
 from serving.keys import key_hash, new_key
 from serving.labels import label_indices
 from serving.latents import MAX_SEED, Labels
@@ -51,6 +55,7 @@ def generate(
     key: Annotated[
         str | None, typer.Option(envvar="MINT_API_KEY", help="the service's key, if it asks for one")
     ] = None,
+    timeout: Annotated[float, typer.Option(help="seconds to wait for an answer of the service")] = TIMEOUT_S,
 ) -> None:
     """Write the images of some seeds into a folder."""
     order = Order(parse_seeds(seeds), label, truncation, format, out)
@@ -62,7 +67,7 @@ def generate(
         raise InputError(
             "--provider is for model files; with --url the service has chosen, so leave one of the two out"
         )
-    with Mint(url, key) as service:
+    with Mint(url, key, timeout=timeout) as service:
         described = service.model(model)
         typer.echo(save(order, described, partial(fetch_batches, service, described)))
 
@@ -110,7 +115,8 @@ def save(
     try:
         if order.format == "npy":
             names = ["images.npy"]
-            write(order.out / names[0], to_npy(np.concatenate([images for images, _ in batches])))
+            with replacing(order.out / names[0]) as unfinished:
+                write_npy(unfinished, len(order.seeds), (images for images, _ in batches))
         else:
             names = file_names(order.seeds, len(order.seeds), order.format)
             for name, seed, (image, label) in zip(names, order.seeds, one_by_one(batches), strict=True):
@@ -175,12 +181,32 @@ def write(path: Path, content: bytes) -> None:
         unfinished.write_bytes(content)
 
 
+def write_npy(path: Path, count: int, batches: Iterator[Images]) -> None:
+    """A .npy file uint8 [count, H, W, C], batch by batch: memory holds one of them."""
+    with path.open("wb") as file:
+        for number, images in enumerate(batches):
+            if number == 0:
+                header = {"descr": "|u1", "fortran_order": False, "shape": (count, *images.shape[1:])}
+                np.lib.format.write_array_header_1_0(file, header)
+            file.write(np.ascontiguousarray(images).data)
+
+
 def main() -> None:
     """The console script: errors that are meant for people are one sentence on stderr."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # an exit removes unfinished files
     try:
-        app()
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:  # as `>&-` leaves it
+                sys.stdout.flush()  # what fails when the interpreter ends is a traceback that nobody can catch
     except MintError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        with contextlib.suppress(OSError):  # what is left of the output is not tried again at the end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        what = "the output" if error.filename is None else error.filename
+        sys.exit(f"error: {what} cannot be used ({error.strerror}); direct it elsewhere")
 
 
 if __name__ == "__main__":

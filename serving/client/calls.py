@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import BaseModel, ValidationError
 
+from serving.client import values
+from serving.client.values import Label, given, optional
 from serving.errors import InputError, MintError
 from serving.schemas import (
     FILM_MEDIA_TYPES,
@@ -24,7 +26,6 @@ from serving.schemas import (
 JSON, NPY = MEDIA_TYPES["json"], MEDIA_TYPES["npy"]
 
 Images = NDArray[np.uint8]
-Label = int | str  # index or name of a class
 Picture = Literal["png", "jpeg", "webp"]
 Outcome = httpx.Response | httpx.RequestError  # of one attempt
 
@@ -84,16 +85,19 @@ class Call(Generic[T]):
     npy: bytes | None = None
 
     def request(self, http: httpx.Client | httpx.AsyncClient) -> httpx.Request:
-        """The request as it is sent."""
+        """The request as it is sent; raises InputError for values that neither JSON nor an address can hold."""
         headers = {} if self.npy is None else {"Content-Type": NPY}
-        return http.build_request(
-            self.method, self.path, params=self.params, json=self.json, content=self.npy, headers=headers
-        )
+        try:
+            return http.build_request(
+                self.method, self.path, params=self.params, json=self.json, content=self.npy, headers=headers
+            )
+        except (TypeError, ValueError, httpx.InvalidURL) as error:  # NaN, half a character, an address too long
+            raise InputError(f"this request cannot be written: {str(error)[:200]}") from None
 
     def result(self, outcome: Outcome) -> T:
         """What was asked for; raises NoAnswer or ServerError."""
         if isinstance(outcome, httpx.RequestError):
-            where, why = outcome.request.url, str(outcome) or type(outcome).__name__
+            where, why = _without_query(outcome.request.url), str(outcome)[:200] or type(outcome).__name__
             raise NoAnswer(
                 f"no answer from {where} ({why}); check the address and whether the service runs"
             ) from outcome
@@ -102,11 +106,12 @@ class Call(Generic[T]):
         if outcome.headers.get("Content-Type", "").split(";")[0] == self.media_type:
             try:
                 return self.read(outcome)
-            except (KeyError, ValueError):  # pydantic's and numpy's errors are ValueErrors
+            except (KeyError, ValueError, EOFError):  # pydantic's and numpy's errors are ValueErrors
                 pass
         raise ServerError(
             outcome.status_code,
-            f"{outcome.url} does not answer as this version of Mint does; check the address, or update the older side",
+            f"{_without_query(outcome.url)} does not answer as this version of Mint does; check the address, or update "
+            "the older side",
         )
 
 
@@ -115,10 +120,14 @@ def _refusal(response: httpx.Response) -> ServerError:
     try:
         error = ErrorResponse.model_validate_json(response.content)
     except ValidationError:
-        return ServerError(
-            response.status_code, f"{response.url} answered {response.status_code} {response.reason_phrase}"
-        )
+        where = _without_query(response.url)
+        return ServerError(response.status_code, f"{where} answered {response.status_code} {response.reason_phrase}")
     return ServerError(response.status_code, error.error, error.detail)
+
+
+def _without_query(url: httpx.URL) -> str:
+    """An address as a sentence can name it: without parameters, which may be thousands of characters."""
+    return str(url.copy_with(query=None))[:200]
 
 
 def generate(
@@ -129,14 +138,22 @@ def generate(
     truncation: float,
     model: str | None,
 ) -> Call[Generated]:
-    """POST /generate; latents travel as the bytes they are."""
+    """POST /generate; latents travel as the bytes they are, unless each has a label: the query would be too long."""
     _check_source(seeds=seeds, count=count, latents=latents)
-    options = _given(labels=_plain(labels), truncation=truncation, format="npy", model=model)
+    options = given(
+        labels=optional(values.labels, labels, "labels"),
+        truncation=values.number(truncation, "truncation"),
+        format="npy",
+        model=optional(values.text, model, "model"),
+    )
     if latents is None:
-        sent: dict[str, Any] = {"json": _given(seeds=_plain(seeds), count=count) | options}
+        drawn = given(seeds=optional(values.seeds, seeds, "seeds"), count=optional(values.whole, count, "count"))
+        sent: dict[str, Any] = {"json": drawn | options}
+    elif isinstance(options.get("labels"), list):
+        sent = {"json": {"latents": values.rows(latents).tolist()} | options}
     else:
         body = io.BytesIO()
-        np.save(body, _rows(latents), allow_pickle=False)
+        np.save(body, values.rows(latents), allow_pickle=False)
         sent = {"params": options, "npy": body.getvalue()}
     return Call("POST", "generate", NPY, _read_generated, **sent)
 
@@ -145,27 +162,37 @@ def image(
     seed: int, label: Label | None, truncation: float, size: int | None, model: str | None, format: Picture
 ) -> Call[bytes]:
     """GET /images/{seed}.{format}."""
-    params = _given(label=label, truncation=truncation, size=size, model=model)
-    return Call("GET", f"images/{seed}.{format}", MEDIA_TYPES[format], _read_bytes, params)
+    format = values.format_name(format, ("png", "jpeg", "webp"))
+    params = given(
+        label=optional(values.label, label, "label"),
+        truncation=values.number(truncation, "truncation"),
+        size=optional(values.whole, size, "size"),
+        model=optional(values.text, model, "model"),
+    )
+    return Call("GET", f"images/{values.whole(seed, 'seed')}.{format}", MEDIA_TYPES[format], _read_bytes, params)
 
 
 def interpolate(format: Film, walk: Walk) -> Call[Images | bytes]:
     """POST /interpolate."""
     seeds, latents = walk.get("seeds"), walk.get("latents")
     _check_source(seeds=seeds, latents=latents)
-    as_json = {
-        "seeds": _plain(seeds),
-        "latents": None if latents is None else _rows(latents).tolist(),
-        "labels": _plain(walk.get("labels")),
+    format = values.format_name(format, tuple(FILM_MEDIA_TYPES))
+    converted = {
+        "seeds": optional(values.seeds, seeds, "seeds"),
+        "latents": None if latents is None else values.rows(latents).tolist(),
+        "labels": optional(values.labels, walk.get("labels"), "labels"),
+        "loop": None if (loop := walk.get("loop")) is None else bool(loop),
         "format": format,
+        **{name: optional(values.whole, walk.get(name), name) for name in ("steps", "size")},
+        **{name: optional(values.number, walk.get(name), name) for name in ("truncation", "fps")},
     }
     read: Callable[[httpx.Response], Images | bytes] = _read_images if format == "npy" else _read_bytes
-    return Call("POST", "interpolate", FILM_MEDIA_TYPES[format], read, json=_given(**{**walk, **as_json}))
+    return Call("POST", "interpolate", FILM_MEDIA_TYPES[format], read, json=given(**{**walk, **converted}))
 
 
 def model(name: str | None) -> Call[ModelResponse]:
     """GET /model."""
-    return Call("GET", "model", JSON, _read_as(ModelResponse), _given(model=name))
+    return Call("GET", "model", JSON, _read_as(ModelResponse), given(model=optional(values.text, name, "model")))
 
 
 def models() -> Call[ModelsResponse]:
@@ -201,22 +228,3 @@ def _check_source(**sources: object) -> None:
     given = [name for name, value in sources.items() if value is not None]
     if len(given) != 1:
         raise InputError(f"give exactly one of {', '.join(sources)}; you gave {' and '.join(given) or 'none of them'}")
-
-
-def _given(**options: object) -> dict[str, Any]:
-    """The options that have a value; the service has defaults for the others."""
-    return {name: value for name, value in options.items() if value is not None}
-
-
-def _plain(values: Label | Sequence[Label] | None) -> Label | list[Label] | None:
-    """Seeds and labels as JSON has them, from whatever sequence holds them, such as an array."""
-    if values is None or isinstance(values, int | str):
-        return values
-    return [value if isinstance(value, str) else int(value) for value in values]
-
-
-def _rows(latents: ArrayLike) -> NDArray[np.float32]:
-    rows = np.ascontiguousarray(latents, np.float32)
-    if rows.ndim != 2 or not np.isfinite(rows).all():
-        raise InputError("latents are rows of finite numbers, [N, latent_dim]; these are not", "latents")
-    return rows

@@ -1,22 +1,26 @@
 """The two clients: they carry calls to a service and back, one blocking, one for async code."""
 
 import asyncio
+import math
 import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, Unpack, overload
+from weakref import WeakKeyDictionary
 
 import httpx
 from numpy.typing import ArrayLike
 
 from serving.client import calls
-from serving.client.calls import Call, Generated, Images, Label, Outcome, Picture, Walk
+from serving.client.calls import Call, Generated, Images, Outcome, Picture, Walk
+from serving.client.environment import connection_options
 from serving.client.patience import Patience
+from serving.client.values import Label
 from serving.errors import InputError
 from serving.schemas import ModelResponse, ModelsResponse
 
 CONNECT_TIMEOUT_S = 10
-READ_TIMEOUT_S = 120  # longer than a service lets a request wait before it answers 504
+TIMEOUT_S = 120.0  # longer than a service lets a request wait before it answers 504
 KEEP_ALIVE_S = 3  # shorter than the server's, so that no request goes out on a connection that is being closed
 
 T = TypeVar("T")
@@ -26,12 +30,13 @@ class Mint:
     """A Mint service at an address.
 
     key: what it asks for, if it asks for one. patience: for how many seconds a request is sent again that a busy
-    service refused, or that could not be sent. Methods raise NoAnswer and ServerError, and InputError for what no
-    service could answer. Safe to use from several threads.
+    service refused, or that could not be sent. timeout: for how many seconds an answer, or the rest of one, is waited
+    for. Methods raise NoAnswer and ServerError, and InputError for what no service could answer. Safe to use from
+    several threads.
     """
 
-    def __init__(self, url: str, key: str | None = None, patience: float = 60) -> None:
-        self._http = httpx.Client(**_connection(url, key))
+    def __init__(self, url: str, key: str | None = None, patience: float = 60, timeout: float = TIMEOUT_S) -> None:
+        self._http = httpx.Client(**_connection(url, key, timeout))
         self._patience = patience
 
     def generate(
@@ -109,10 +114,12 @@ class Mint:
 
 
 class AsyncMint:
-    """`Mint` for async code: the same methods, awaited."""
+    """`Mint` for async code: the same methods, awaited; from one event loop after another too."""
 
-    def __init__(self, url: str, key: str | None = None, patience: float = 60) -> None:
-        self._http = httpx.AsyncClient(**_connection(url, key))
+    def __init__(self, url: str, key: str | None = None, patience: float = 60, timeout: float = TIMEOUT_S) -> None:
+        self._options = _connection(url, key, timeout)
+        # Connections belong to the event loop that opened them, and each asyncio.run makes a new one.
+        self._https: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
         self._patience = patience
 
     async def generate(
@@ -160,8 +167,10 @@ class AsyncMint:
         return await self._answer(calls.models())
 
     async def close(self) -> None:
-        """Ends the connections; `async with` does that too."""
-        await self._http.aclose()
+        """Ends the connections of this event loop; `async with` does that too."""
+        http = self._https.pop(asyncio.get_running_loop(), None)
+        if http is not None:
+            await http.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -172,11 +181,15 @@ class AsyncMint:
         await self.close()
 
     async def _answer(self, call: Call[T]) -> T:
+        loop = asyncio.get_running_loop()
+        http = self._https.get(loop)
+        if http is None:
+            http = self._https[loop] = httpx.AsyncClient(**self._options)
         patience = Patience(self._patience)
         while True:
             outcome: Outcome
             try:
-                outcome = await self._http.send(call.request(self._http))
+                outcome = await http.send(call.request(http))
             except httpx.RequestError as error:
                 outcome = error
             pause = patience.pause(outcome)
@@ -185,17 +198,32 @@ class AsyncMint:
             await asyncio.sleep(pause)
 
 
-def _connection(url: str, key: str | None) -> dict[str, Any]:
-    """What both of httpx's clients are made with; raises InputError for an address that cannot be one."""
+def _connection(url: str, key: str | None, timeout: float) -> dict[str, Any]:
+    """What both of httpx's clients are made with.
+
+    Raises InputError for an address, a key, a time limit or a variable of the environment that cannot be used; neither
+    the key nor a password in the address is part of the sentence.
+    """
     try:
         address = httpx.URL(url)
-    except httpx.InvalidURL:
-        address = httpx.URL()
-    if address.scheme not in ("http", "https") or not address.host:
-        raise InputError(f"{url!r} is not the address of a service; write it as http://host:3000")
+        found = address.scheme in ("http", "https") and address.host and (address.port or 0) < 2**16
+    except (httpx.InvalidURL, ValueError, TypeError):  # idna's errors are ValueErrors
+        found = False
+    if not found:
+        shown = "the address" if "@" in str(url) else f"{str(url)[:200]!r}"
+        raise InputError(f"{shown} is not the address of a service; write it as http://host:3000")
+    if key is not None and not (key.isascii() and key.isprintable() and key and key == key.strip()):
+        raise InputError(
+            "the key is empty or has a line end, a blank at an end or a letter that no header may have; copy it again"
+        )
+    if key is not None and address.userinfo:
+        raise InputError("the address holds a user name, and a key is given too; a request can carry only one of them")
+    if not (math.isfinite(timeout) and timeout > 0):
+        raise InputError(f"timeout is a number of seconds above 0; {timeout} is not")
     return {
-        "base_url": address,
+        "base_url": address.copy_with(userinfo=b""),
+        "auth": (address.username, address.password) if address.userinfo else None,
         "headers": {} if key is None else {"Authorization": f"Bearer {key}"},
-        "timeout": httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+        "timeout": httpx.Timeout(timeout, connect=min(timeout, CONNECT_TIMEOUT_S)),
         "limits": httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=KEEP_ALIVE_S),
-    }
+    } | connection_options(address)

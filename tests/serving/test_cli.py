@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from serving.cli import main
-from serving.generator import Generator
+from serving.generator import MAX_BATCH, Generator
 from serving.keys import key_hash
 from tests.live_service import live_service
 from tests.serving.conftest import Call
@@ -159,6 +159,40 @@ def test_what_a_service_does_not_do_is_one_sentence_on_stderr(
     assert sentence in said
     assert said.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments", [("--seeds", "1"), ("--help",)])
+def test_output_that_cannot_be_written_is_one_sentence(
+    arguments: tuple[str, ...], model_path: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "serving.cli", "generate", "--model", str(model_path), "--out", str(tmp_path)]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run([*command, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr == "error: the output cannot be used (No space left on device); direct it elsewhere\n"
+
+
+def test_an_array_of_many_images_is_written_batch_by_batch(mint: Mint, generator: Generator, tmp_path: Path) -> None:
+    """More than a run takes, so that the file is written in several pieces."""
+    count = MAX_BATCH + 3
+    assert mint("--seeds", f"0-{count - 1}", "--format", "npy", "--out", tmp_path) == 0
+    images = np.load(tmp_path / "images.npy")
+    assert (images.dtype, images.shape) == (
+        np.uint8,
+        (count, *generator.images(generator.inputs([0])[0], [0]).shape[1:]),
+    )
+    expected, _ = generator.draw([count - 1])
+    assert np.abs(images[-1].astype(int) - expected[0]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"), [("0", "timeout is a number of seconds above 0"), ("nan", "timeout is")]
+)
+def test_a_time_limit_is_a_number_of_seconds(
+    mint: Mint, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, sentence: str
+) -> None:
+    assert mint("--seeds", "1", "--out", tmp_path, "--url", "http://mint", "--timeout", option, model=None) == 1
+    assert sentence in capsys.readouterr().err
 
 
 def test_a_new_key_comes_with_the_hash_that_the_service_knows_it_by(

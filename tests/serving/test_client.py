@@ -10,11 +10,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
 from serving.client import AsyncMint, Generated, Mint, NoAnswer, ServerError
+from serving.client.environment import bypasses
 from serving.errors import InputError, MintError
 from serving.generator import Generator
 from serving.keys import key_hash
@@ -29,18 +31,32 @@ Ask = Callable[..., Any]
 
 
 def blocking(
-    url: str, method: str, *arguments: Any, key: str | None = KEY, patience: float = 60, **options: Any
+    url: str,
+    method: str,
+    *arguments: Any,
+    key: str | None = KEY,
+    patience: float = 60,
+    timeout: float = 60,
+    **options: Any,
 ) -> Any:
     """Calls a method of a client of its own."""
-    with Mint(url, key, patience) as mint:
+    with Mint(url, key, patience, timeout) as mint:
         return getattr(mint, method)(*arguments, **options)
 
 
-def awaited(url: str, method: str, *arguments: Any, key: str | None = KEY, patience: float = 60, **options: Any) -> Any:
+def awaited(
+    url: str,
+    method: str,
+    *arguments: Any,
+    key: str | None = KEY,
+    patience: float = 60,
+    timeout: float = 60,
+    **options: Any,
+) -> Any:
     """The same with the client for async code."""
 
     async def call() -> Any:
-        async with AsyncMint(url, key, patience) as mint:
+        async with AsyncMint(url, key, patience, timeout) as mint:
             return await getattr(mint, method)(*arguments, **options)
 
     return asyncio.run(call())
@@ -68,6 +84,7 @@ class Scripted(ThreadingHTTPServer):
         """script: status, headers and body; None hangs up without an answer."""
         self.script = list(script)
         self.paths: list[str] = []  # that were asked for
+        self.authorizations: list[str | None] = []
         super().__init__(("127.0.0.1", port), ScriptedAnswer)
 
     @property
@@ -82,6 +99,7 @@ class ScriptedAnswer(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.paths.append(self.path)
+        self.server.authorizations.append(self.headers.get("Authorization"))
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         answer = self.server.script.pop(0) if len(self.server.script) > 1 else self.server.script[0]
         if answer is None:
@@ -127,6 +145,22 @@ def test_seeds_labels_and_truncation_give_the_models_images(ask: Ask, url: str, 
     assert made.images.dtype == np.uint8
     assert (made.seeds, made.labels) == ((5, 3), (2, 0))
     assert made.model_id == generator.model_id
+
+
+@BOTH
+def test_numbers_may_be_numpys(ask: Ask, url: str, generator: Generator) -> None:
+    made: Generated = ask(
+        url, "generate", np.array([5.0, 3.0]), labels=np.array([2, 0], np.uint8), truncation=np.float32(0.5)
+    )
+    assert (made.seeds, made.labels) == ((5, 3), (2, 0))
+    assert len(ask(url, "generate", count=np.int64(2), labels=np.int64(1)).images) == 2
+    assert Image.open(io.BytesIO(ask(url, "image", np.uint32(7), size=np.int16(16), format="jpg"))).format == "JPEG"
+    frames = ask(
+        url, "interpolate", format="npy", seeds=np.arange(2), steps=np.int8(2), loop=np.True_, labels=np.str_("cat")
+    )
+    assert len(frames) == 4
+    latents, _ = generator.inputs([1])
+    assert ask(url, "generate", latents=latents.astype(np.float64), labels=np.array("eel")).labels == (2,)
 
 
 @BOTH
@@ -214,6 +248,22 @@ def test_a_refusal_is_an_error_with_the_services_sentence(
         ("interpolate", {"seeds": [1, 2], "latents": [[0.0], [1.0]]}, "you gave seeds and latents"),
         ("generate", {"latents": [1.0, 2.0]}, "latents are rows of finite numbers"),
         ("generate", {"latents": [[np.nan]]}, "latents are rows of finite numbers"),
+        ("generate", {"latents": [[1e300]]}, "latents are rows of finite numbers"),
+        ("generate", {"latents": [[1.0], [1.0, 2.0]]}, "latents are rows of finite numbers"),
+        ("generate", {"latents": "rows"}, "latents are rows of finite numbers"),
+        ("generate", {"seeds": [7.9]}, "seeds: 7.9 is not a whole number"),
+        ("generate", {"seeds": ["7"]}, "seeds: '7' is not a number"),
+        ("generate", {"seeds": "123"}, "seeds is a list of whole numbers"),
+        ("generate", {"seeds": 7}, "seeds is a list of whole numbers"),
+        ("generate", {"seeds": [1], "labels": [1.9]}, "labels: 1.9 is not a whole number"),
+        ("generate", {"seeds": [1], "labels": "\ud800"}, "this request cannot be written"),
+        ("generate", {"count": 2.5}, "count: 2.5 is not a whole number"),
+        ("generate", {"seeds": [1], "truncation": np.nan}, "truncation: 'nan' is not a number"),
+        ("generate", {"seeds": [1], "model": 7}, "model: '7' is not a text"),
+        ("image", {"seed": 7.5}, "seed: 7.5 is not a whole number"),
+        ("image", {"seed": 7, "format": "bmp"}, "no format 'bmp' here; choose one of png, jpeg, webp"),
+        ("interpolate", {"seeds": [1, 2], "format": "mp3"}, "no format 'mp3' here; choose one of gif"),
+        ("interpolate", {"seeds": [1, 2], "steps": 1.5}, "steps: 1.5 is not a whole number"),
     ],
 )
 def test_what_no_service_could_answer_is_not_sent(
@@ -312,10 +362,136 @@ def test_an_answer_that_is_not_mints_is_named(
 
 
 @BOTH
-@pytest.mark.parametrize("address", ["127.0.0.1:3000", "mint", "ftp://mint", "http://", "http://mint:port", ""])
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1:3000", "mint", "ftp://mint", "http://", "http://mint:port", "", "http://mint:99999", "http://xn--/"],
+)
 def test_an_address_that_cannot_be_one_is_refused(ask: Ask, address: str) -> None:
     with pytest.raises(InputError, match="write it as http://host:3000"):
         ask(address, "models")
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("address", "key"),
+    [
+        ("http://mint", "secret\n"),
+        ("http://mint", " secret"),
+        ("http://mint", "sécret"),
+        ("http://mint", ""),
+        ("ftp://name:secret@mint", None),
+        ("http://name:secret@mint", "key"),
+        ("http://name:secret@127.0.0.1:1", None),
+    ],
+)
+def test_no_error_shows_a_secret(ask: Ask, address: str, key: str | None) -> None:
+    with pytest.raises((InputError, NoAnswer)) as error:
+        ask(address, "models", key=key, patience=0)
+    assert "cret" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@BOTH
+def test_a_user_name_in_the_address_is_sent_to_the_proxy_that_asks_for_it(ask: Ask) -> None:
+    with scripted((200, {}, NO_MODELS)) as server:
+        ask(server.url.replace("//", "//name:secret@"), "models", key=None)
+        assert server.authorizations == ["Basic bmFtZTpzZWNyZXQ="]
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        ({"ALL_PROXY": "socks5://127.0.0.1:1"}, "ALL_PROXY names a SOCKS proxy.* add 127.0.0.1 to NO_PROXY"),
+        ({"HTTP_PROXY": "ftp://127.0.0.1"}, "HTTP_PROXY is not the address of a proxy"),
+        ({"HTTP_PROXY": "http://me:secret@mint:port"}, "HTTP_PROXY is not the address of a proxy"),
+        ({"SSL_CERT_FILE": "/nowhere.pem"}, "SSL_CERT_FILE names '/nowhere.pem'.*No such file"),
+        ({"SSL_CERT_FILE": __file__}, "SSL_CERT_FILE names .*no certificates in PEM form"),
+        ({"SSL_CERT_DIR": __file__}, "SSL_CERT_DIR names .*Not a directory"),
+    ],
+)
+def test_a_variable_that_cannot_be_used_is_named(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], sentence: str
+) -> None:
+    environment(monkeypatch, variables)
+    with pytest.raises(InputError, match=sentence) as error:
+        ask("http://127.0.0.1:1", "models")
+    assert "secret" not in str(error.value)
+
+
+def environment(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    """Sets variables, and no other proxy or certificates than theirs."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+
+@BOTH
+def test_a_proxy_of_the_environment_is_asked(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    with scripted((200, {}, NO_MODELS)) as proxy:
+        environment(monkeypatch, {"HTTP_PROXY": proxy.url.removeprefix("http://")})
+        ask("http://mint.example:3000", "models")
+        assert proxy.paths == ["http://mint.example:3000/models"]
+
+
+@BOTH
+@pytest.mark.parametrize("no_proxy", ["127.0.0.0/8", "[::1],127.0.0.1", "*", "::1, 127.0.0.1"])
+def test_a_service_that_no_proxy_names_is_asked_directly(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, no_proxy: str
+) -> None:
+    with scripted((200, {}, NO_MODELS)) as server:
+        environment(monkeypatch, {"ALL_PROXY": "socks5://127.0.0.1:1", "NO_PROXY": no_proxy})
+        assert ask(server.url, "models").models == []
+
+
+@pytest.mark.parametrize(
+    ("entry", "address", "covered"),
+    [
+        ("example.com", "http://mint.example.com", True),
+        (".example.com", "http://example.com", True),
+        ("*.example.com", "http://mint.example.com", True),
+        ("example.com", "http://anexample.com", False),
+        ("EXAMPLE.com:3000", "http://example.com:3000", True),
+        ("example.com:3000", "http://example.com", False),
+        ("example.com:443", "https://example.com", True),
+        ("::1", "http://[::1]:3000", True),
+        ("[::1]:3000", "http://[::1]:3000", True),
+        ("[::1]:3001", "http://[::1]:3000", False),
+        ("fd00::/8", "http://[fd12::1]", True),
+        ("10.0.0.0/8", "http://10.1.2.3:3000", True),
+        ("10.0.0.0/8", "http://11.1.2.3:3000", False),
+        ("10.0.0.0/8", "http://mint", False),
+        ("", "http://mint", False),
+        ("[", "http://mint", False),
+    ],
+)
+def test_no_proxy_is_read_as_curl_reads_it(entry: str, address: str, covered: bool) -> None:
+    assert bypasses(entry, httpx.URL(address)) == covered
+
+
+def test_one_client_serves_one_event_loop_after_another() -> None:
+    with scripted((200, {}, NO_MODELS)) as server:
+        mint = AsyncMint(server.url)
+        assert [asyncio.run(mint.models()).models for _ in range(3)] == [[], [], []]
+        asyncio.run(mint.close())
+
+
+@BOTH
+def test_an_answer_that_takes_longer_than_the_time_limit_is_an_error(ask: Ask) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(NoAnswer, match="no answer from"):
+            ask(address, "models", timeout=0.2)
+
+
+@BOTH
+def test_a_sentence_about_an_answer_leaves_the_query_out(ask: Ask) -> None:
+    with scripted((502, {"Content-Type": "text/html"}, b"")) as server:
+        with pytest.raises(ServerError) as refused:
+            ask(server.url, "image", 7, label="boot" * 1000)
+        assert str(refused.value) == f"{server.url}/images/7.png answered 502 Bad Gateway"
 
 
 @BOTH
