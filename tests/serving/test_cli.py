@@ -104,11 +104,9 @@ def test_a_model_or_a_folder_that_cannot_be_used_is_named(
 @pytest.fixture(scope="module")
 def url(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a service that asks for a key and makes no more than 4 images at a time."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("MINT_API_KEYS", key_hash(KEY))
-        environment.setenv("MINT_MAX_IMAGES", "4")
-        with live_service(model_path, tmp_path_factory.mktemp("bentoml")) as service:
-            yield str(service.client.base_url)
+    home = tmp_path_factory.mktemp("service")
+    with live_service(model_path, home, MINT_API_KEYS=key_hash(KEY), MINT_MAX_IMAGES="4") as service:
+        yield str(service.client.base_url)
 
 
 def files(folder: Path) -> dict[str, bytes]:

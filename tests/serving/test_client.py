@@ -68,11 +68,9 @@ BOTH = pytest.mark.parametrize("ask", [blocking, awaited])
 @pytest.fixture(scope="module")
 def url(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a service with the tiny model, which asks for a key."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("MINT_API_KEYS", key_hash(KEY))
-        environment.setenv("MINT_MAX_IMAGES", str(MAX_IMAGES))
-        with live_service(model_path, tmp_path_factory.mktemp("bentoml")) as service:
-            yield str(service.client.base_url)
+    home = tmp_path_factory.mktemp("service")
+    with live_service(model_path, home, MINT_API_KEYS=key_hash(KEY), MINT_MAX_IMAGES=str(MAX_IMAGES)) as service:
+        yield str(service.client.base_url)
 
 
 class Scripted(ThreadingHTTPServer):
