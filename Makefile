@@ -32,8 +32,15 @@ run: setup  ## retrain if data, params or code changed, then serve on http://127
 serve: setup  ## serve models/generator.onnx as it is
 	@exec mint serve --port $(PORT)
 
-train: setup  ## preprocess, train, export and evaluate: dvc repro; PRESET=name trains a preset as an experiment
-	@$(if $(PRESET),python -m training.presets $(PRESET) $(ARGS),dvc repro $(ARGS))
+# Values as they were written: make would look for variables in the $ of a path, and the shell for words.
+train: override export SOURCE := $(value SOURCE)
+train: override export RESOLUTION := $(value RESOLUTION)
+train: override export CHANNELS := $(value CHANNELS)
+train: override export MINUTES := $(value MINUTES)
+train: override export PRESET := $(value PRESET)
+train: export MAKE_VARIABLES := $(strip $(foreach name,$(.VARIABLES),$(if $(filter line,$(origin $(name))),$(name))))
+train: setup  ## train, export and evaluate, with your images: SOURCE=path RESOLUTION=64 CHANNELS=3 MINUTES=15 PRESET=name
+	@exec python -m training.experiment
 
 presets: setup  ## list the presets, each with its source and what it shows
 	@python -m training.presets

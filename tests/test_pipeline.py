@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from serving.generator import Generator
@@ -133,19 +134,22 @@ def test_a_fresh_clone_has_its_model_without_training(tmp_path: Path) -> None:
     assert (tmp_path / "clone" / paths.MODEL).read_bytes() == committed
 
 
-def test_a_preset_runs_as_an_experiment_and_what_is_added_wins(clone: Clone) -> None:
+def test_make_trains_a_preset_on_images_at_any_path_as_an_experiment(clone: Clone) -> None:
+    """Through make, the shell, DVC and the stages; the values' other shapes are test_experiment's."""
     clone.configure()
-    added = ("train.length=0.032 kimg", "train.batch=16", "network.generator_width=5", "network.discriminator_width=6")
-    options = [part for setting in added for part in ("--set-param", setting)]
-    command = [sys.executable, "-m", "training.presets", "digits-gan", *options]
-    for _ in range(2):  # a name that DVC would refuse the second time would be no use
-        done = subprocess.run(command, cwd=clone.folder, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stdout + done.stderr
+    shutil.copy(ROOT / "Makefile", clone.folder)
+    odd = clone.folder / 'it\'s a "$(path)" [x], #1 $HOME 花 {y} & z=1.npz'
+    np.savez(odd, images=np.random.RandomState(0).randint(0, 256, (160, 28, 28, 1)).astype(np.uint8))
+    # The environment of this test stands for .venv, which is there.
+    command = ["make", "-o", ".venv/.ready", "train", f"SOURCE={odd}", "PRESET=digits-gan", "MINUTES=0.005"]
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(command, cwd=clone.folder, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
 
-    network = clone.model().card.params["network"]
-    assert (network["name"], network["latent_dim"], network["generator_width"]) == ("dense", 100, 5)
-    assert clone.model().card.images_seen == 32
-    assert len(re.findall(r"digits-gan-\d{4}-\d{6}", clone.dvc("exp", "list"))) >= 1
+    card = clone.model().card
+    assert card.params["data"]["source"] == odd.name
+    assert (card.params["network"]["name"], card.params["network"]["latent_dim"]) == ("dense", 100)
+    assert len(re.findall(r"digits-gan-\d{4}-\d{6}", clone.dvc("exp", "list"))) == 1
 
 
 def wait_for_training(clone: Clone, dvc: subprocess.Popen[str]) -> tuple[int, float]:

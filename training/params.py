@@ -203,12 +203,23 @@ def load_params(path: Path = paths.PARAMS) -> Params:
 
 def read_params(path: Path = paths.PARAMS) -> dict[str, Any]:
     """The contents of params.yaml, not yet checked. Raises ParamsError where there are none."""
+    return parse_params(params_text(path), path)
+
+
+def params_text(path: Path = paths.PARAMS) -> str:
+    """The text of params.yaml, byte for byte. Raises ParamsError where there is none or it is no UTF-8."""
     try:
-        raw = yaml.safe_load(path.read_text())
+        return path.read_bytes().decode()
     except FileNotFoundError:
         raise ParamsError(f"{path} does not exist here; run from the folder that holds it") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path} cannot be read: {error}; restore it from version control") from None
+
+
+def parse_params(text: str, path: Path = paths.PARAMS) -> dict[str, Any]:
+    """The contents of such a text, not yet checked. Raises ParamsError where it holds none."""
+    try:
+        raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         at = f" at line {where.line + 1}, column {where.column + 1}" if where else ""

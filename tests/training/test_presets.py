@@ -77,10 +77,8 @@ def test_the_default_preset_is_what_params_yaml_holds() -> None:
     assert set(default) == set(presets.RECIPE)
     assert presets.overlay(committed, default) == committed
     # Whole: every parameter that shapes a recipe is stated, so that a preset leaves nothing of the one before.
-    told = set(presets.settings(default))
     whole = {key: committed[key] for key in presets.RECIPE}
-    left_open = {setting.split("=")[0] for setting in set(presets.settings(whole)) - told}
-    assert left_open == {
+    assert set(presets.leaves(whole)) - set(presets.leaves(default)) == {
         f"train.{name}" for name in ("seed", "device", "checkpoint_kimg", "keep_checkpoints", "sheet_epochs")
     }
 
@@ -100,9 +98,12 @@ def test_a_preset_states_only_what_differs_from_its_base() -> None:
     }
 
 
-def test_a_misspelt_preset_names_the_nearest() -> None:
-    with pytest.raises(MintError, match=r"flower-64 is not a preset; did you mean flowers-64\?"):
-        presets.load_preset("flower-64")
+@pytest.mark.parametrize(
+    ("name", "hint"), [("flower-64", r"did you mean flowers-64\?"), ("../params", "there are default, ")]
+)
+def test_a_name_without_a_preset_is_answered_with_those_there_are(name: str, hint: str) -> None:
+    with pytest.raises(MintError, match=f"{name} is not a preset; {hint}"):
+        presets.load_preset(name)
 
 
 def test_the_list_names_the_source_and_the_purpose_of_each() -> None:
@@ -111,16 +112,3 @@ def test_the_list_names_the_source_and_the_purpose_of_each() -> None:
         preset = presets.load_preset(name)
         assert f"{name:15} {preset.shows}" in done.stdout
         assert f"source: {preset.source}" in done.stdout
-
-
-def test_values_are_written_as_dvc_reads_them() -> None:
-    values = {
-        "network": {"kernel": None, "spectral_norm": True},
-        "train": {"length": "20 epochs", "burn_in": {"kimg": 0}},
-    }
-    assert presets.settings(values) == [
-        "network.kernel=null",
-        "network.spectral_norm=true",
-        "train.length=20 epochs",
-        "train.burn_in.kimg=0",
-    ]

@@ -16,7 +16,7 @@ from training.sources.archives import opened_zip, tar_source, zip_source
 from training.sources.arrays import idx_files, idx_source, npz_source
 from training.sources.class_folders import labels_from_folders, without_labels
 from training.sources.dataset_json import labels_from_dataset_json
-from training.sources.datasets import DATASETS, PREFIX, dataset_source
+from training.sources.datasets import DATASETS, PREFIX, dataset_name, dataset_source
 from training.sources.folders import folder_source
 from training.sources.formats import only_pictures
 from training.sources.items import Item, Source, UnreadableError
@@ -26,8 +26,9 @@ __all__ = ["Item", "Source", "UnreadableError", "open_source", "source_path"]
 
 
 def source_path(source: str) -> Path | None:
-    """Where the source lies; None for a torchvision data set. Raises DataError where there is nothing."""
+    """Where the source lies; None for a torchvision data set. Raises DataError where there is neither."""
     if source.startswith(PREFIX):
+        dataset_name(source)
         return None
     path = Path(source).expanduser()
     if path.exists():

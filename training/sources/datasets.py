@@ -18,16 +18,22 @@ PREFIX = "torchvision:"
 TIMEOUT = 20.0  # seconds without an answer after which a download has failed
 
 
-def dataset_source(source: str, root: Path) -> Source:
-    """The data set behind `torchvision:NAME`, downloaded to `root` unless it is there already.
-
-    Raises DataError for a name that Mint does not know and for a download that failed.
-    """
+def dataset_name(source: str) -> str:
+    """The name in `torchvision:NAME`. Raises DataError for one that Mint does not know."""
     name = source.removeprefix(PREFIX)
     if name not in DATASETS:
         nearest = get_close_matches(name, DATASETS, n=1)
         hint = f"did you mean {nearest[0]}?" if nearest else f"choose one of {', '.join(DATASETS)}"
         raise DataError(f"params.yaml: data.source = {source!r} is not a data set that Mint knows; {hint}")
+    return name
+
+
+def dataset_source(source: str, root: Path) -> Source:
+    """The data set behind `torchvision:NAME`, downloaded to `root` unless it is there already.
+
+    Raises DataError for a name that Mint does not know and for a download that failed.
+    """
+    name = dataset_name(source)
     root.mkdir(parents=True, exist_ok=True)
     try:
         with _impatient_sockets():
