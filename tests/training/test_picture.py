@@ -2,12 +2,14 @@
 
 import struct
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from tests.training.colour_profiles import with_chunk
 from tests.training.project import BLUE, GREEN, RED, Project, encoded, picture
 from training.params import DataParams
 from training.picture import square
@@ -113,12 +115,57 @@ def test_the_colour_behind_transparency_does_not_bleed_into_edges(project: Proje
     assert (shown(encoded(image), project.data(background="#ffffff")) == 255).all()
 
 
-@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
-def test_sixteen_bit_grey_keeps_its_range(project: Project, kind: str) -> None:
-    ramp = np.linspace(0, 65535, 28).astype(np.uint16)
-    image = Image.fromarray(np.broadcast_to(ramp, (28, 28)).copy())
-    row = shown(encoded(image, kind), project.data(channels=1))[0, :, 0]
-    np.testing.assert_array_equal(row, np.rint(ramp / 257).astype(np.uint8))
+def ramp(width: int, height: int, largest: int) -> NDArray[np.uint16]:
+    """Every value up to the largest, from left to right in each row."""
+    return np.broadcast_to(np.linspace(0, largest, width).astype(np.uint16), (height, width)).copy()
+
+
+def pgm(samples: NDArray[np.uint16], largest: int, plain: bool = False) -> bytes:
+    """A PGM file of more than 8 bits."""
+    size = f"{samples.shape[1]} {samples.shape[0]} {largest}\n"
+    if plain:
+        return f"P2\n{size}{' '.join(map(str, samples.ravel().tolist()))}\n".encode()
+    return f"P5\n{size}".encode() + samples.astype(">u2").tobytes()
+
+
+def grey_tiff(packed: bytes, width: int, height: int, bits: int, photometric: int = 1) -> bytes:
+    """An uncompressed grey TIFF in one strip."""
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: photometric, 273: 0, 277: 1, 278: height, 279: len(packed)}
+    directory = 8 + len(packed)
+    tags[273] = 8
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(tags.items()))
+    return b"II*\0" + struct.pack("<I", directory) + packed + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+def twelve_bits(samples: NDArray[np.uint16]) -> bytes:
+    """Pairs of 12-bit samples in three bytes each, the high bits first."""
+    one, two = samples.ravel()[::2], samples.ravel()[1::2]
+    return np.stack([one >> 4, (one & 15) << 4 | two >> 8, two & 255], 1).astype(np.uint8).tobytes()
+
+
+WIDE, TALL, EVEN = (60, 28), (28, 60), (28, 28)
+DEEP: dict[str, Callable[[int, int], bytes]] = {
+    "PNG": lambda w, h: encoded(Image.fromarray(ramp(w, h, 65535))),
+    "TIFF": lambda w, h: encoded(Image.fromarray(ramp(w, h, 65535)), "TIFF"),
+    "TIFF, big end first": lambda w, h: encoded(Image.fromarray(ramp(w, h, 65535).astype(">u2")), "TIFF"),
+    "JPEG2000": lambda w, h: encoded(Image.fromarray(ramp(w, h, 65535)), "JPEG2000"),
+    "PGM": lambda w, h: pgm(ramp(w, h, 65535), 65535),
+    "10-bit PGM": lambda w, h: pgm(ramp(w, h, 1023), 1023),
+    "12-bit PGM": lambda w, h: pgm(ramp(w, h, 4095), 4095),
+    "plain 10-bit PGM": lambda w, h: pgm(ramp(w, h, 1023), 1023, plain=True),
+    "12-bit TIFF": lambda w, h: grey_tiff(twelve_bits(ramp(w, h, 4095)), w, h, 12),
+    "TIFF, white is 0": lambda w, h: grey_tiff((65535 - ramp(w, h, 65535)).tobytes(), w, h, 16, photometric=0),
+}
+
+
+@pytest.mark.parametrize("size", [WIDE, TALL, EVEN], ids=["wide", "tall", "square"])
+@pytest.mark.parametrize("kind", DEEP)
+def test_deep_grey_keeps_its_range_in_every_shape(project: Project, kind: str, size: tuple[int, int]) -> None:
+    width, height = size
+    row = shown(DEEP[kind](width, height), project.data(channels=1))[0, :, 0]
+    middle = (width - 28) // 2
+    expected = np.linspace(0, 255, width)[middle : middle + 28]
+    assert np.abs(row - expected).max() <= 1
 
 
 def test_a_palette_image_has_its_colours(project: Project, quarters: Image.Image) -> None:
@@ -157,6 +204,82 @@ def test_every_usual_format_is_read(project: Project, kind: str) -> None:
 
 def test_pixels_are_prepared_as_files_are(project: Project, quarters: Image.Image) -> None:
     np.testing.assert_array_equal(shown(np.asarray(quarters), project.data()), shown(encoded(quarters), project.data()))
+
+
+def colours_of(project: Project, content: bytes, channels: int = 3) -> list[int]:
+    """The one colour of a picture."""
+    pixels = shown(content, project.data(channels=channels))
+    assert (pixels == pixels[0, 0]).all()
+    return list(pixels[0, 0].tolist())
+
+
+MEBIBYTES = zlib.compress(bytes(2 << 20))
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        (b"iCCP", b"p\0\0" + MEBIBYTES),
+        (b"iCCP", b"p\0\0" + zlib.compress(bytes(40 << 20))),
+        (b"iCCP", b"p\0\7" + MEBIBYTES),
+        (b"zTXt", b"k\0\0" + MEBIBYTES),
+        (b"zTXt", b"k\0\0" + zlib.compress(bytes(40 << 20))),
+        (b"iTXt", b"k\0\1\0\0\0" + MEBIBYTES),
+        (b"tEXt", b"k\0" + b"x" * (2 << 20)),
+    ],
+    ids=["profile", "huge profile", "unknown compression", "text", "huge text", "international text", "plain text"],
+)
+def test_a_png_with_a_long_or_damaged_note_is_read(project: Project, kind: bytes, content: bytes) -> None:
+    assert colours_of(project, with_chunk(picture(BLUE), kind, content)) == list(BLUE)
+
+
+def test_a_png_with_a_damaged_checksum_beside_its_pixels_is_read(project: Project) -> None:
+    content = bytearray(with_chunk(picture(BLUE), b"tIME", bytes(7)))
+    content[33 + 8 + 7] ^= 0xFF
+    assert colours_of(project, bytes(content)) == list(BLUE)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("missing", [1, 2])
+def test_a_jpeg_without_its_end_mark_is_read(project: Project, missing: int, progressive: bool) -> None:
+    noise = Image.effect_noise((60, 60), 50)
+    whole = encoded(noise, "JPEG", progressive=progressive)
+    data = project.data(channels=1)
+    np.testing.assert_array_equal(shown(whole[:-missing], data), shown(whole, data))
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.5, 0.9])
+def test_half_a_jpeg_stays_a_failure(project: Project, kept: float) -> None:
+    whole = encoded(Image.effect_noise((60, 60), 50), "JPEG")
+    with pytest.raises(UnreadableError, match="damaged or truncated"):
+        shown(whole[: int(len(whole) * kept)], project.data())
+
+
+@pytest.mark.parametrize(("kind", "size"), [("JPEG", (12_000, 9_000)), ("PNG", (7_000, 6_000))])
+def test_a_large_picture_is_read(project: Project, kind: str, size: tuple[int, int]) -> None:
+    photo = encoded(Image.new("L", size, 77), kind, compress_level=1)
+    assert colours_of(project, photo, channels=1) == [77]
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        ((1, 1), "too small: 1x1 pixels, the limit is 4 a side"),
+        ((500, 3), "too small: 500x3 pixels, the limit is 4 a side"),
+        ((1000, 12), "a strip of 1000x12 pixels, longer than 10 times its width; cut it into pictures"),
+        ((12, 1000), "a strip of 12x1000 pixels, longer than 10 times its width; cut it into pictures"),
+    ],
+)
+def test_dots_and_strips_are_refused_with_their_size(project: Project, size: tuple[int, int], said: str) -> None:
+    for content in (picture(RED, size), np.zeros((size[1], size[0], 3), np.uint8)):
+        with pytest.raises(UnreadableError) as refusal:
+            square(content, project.data())
+        assert str(refusal.value) == said
+
+
+def test_a_picture_that_is_enlarged_is_known_as_one(project: Project) -> None:
+    assert square(picture(RED, (40, 27)), project.data()).enlarged
+    assert not square(picture(RED, (40, 28)), project.data()).enlarged
 
 
 def png_that_claims(width: int, height: int) -> bytes:
