@@ -5,6 +5,9 @@ import zlib
 
 from PIL import ImageCms
 
+from tests.training.project import Project
+from training.picture import square
+
 # Colorants of Display P3 under D50, X, Y, Z of red, green and blue; its curve is sRGB's.
 P3_COLORANTS = {
     b"rXYZ": (0.51512, 0.24120, -0.00105),
@@ -32,3 +35,10 @@ def png_chunk(kind: bytes, content: bytes) -> bytes:
 def with_chunk(png: bytes, kind: bytes, content: bytes) -> bytes:
     """The PNG with one more chunk, after its header."""
     return png[:PNG_HEADER] + png_chunk(kind, content) + png[PNG_HEADER:]
+
+
+def colours_of(project: Project, content: bytes, channels: int = 3) -> list[int]:
+    """The one colour of a picture."""
+    pixels = square(content, project.data(channels=channels)).pixels
+    assert (pixels == pixels[0, 0]).all()
+    return list(pixels[0, 0].tolist())

@@ -4,17 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from tests.training.colour_profiles import display_p3, with_chunk
+from tests.training.colour_profiles import colours_of, display_p3, with_chunk
 from tests.training.project import RED, Project, encoded
 from training.picture import square
-
-
-def colours_of(project: Project, content: bytes, channels: int = 3) -> list[int]:
-    """The one colour of a picture."""
-    pixels = square(content, project.data(channels=channels)).pixels
-    assert (pixels == pixels[0, 0]).all()
-    return list(pixels[0, 0].tolist())
-
 
 P3_RED = (234, 51, 35)  # sRGB's red in Display P3
 

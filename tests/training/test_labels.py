@@ -21,10 +21,46 @@ def test_rows_become_labels_with_and_without_a_header(project: Project, header: 
     assert project.labels(labels="labels/tags.csv") == {"a.png": "cat", "b.png": "dog", "c.png": "cat", "d.png": "dog"}
 
 
-def test_a_file_without_a_dot_in_the_first_row_is_no_header(project: Project) -> None:
-    project.write({"a": picture(), "b": picture()})
-    project.write({"tags.csv": b"a,cat\nb,dog\n"}, under="labels")
-    assert project.labels(labels="labels/tags.csv") == {"a": "cat", "b": "dog"}
+@pytest.mark.parametrize("first", ["a", "x/a", "./x/a", "elsewhere/a", "0001", "x/gone"])
+def test_a_first_row_that_names_a_file_without_a_suffix_is_no_header(project: Project, first: str) -> None:
+    project.write({"x/a": picture(), "x/b": picture()})
+    project.write({"tags.csv": f"{first},cat\nb,dog\n".encode()}, under="labels")
+    with project.open(labels="labels/tags.csv") as found:
+        assert len(found.items) + found.unknown_files == 2
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        b"\xef\xbb\xbfa.png,cat\nb.png,dog\n",
+        b"a.png,cat\rb.png,dog\r",
+        b"a.png,cat\r\n\r\nb.png,dog",
+        b"a.png;cat\nb.png;dog\n",
+        b"file;tag\na.png;cat\nb.png;dog\n",
+        b"a.png\tcat\nb.png\tdog\n",
+        b"sep=;\r\na.png;cat\r\nb.png;dog\r\n",
+        b'"a.png","cat"\n"b.png","dog"\n,\n',
+        b".\\a.png,cat\nC:\\photos\\b.png,dog\n",
+        "a.png\tcat\r\nb.png\tdog\r\n".encode("utf-16"),
+    ],
+    ids=["bom", "cr", "crlf", "semicolons", "header", "tabs", "sep", "quotes", "backslashes", "utf-16"],
+)
+def test_a_csv_is_read_as_editors_and_spreadsheets_write_it(project: Project, rows: bytes) -> None:
+    project.write({"a.png": picture(), "b.png": picture()})
+    project.write({"tags.csv": rows}, under="labels")
+    assert project.labels(labels="labels/tags.csv") == {"a.png": "cat", "b.png": "dog"}
+
+
+def test_a_comma_within_a_tag_divides_nothing_where_semicolons_do(project: Project) -> None:
+    project.write({"a.png": picture(), "b.png": picture()})
+    project.write({"tags.csv": b"a.png;red, dark\nb.png;blue\n"}, under="labels")
+    assert project.labels(labels="labels/tags.csv") == {"a.png": "red, dark", "b.png": "blue"}
+
+
+def test_tags_that_are_numbers_are_in_the_order_of_their_values(project: Project) -> None:
+    tag(project, "a.png,10\nb.png,9\nc.png,2\n")
+    with project.open(labels="labels/tags.csv") as found:
+        assert found.classes == ["2", "9", "10"]
 
 
 def test_what_a_row_does_not_cover_is_left_out_and_counted(project: Project) -> None:

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.training.colour_profiles import with_chunk
+from tests.training.colour_profiles import colours_of, with_chunk
 from tests.training.project import BLUE, GREEN, RED, Project, encoded, picture
 from training.params import DataParams
 from training.picture import square
@@ -204,13 +204,6 @@ def test_every_usual_format_is_read(project: Project, kind: str) -> None:
 
 def test_pixels_are_prepared_as_files_are(project: Project, quarters: Image.Image) -> None:
     np.testing.assert_array_equal(shown(np.asarray(quarters), project.data()), shown(encoded(quarters), project.data()))
-
-
-def colours_of(project: Project, content: bytes, channels: int = 3) -> list[int]:
-    """The one colour of a picture."""
-    pixels = shown(content, project.data(channels=channels))
-    assert (pixels == pixels[0, 0]).all()
-    return list(pixels[0, 0].tolist())
 
 
 MEBIBYTES = zlib.compress(bytes(2 << 20))

@@ -1,9 +1,12 @@
 """Which class an image belongs to, by a CSV file of file,tag or file,tag,tag,..."""
 
 import csv
+import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path, PurePosixPath
 
 from training.manifest import DataError
@@ -12,6 +15,9 @@ from training.sources.class_folders import in_class_order
 from training.sources.items import Item, Source, printable_name
 
 COLUMNS = 2  # file,tag; there may be more, each for another kind of tag
+DELIMITERS = ",\t;"  # the first is the usual one, and the one that errors are told by
+SEPARATOR_LINE = re.compile(r"sep=([^\r\n])(?:\r\n?|\n)")
+LIKE_A_FILE = re.compile(r"[.\d/]")
 JOIN = " + "  # between the tags in the name of a class that combines several
 
 
@@ -59,7 +65,7 @@ def _name_inside(folder: Path, path: Path) -> str | None:
 def _read_rows(path: Path, base_names: set[str]) -> dict[str, tuple[str, ...]]:
     """Tags by file, as written, in the order of the columns and without empty ones; a file has at least one.
 
-    A first row that names no file and has no dot where a suffix would be is a header.
+    A first row is a header where it names no file of the source and looks like none: no dot, digit or folder.
     """
     lines = _read_lines(path)
     columns = max(COLUMNS, len(lines[0][1])) if lines else COLUMNS
@@ -71,7 +77,7 @@ def _read_rows(path: Path, base_names: set[str]) -> dict[str, tuple[str, ...]]:
             as_above = f" as line {lines[0][0]} does" if columns > COLUMNS else ""
             raise DataError(f"{place}: {len(row)} columns; write file{',tag' * (columns - 1)}{as_above}")
         file = printable_name(row[0].strip().replace("\\", "/")).removeprefix("./")
-        if position == 0 and "." not in file and file not in base_names:
+        if position == 0 and PurePosixPath(file).name not in base_names and not LIKE_A_FILE.search(file):
             continue
         cells = [printable_name(cell.strip()) for cell in row[1:]]
         if columns > COLUMNS:
@@ -86,14 +92,31 @@ def _read_rows(path: Path, base_names: set[str]) -> dict[str, tuple[str, ...]]:
 def _read_lines(path: Path) -> list[tuple[int, list[str]]]:
     """The rows of the CSV that are not blank, with their numbers from 1."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as text:
-            return [(number, row) for number, row in enumerate(csv.reader(text), start=1) if row]
+        content = path.read_bytes()
+        text = content.decode("utf-16" if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig")
+        return [(number, row) for number, row in enumerate(_split(text), start=1) if any(map(str.strip, row))]
     except OSError as error:
         raise DataError(
             f"params.yaml: data.labels = {str(path)!r} cannot be read: {error.strerror}; write auto, none or a CSV file"
         ) from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} is not a CSV file in UTF-8: {error}") from None
+
+
+def _split(text: str) -> list[list[str]]:
+    """Rows of cells, by the first of the usual delimiters that gives all rows the same number of cells.
+
+    A first line `sep=;`, as Excel writes it, says which; it becomes a blank row, so that line numbers stay right.
+    """
+    named = SEPARATOR_LINE.match(text)
+    rows: dict[str, list[list[str]]] = {}
+    for delimiter in named[1] if named else DELIMITERS:
+        body = text[named.end() :] if named else text
+        rows[delimiter] = [[]] * bool(named) + list(csv.reader(StringIO(body, newline=""), delimiter=delimiter))
+        cells = {len(row) for row in rows[delimiter] if any(map(str.strip, row))}
+        if len(cells) == 1 and min(cells) >= COLUMNS:
+            return rows[delimiter]
+    return next(iter(rows.values()))
 
 
 def _refuse_ambiguous(cells: list[str], column_of: dict[str, int], place: str) -> None:
