@@ -2,13 +2,13 @@
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.backend import Backend
-from serving.edge import Edge
+from serving.cors import CrossOrigin
+from serving.edge import Edge, KeyGuard
 from serving.errors import MintError
 from serving.lifespan import lifespan
 from serving.routes import about, answers, page, pictures
@@ -31,7 +31,7 @@ ROUTES = [
 
 
 class App:
-    """The whole ASGI app: other origins' rules where there are any, the edge, the routes."""
+    """The whole ASGI app: the edge, the rules for other origins and the keys where there are any, the routes."""
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
@@ -48,21 +48,17 @@ class App:
         )
         inner.router.redirect_slashes = False
         inner.state.backend = backend
-        hashes = [each.get_secret_value() for each in backend.settings.api_keys]
-        self.edge = Edge(inner, hashes, answers.refusal)
-        self.outermost: ASGIApp = self.edge
-        if backend.settings.cors_origins:
-            self.outermost = CORSMiddleware(
-                self.edge,
-                allow_origins=backend.settings.cors_origins,
-                allow_methods=["GET", "POST"],
-                allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
-                expose_headers=["X-Mint-Model", "X-Mint-Seeds", "X-Mint-Labels", "X-Request-ID", "Retry-After"],
-            )
+        settings = backend.settings
+        app: ASGIApp = inner
+        if settings.api_keys:
+            app = KeyGuard(app, [each.get_secret_value() for each in settings.api_keys], answers.refusal)
+        if settings.cors_origins:
+            app = CrossOrigin(app, settings.cors_origins)  # asked before a key is: browsers ask without one
+        self.edge = Edge(app, settings.trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
-        await self.outermost(scope, receive, send)
+        await self.edge(scope, receive, send)
 
     def drain(self) -> None:
         """From now on every answer asks its client to leave, and /readyz says that there is nothing here."""

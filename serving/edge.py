@@ -1,7 +1,7 @@
 """The edge of the app: what every request meets before its route, and every answer before it leaves.
 
-An id for the request, the key where keys are asked for, headers that keep browsers safe, figures for Prometheus, one
-line of the log, and `Connection: close` while the server drains.
+An id for the request, headers that keep browsers safe, figures for Prometheus, one line of the log, and `Connection:
+close` while the server drains; further in, the key where keys are asked for.
 """
 
 import logging
@@ -10,12 +10,14 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network
 
 from prometheus_client import Counter, Histogram
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.clients import client_address
 from serving.errors import MintError
 from serving.keys import check_key
 from serving.logs import request_id
@@ -32,6 +34,7 @@ SECONDS = Histogram(
 
 PROBES = frozenset({"/livez", "/readyz"})  # open without a key, and not worth a line of the log
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+LOGGED_PATH = 200  # characters
 SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SAFE_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -44,11 +47,10 @@ API_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 
 class Edge:
     """ASGI middleware around the whole app."""
 
-    def __init__(self, app: ASGIApp, key_hashes: Sequence[str], refuse: Callable[[MintError], Response]) -> None:
-        """key_hashes: empty where everybody may ask. refuse: makes the answer of an error."""
+    def __init__(self, app: ASGIApp, trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()) -> None:
+        """trusted_proxies: whose word on a client's address is believed."""
         self.app = app
-        self.key_hashes = key_hashes
-        self.refuse = refuse
+        self.trusted_proxies = trusted_proxies
         self.draining = False  # set when the server is about to stop
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -57,11 +59,11 @@ class Edge:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        answer = _Answer(scope, send, _id_of(headers), closing=self.draining)
+        client = client_address(scope, headers, self.trusted_proxies)
+        answer = _Answer(scope, send, _id_of(headers), client, closing=self.draining)
         token = request_id.set(answer.id)
         try:
-            app = self._guard(scope, headers) or self.app
-            await app(scope, receive, answer.send)
+            await self.app(scope, receive, answer.send)
         except Exception:
             # Starlette has answered 500 by now; here the fault gets into the log, with the request's id.
             logger.exception("a fault of the server")
@@ -69,10 +71,39 @@ class Edge:
             answer.record()
             request_id.reset(token)
 
-    def _guard(self, scope: Scope, headers: Headers) -> Response | None:
+
+class KeyGuard:
+    """ASGI middleware that lets requests with a known key pass, and probes.
+
+    An answer that needed a key belongs to whoever has it and is marked so that no shared cache keeps it. Caches that
+    follow the rules would not (RFC 9111, section 3.5), but for `public`; nginx's looks at no Authorization at all.
+    """
+
+    def __init__(self, app: ASGIApp, key_hashes: Sequence[str], refuse: Callable[[MintError], Response]) -> None:
+        """key_hashes: SHA-256 in hexadecimal of each key. refuse: makes the answer of an error."""
+        self.app = app
+        self.key_hashes = key_hashes
+        self.refuse = refuse
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI."""
+        if scope["type"] != "http" or scope["path"] in PROBES:
+            await self.app(scope, receive, send)
+            return
+
+        async def send_privately(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(raw=message["headers"])
+                others = headers.get("cache-control", "").removeprefix("public, ")
+                headers["cache-control"] = f"private, {others}" if others else "private"
+                headers.add_vary_header("Authorization")
+            await send(message)
+
+        app = self._refusal(Headers(scope=scope)) or self.app
+        await app(scope, receive, send_privately)
+
+    def _refusal(self, headers: Headers) -> Response | None:
         """The refusal of a request without a known key; None for one that may pass."""
-        if not self.key_hashes or scope["path"] in PROBES:
-            return None
         try:
             check_key(headers.get("authorization"), self.key_hashes)
         except MintError as error:
@@ -83,9 +114,10 @@ class Edge:
 class _Answer:
     """One answer on its way out: it gets its headers, and is counted, timed and logged."""
 
-    def __init__(self, scope: Scope, send: Send, id: str, closing: bool) -> None:
+    def __init__(self, scope: Scope, send: Send, id: str, client: str | None, closing: bool) -> None:
         self.scope = scope
         self.id = id
+        self._client = client
         self._send = send
         self._closing = closing
         self._status = 0  # until there is an answer, and for good when the client has left before
@@ -114,7 +146,7 @@ class _Answer:
         requests.inc()
         histogram.observe(seconds)
         if path not in PROBES or self._status >= 500:
-            _log(method, self.scope["path"], self._status, seconds)
+            _log(method, self.scope["path"], self._status, seconds, self._client)
 
 
 @lru_cache(maxsize=1024)  # there are fewer routes, methods and statuses
@@ -122,11 +154,19 @@ def _figures(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
     return REQUESTS.labels(route, method, status), SECONDS.labels(route)
 
 
-def _log(method: str, path: str, status: int, seconds: float) -> None:
+def _log(method: str, path: str, status: int, seconds: float, client: str | None) -> None:
     """One line about a request. The record is made by hand: a logger would look for its caller, at each request."""
     if logger.isEnabledFor(logging.INFO):
-        record = logging.LogRecord(logger.name, logging.INFO, __file__, 0, "%s %s %d", (method, path, status), None)
-        record.fields = {"method": method, "path": path, "status": status, "seconds": round(seconds, 6)}
+        record = logging.LogRecord(
+            logger.name, logging.INFO, __file__, 0, "%s %s %d", (method, path[:LOGGED_PATH], status), None
+        )
+        record.fields = {
+            "client": client,
+            "method": method,
+            "path": path[:LOGGED_PATH],
+            "status": status,
+            "seconds": round(seconds, 6),
+        }
         logger.handle(record)
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from serving.app import App
+from serving.backend import Backend
 from serving.keys import check_key, key_hash, new_key
 from serving.logs import JsonLines
+from serving.settings import Settings
 from tests.serving.conftest import Call, assert_refused, caller, loaded, served
 
 KEY = new_key()
@@ -102,11 +104,93 @@ def test_other_origins_may_call_only_when_they_are_named(model_path: Path) -> No
     preflight = call("OPTIONS", "/generate", headers=asks | {"Access-Control-Request-Headers": "authorization"})
     assert preflight.status_code == 200
     assert preflight.headers["access-control-allow-origin"] == "https://shop.example"
+    assert "authorization" in preflight.headers["access-control-allow-headers"].lower()
     answer = call("GET", "/images/7.png", headers=BEARER | {"Origin": "https://shop.example"})
     assert answer.headers["access-control-allow-origin"] == "https://shop.example"
     assert "X-Mint-Model" in answer.headers["access-control-expose-headers"]
     other = call("GET", "/images/7.png", headers=BEARER | {"Origin": "https://other.example"})
     assert "access-control-allow-origin" not in other.headers
+    assert "Origin" in other.headers["vary"]  # or a cache would give one origin's answer to another
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "refused"),
+    [
+        ("Origin", "https://other.example", "origin"),
+        ("Access-Control-Request-Method", "DELETE", "method"),
+        ("Access-Control-Request-Headers", "x-secret", "headers"),
+    ],
+)
+def test_a_preflight_is_a_request_like_any_other(
+    model_path: Path, header: str, value: str, refused: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    call = caller(App(loaded(model_path, cors_origins=("https://shop.example",), api_keys=(key_hash(KEY),))))
+    asks = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST", "X-Request-ID": "pre"}
+    with caplog.at_level(logging.INFO, "serving.access"):
+        granted = call("OPTIONS", "/generate", headers=asks)
+        response = call("OPTIONS", "/generate", headers=asks | {header: value})
+    assert_refused(response, 400, f"because of its {refused}; MINT_CORS_ORIGINS lists the origins that may")
+    for answer in (granted, response):
+        assert answer.headers["x-request-id"] == "pre"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    assert [record.getMessage() for record in caplog.records] == ["OPTIONS /generate 200", "OPTIONS /generate 400"]
+
+
+def test_what_needed_a_key_is_kept_by_no_shared_cache(locked: Call, call: Call) -> None:
+    model_id = call("GET", "/model").json()["model_id"]
+    for path in (*ADDRESSES, f"/images/7.png?model={model_id}", "/images/7.gif"):
+        for headers in ({}, BEARER):
+            answer = locked("GET", path, headers=headers)
+            assert answer.headers.get_list("cache-control")[0].startswith("private")
+            assert "public" not in answer.headers["cache-control"]
+            assert answer.headers["vary"] == "Authorization"
+    kept = locked("GET", f"/images/7.png?model={model_id}", headers=BEARER)
+    assert kept.headers["cache-control"] == "private, max-age=31536000, immutable"
+    again = locked("GET", "/images/7.png", headers=BEARER | {"If-None-Match": kept.headers["etag"]})
+    assert (again.status_code, again.headers["cache-control"]) == (304, "private, no-cache")
+    assert call("GET", f"/images/7.png?model={model_id}").headers["cache-control"].startswith("public, ")
+    assert "cache-control" not in locked("GET", "/livez").headers
+
+
+PEER = "127.0.0.1"  # of httpx's ASGI transport
+
+
+@pytest.mark.parametrize(
+    ("trusted", "headers", "client"),
+    [
+        ((), {"X-Forwarded-For": "203.0.113.7"}, PEER),
+        (("10.0.0.0/8",), {"X-Forwarded-For": "203.0.113.7"}, PEER),
+        ((PEER,), {}, PEER),
+        ((PEER,), {"X-Forwarded-For": "203.0.113.7"}, "203.0.113.7"),
+        ((PEER,), {"X-Forwarded-For": "198.51.100.1, 203.0.113.7"}, "203.0.113.7"),  # the left one anybody can write
+        ((PEER, "10.0.0.0/8"), {"X-Forwarded-For": "6.6.6.6, 203.0.113.7, 10.1.2.3"}, "203.0.113.7"),
+        ((PEER, "10.0.0.0/8"), {"X-Forwarded-For": "10.1.2.3"}, "10.1.2.3"),
+        ((PEER,), {"X-Forwarded-For": "203.0.113.7:4711"}, "203.0.113.7"),
+        ((PEER,), {"X-Forwarded-For": "2001:db8::7"}, "2001:db8::7"),
+        ((PEER,), {"X-Forwarded-For": "[2001:DB8::7]:4711"}, "2001:db8::7"),
+        ((PEER,), {"X-Forwarded-For": "::ffff:203.0.113.7"}, "203.0.113.7"),
+        ((PEER,), {"X-Forwarded-For": "unknown"}, PEER),
+        ((PEER,), {"X-Forwarded-For": "6.6.6.6, nonsense"}, PEER),
+        ((PEER,), {"X-Forwarded-For": "fe80::1%free-text"}, PEER),
+        ((PEER,), {"X-Forwarded-For": "6.6.6.6," * 5000 + "203.0.113.7"}, "203.0.113.7"),
+        ((PEER,), {"Forwarded": 'for=6.6.6.6, For="[2001:db8::7]:4711";proto=https;by=10.0.0.1'}, "2001:db8::7"),
+        ((PEER,), {"Forwarded": "for=_hidden"}, PEER),
+        ((PEER,), {"Forwarded": "proto=https"}, PEER),
+        ((PEER,), {"X-Forwarded-For": "203.0.113.7", "Forwarded": "for=6.6.6.6"}, "203.0.113.7"),
+    ],
+)
+def test_the_log_has_the_clients_address_through_trusted_proxies_only(
+    model_path: Path,
+    trusted: tuple[str, ...],
+    headers: dict[str, str],
+    client: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    call = caller(App(Backend(Settings(model=model_path, trusted_proxies=trusted))))
+    with caplog.at_level(logging.INFO, "serving.access"):
+        call("GET", "/docs", headers=headers)
+    (record,) = caplog.records
+    assert json.loads(JsonLines().format(record))["client"] == client
 
 
 def test_figures_name_routes_and_never_what_was_asked_for(call: Call) -> None:
