@@ -6,11 +6,13 @@ would not show; against forgery it is no help.
 """
 
 import hashlib
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from serving.errors import ModelError
+from serving.labels import ClassNames
 
 CARD_KEY = "mint"
 CHECKSUM_KEY = "mint-checksum"
@@ -46,6 +48,11 @@ class ModelCard(BaseModel):
             if len(vector) != self.latent_dim:
                 raise ValueError(f"{name} has {len(vector)} numbers for latent_dim {self.latent_dim}")
         return self
+
+    @cached_property
+    def class_names(self) -> ClassNames:
+        """The classes, to look labels up in."""
+        return ClassNames(self.classes)
 
     @property
     def shape(self) -> str:

@@ -31,6 +31,8 @@ from serving.session import Provider
 MODEL = "models/generator.onnx"
 MOST_SEEDS = 1_000_000  # so that a slip such as 0-4294967295 is an answer, not a full memory
 
+IMAGES_OF_A_REQUEST = 256  # of a service: the labels of so many fit a header
+
 app = typer.Typer(help="Images from the seeds of a Mint model.", add_completion=False, pretty_exceptions_enable=False)
 
 Batch = tuple[Images, Sequence[int] | None]  # uint8 [n, H, W, C], and the labels that they were made for
@@ -110,7 +112,7 @@ def save(
     draw: Callable[[list[int], Labels | None, float], Iterator[Batch]],
 ) -> str:
     """Writes the images of an order, and returns a line that says so."""
-    labels = label_indices(order.labels, len(order.seeds), model.card.classes)
+    labels = label_indices(order.labels, len(order.seeds), model.card.class_names)
     batches = draw(order.seeds, labels, order.truncation)
     try:
         if order.format == "npy":
@@ -157,7 +159,7 @@ def fetch_batches(
     service: Mint, model: ModelResponse, seeds: list[int], labels: Labels | None, truncation: float
 ) -> Iterator[Batch]:
     """The same from a service, so many at a time as it allows, all of the very model that `model` describes."""
-    for part in parts(len(seeds), model.limits.max_images):
+    for part in parts(len(seeds), min(model.limits.max_images, IMAGES_OF_A_REQUEST)):
         asked = None if labels is None else labels[part].tolist()
         made = service.generate(seeds[part], labels=asked, truncation=truncation, model=model.model_id)
         yield made.images, made.labels

@@ -1,56 +1,83 @@
 """What pydantic found wrong with a request, in one sentence that says what to change."""
 
-import json
 from difflib import get_close_matches
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from serving.errors import InputError
+from serving.quoting import LENGTH, quoted, visible
+
+LARGEST_SHOWN = 1 << 16  # bytes
+
+# How bodies begin that people send in place of JSON, and what to do about it.
+STARTS = {
+    b"\x1f\x8b": "it is gzip; send it uncompressed",
+    b"\x28\xb5\x2f\xfd": "it is zstd; send it uncompressed",
+    b"PK\x03\x04": "it is a zip file; send what is in it",
+    b"\x93NUMPY": "it is a .npy file; send it with the header Content-Type: application/x-npy",
+    b"\xff\xfe": "it is UTF-16; send UTF-8",
+    b"\xfe\xff": "it is UTF-16; send UTF-8",
+}
 
 
-def explained(error: ValidationError, model: type[BaseModel], example: str, kind: str = "field") -> InputError:
+def explained(error: ValidationError, model: type[BaseModel], kind: str = "field", body: bytes = b"") -> InputError:
     """The first problem, as an InputError.
 
-    model: whose fields the request has; their descriptions say what each one is. example: a body that works.
-    kind: what one of them is called: a field of a body, a parameter of an address.
+    model: whose fields the request has; their descriptions say what each one is. kind: what one of them is called: a
+    field of a body, a parameter of an address. body: where they come from, if it is one; of a large body the values at
+    fault are not shown, since pydantic would have to make Python objects of all that is in them.
     """
-    problems = error.errors(include_url=False)
+    problems = error.errors(include_url=False, include_input=len(body) < LARGEST_SHOWN)
     found, loc, message = problems[0]["type"], problems[0]["loc"], problems[0]["msg"]
     if found == "json_invalid":
-        said = message.removeprefix("Invalid JSON: ")
-        return InputError(f"the body is not JSON ({said}); send an object such as {example}")
+        return _not_json(body, message.removeprefix("Invalid JSON: "))
     if found == "value_error":
         return InputError(message.removeprefix("Value error, "))
+    if found in ("extra_forbidden", "unknown_field"):
+        field = str(loc[0] if loc else problems[0]["ctx"]["field"])
+        sentence = f"{quoted(field)} is not a {kind} of this request; {_hint(field, model, kind)}"
+        return InputError(sentence, visible(field[:LENGTH]))
     if not loc:
-        return InputError(f"the body must be a JSON object such as {example}")
+        return InputError('the body must be a JSON object such as {"seeds": [7]}')
     field = str(loc[0])
-    if found == "extra_forbidden":
-        return InputError(f"{_shown(field)} is not a {kind} of this request; {_hint(field, model, kind)}", field[:40])
     problem = max((problem for problem in problems if problem["loc"][0] == field), key=lambda one: len(_positions(one)))
     where = field + "".join(f"[{position}]" for position in _positions(problem))
     rule = model.model_fields[field].description
-    shown = _shown(problem["input"])
-    return InputError(f"{where} = {shown} does not work; {field} is {rule}", field, *_positions(problem))
+    if problem["type"] in ("too_long", "string_too_long"):
+        most = problem["ctx"]["max_length"]
+        unit = "entries" if problem["type"] == "too_long" else "characters"
+        sentence = f"{where} has more than {most} {unit}, which no request may; {field} is {rule}"
+    else:
+        shown = f" = {quoted(problem['input'])}" if "input" in problem else ""
+        sentence = f"{where}{shown} does not work; {field} is {rule}"
+    return InputError(sentence, field, *_positions(problem))
+
+
+def _not_json(body: bytes, parser: str) -> InputError:
+    """Why a body is not JSON, in words for those who do not know what has become of it on its way; or the parser's."""
+    said = next((said for start, said in STARTS.items() if body.startswith(start)), None)
+    if said is None and b"\0" in body[:4]:
+        said = "it is UTF-16 or UTF-32; send UTF-8"
+    if said is None:
+        try:
+            body.decode()
+        except UnicodeDecodeError as undecodable:
+            said = f"byte {undecodable.start} is not UTF-8; send UTF-8"
+    if said is None:
+        said = f'{parser}; send an object such as {{"seeds": [7]}}'
+    reason, _, change = said.partition("; ")
+    return InputError(f"the body is not JSON ({reason}); {change}")
 
 
 def _hint(field: str, model: type[BaseModel], kind: str) -> str:
     """The nearest name there is, or all of them."""
     if not model.model_fields:
         return f"it takes no {kind}s"
-    nearest = get_close_matches(field, model.model_fields, n=1, cutoff=0.5)
+    nearest = get_close_matches(field, model.model_fields, n=1, cutoff=0.5) if len(field) <= LENGTH else None
     return f'did you mean "{nearest[0]}"?' if nearest else f"the {kind}s are {', '.join(model.model_fields)}"
 
 
 def _positions(problem: ErrorDetails) -> list[int]:
     """Where in a list; between the field and the positions pydantic names the members of a union."""
     return [part for part in problem["loc"][1:] if isinstance(part, int)]
-
-
-def _shown(value: object) -> str:
-    """The start of a value as JSON, short enough for a sentence."""
-    try:
-        text = json.dumps(value)
-    except (ValueError, TypeError):  # a whole number of thousands of digits
-        return "a huge number"
-    return text if len(text) <= 40 else text[:37] + "..."

@@ -82,18 +82,18 @@ def draw(request: GenerateRequest, generator: Generator, max_images: int) -> Dra
     Raises InputError for more than `max_images`, and for whatever this model cannot make.
     """
     _check_number(request.size, max_images, request.source)
-    labels = label_indices(_as_list(request.labels), request.size, generator.card.classes)
+    labels = label_indices(_as_list(request.labels), request.size, generator.card.class_names)
     if request.latents is not None:
         latents, labels = generator.check(_rectangular(request.latents, generator), labels)
         return Drawing(generator, None, latents, labels, request.truncation)
-    seeds = request.seeds or [secrets.randbelow(MAX_SEED + 1) for _ in range(request.size)]
+    seeds = request.seeds or _random_seeds(request.size)
     return _from_seeds(seeds, labels, request.truncation, generator)
 
 
 def draw_latents(latents: Latents, query: LatentsQuery, generator: Generator, max_images: int) -> Drawing:
     """The same for latents [N, D] that came as a .npy body; raises InputError as `draw` does."""
     _check_number(len(latents), max_images, "body")
-    labels = label_indices(query.labels, len(latents), generator.card.classes)
+    labels = label_indices(query.labels, len(latents), generator.card.class_names)
     latents, labels = generator.check(latents, labels)
     return Drawing(generator, None, latents, labels, query.truncation)
 
@@ -114,7 +114,7 @@ def draw_frames(request: InterpolateRequest, generator: Generator, max_images: i
             "size",
         )
     stops = len(request.seeds or request.latents or ())
-    labels = label_indices(_as_list(request.labels), stops, generator.card.classes)
+    labels = label_indices(_as_list(request.labels), stops, generator.card.class_names)
     if request.latents is not None:
         latents, labels = generator.check(_rectangular(request.latents, generator), labels)
     else:
@@ -159,6 +159,12 @@ def _from_seeds(seeds: list[int], labels: Labels | None, truncation: float, gene
     return Drawing(generator, seeds, latents, np.empty(len(seeds), np.int64), truncation, labels_from_seeds=True)
 
 
+def _random_seeds(count: int) -> list[int]:
+    """Seeds one after another from a random one on: the images are as different, and a header can list them all."""
+    start = secrets.randbelow(MAX_SEED + 2 - count)
+    return list(range(start, start + count))
+
+
 def _check_number(asked: int, max_images: int, field: str) -> None:
     if asked > max_images:
         raise InputError(
@@ -200,6 +206,7 @@ def _to_json(images: Images, drawing: Drawing) -> str:
 
 def picture_format(extension: str) -> ImageFormat:
     """The format of a file's extension; raises InputError for one that is not made here."""
+    extension = "jpeg" if extension.lower() == "jpg" else extension.lower()
     if extension not in ("png", "jpeg", "webp"):
         raise InputError(f".{extension[:20]} is not made here; ask for .png, .jpeg or .webp", "ext")
     return cast(ImageFormat, extension)

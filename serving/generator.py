@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike
 from serving import latents as latent_space
 from serving.card import ModelCard, check_seal, read_card
 from serving.errors import InputError, ModelError
-from serving.labels import listed
 from serving.latents import Labels, Latents
 from serving.network import Arrays, Images, Inputs, Network
 from serving.session import Provider, reason
@@ -137,7 +136,9 @@ class Generator:
                 raise InputError("this model has no classes; leave labels out", "labels")
             return None
         if labels is None:
-            raise InputError(f"these latents need labels; this model's classes are {listed(classes)}", "labels")
+            raise InputError(
+                f"these latents need labels; this model's classes are {self.card.class_names.listed}", "labels"
+            )
         indices = np.asarray(labels)
         if indices.shape != (count,) or not np.issubdtype(indices.dtype, np.integer):
             raise InputError(f"the labels must be {count} whole numbers, one for each image", "labels")

@@ -5,6 +5,9 @@ from typing import TypeVar
 
 from serving.errors import InputError
 
+LONGEST_ACCEPT = 1000  # characters; browsers send about 150
+MISNAMED = {"image/jpg": "image/jpeg", "image/pjpeg": "image/jpeg"}
+
 F = TypeVar("F", bound=str)
 
 
@@ -12,8 +15,12 @@ def preferred_format(accept: str, media_types: Mapping[F, str]) -> F:
     """The format that an Accept header asks for (RFC 9110, section 12.5.1); the first where it asks for nothing.
 
     media_types: of each format. Between equal qualities the more precise range wins, then the earlier one, then the
-    order of the formats. Raises InputError when none of them is acceptable.
+    order of the formats. Raises InputError when none of them is acceptable, and for a header of absurd length.
     """
+    if accept in ("", "*/*"):
+        return next(iter(media_types))
+    if len(accept) > LONGEST_ACCEPT:
+        raise InputError(f"the Accept header has more than {LONGEST_ACCEPT} characters; send a shorter one", "Accept")
     ranges = _ranges(accept) or {"*/*": (1.0, 0)}
     best: tuple[float, int, int] | None = None
     chosen: F | None = None
@@ -43,7 +50,7 @@ def _ranges(accept: str) -> dict[str, tuple[float, int]]:
             if parameter.startswith("q="):
                 quality = _quality(parameter[2:])
         if name:
-            ranges.setdefault(name, (quality, position))
+            ranges.setdefault(MISNAMED.get(name, name), (quality, position))
     return ranges
 
 

@@ -9,6 +9,7 @@ from serving.errors import InputError
 from serving.latents import Latents
 
 FIELD = "body"
+LARGEST = 1 << 62  # rows or columns
 READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -25,8 +26,12 @@ def read_latents(body: bytes) -> Latents:
     try:
         version = np.lib.format.read_magic(file)
         shape, fortran_order, dtype = READERS[version](file)
-    except Exception:  # numpy reads the header as a Python literal: whatever that can raise
-        raise InputError("the body is not a .npy file; write it with numpy.save(file, latents)", FIELD) from None
+        # numpy reads it as a Python literal: True is a whole number there, and one of a thousand digits may be.
+        sound = all(type(size) is int and 0 <= size < LARGEST for size in shape)
+    except Exception:  # whatever that can raise
+        sound = False
+    if not sound:
+        raise InputError("the body is not a .npy file; write it with numpy.save(file, latents)", FIELD)
     if dtype != np.float32:
         said = "Python objects" if dtype.hasobject else str(dtype)[:40]
         raise InputError(f"the body holds {said}; send latents.astype(numpy.float32)", FIELD)
@@ -36,7 +41,7 @@ def read_latents(body: bytes) -> Latents:
         )
     content = body[file.tell() :]
     wanted = math.prod(shape) * dtype.itemsize
-    if min(shape) < 0 or len(content) != wanted:
+    if len(content) != wanted:
         raise InputError(
             f"the body's header promises {str(wanted)[:20]} bytes and {len(content)} follow; send the whole file", FIELD
         )

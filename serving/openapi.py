@@ -96,7 +96,7 @@ def _ask_for_keys(document: Json) -> None:
 def _generate(max_images: int) -> Json:
     images: Json = {media_type: {} for media_type in MEDIA_TYPES.values()} | _json(GenerateResponse)
     npy = {MEDIA_TYPES["npy"]: {"schema": {"type": "string", "format": "binary"}}}
-    headers = _headers() | {"X-Mint-Seeds": _header("the seeds, with commas between them; absent for latents")}
+    headers = _headers() | {"X-Mint-Seeds": _header("the seeds, as X-Mint-Labels; absent for latents")}
     return {
         "summary": "Images from seeds, from latents or at random",
         "description": (
@@ -112,7 +112,7 @@ def _generate(max_images: int) -> Json:
 
 def _image() -> Json:
     headers = _headers() | {
-        "ETag": _header("the same as long as the bytes are"),
+        "ETag": _header("weak: of the picture, whose pixels may be 1/255 off elsewhere"),
         "Cache-Control": _header("immutable where the address holds the model's id"),
     }
     path = [
@@ -177,7 +177,10 @@ def _text(media_type: str) -> Json:
 def _headers() -> Json:
     return {
         "X-Mint-Model": _header("the model's id"),
-        "X-Mint-Labels": _header("the label of each image, with commas; absent without classes"),
+        "X-Mint-Labels": _header(
+            "the label of each image, with commas between; in a long list runs as 0-299, and `omitted` for one that is "
+            "longer still; absent without classes"
+        ),
     }
 
 

@@ -4,6 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StrictBool,
@@ -13,6 +14,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import PydanticCustomError
 
 from serving.card import ModelCard
 from serving.explained import explained
@@ -37,11 +39,30 @@ FILM_MEDIA_TYPES: dict[Film, str] = {
 PICTURE_MEDIA_TYPES = {name: MEDIA_TYPES[name] for name in ("png", "jpeg", "webp")}
 
 MAX_SIZE = 2048  # pixels of a side: 12 MB in memory
+MOST_IMAGES = 1024  # that a service can be set up to make in one request
+LONGEST_NAME = 1000  # characters of a class or a model
+BOM = b"\xef\xbb\xbf"  # that some editors write before UTF-8
 
-Seed = Annotated[StrictInt, Field(ge=0, le=MAX_SEED)]
+
+def _whole(value: object) -> object:
+    """7.0 as 7: not every language writes the one in JSON as it does the other."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _format_name(value: object) -> object:
+    """A format as people write it, such as JPG."""
+    if not isinstance(value, str):
+        return value
+    return "jpeg" if value.lower() == "jpg" else value.lower()
+
+
+Whole = Annotated[StrictInt, BeforeValidator(_whole)]
+Name = Annotated[StrictStr, Field(max_length=LONGEST_NAME)]
+Seed = Annotated[Whole, Field(ge=0, le=MAX_SEED)]
 Number = Annotated[StrictFloat, Field(allow_inf_nan=False)]
 Row = Annotated[list[Number], Field(min_length=1, fail_fast=True)]
-Label = StrictInt | StrictStr
+Label = Whole | Name
+Labels = Label | Annotated[list[Label], Field(min_length=1, max_length=MOST_IMAGES, fail_fast=True)]
 
 # The descriptions are what error messages say that a field is.
 SEEDS_ARE = f"whole numbers from 0 to {MAX_SEED}"
@@ -54,16 +75,25 @@ SIZE_IS = (
 )
 
 Truncation = Annotated[StrictFloat, Field(ge=0, le=1, allow_inf_nan=False, description=TRUNCATION_IS)]
-ModelName = Annotated[StrictStr | None, Field(description=MODEL_IS)]
+ModelName = Annotated[Name | None, Field(description=MODEL_IS)]
+AnyFormat = Annotated[Format, BeforeValidator(_format_name)]
+AnyFilm = Annotated[Film, BeforeValidator(_format_name)]
 Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 
 
 class _Body(BaseModel):
     """A JSON body with exactly one of the fields that say which images."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Unknown fields are refused below, at the first one: pydantic would report each, and a body can hold 100,000.
+    model_config = ConfigDict(frozen=True, extra="allow")
 
     sources: ClassVar[tuple[str, ...]]  # the fields of which a body has exactly one
+
+    @model_validator(mode="after")
+    def _no_unknown_field(self) -> Self:
+        for name in self.model_extra or ():
+            raise PydanticCustomError("unknown_field", "{field}", {"field": name})
+        return self
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -82,9 +112,9 @@ class _Body(BaseModel):
     def parse(cls, body: bytes) -> Self:
         """Reads a JSON body; raises InputError with one sentence about the first thing that is wrong."""
         try:
-            return cls.model_validate_json(body)
+            return cls.model_validate_json(body.removeprefix(BOM))
         except ValidationError as error:
-            raise explained(error, cls, '{"seeds": [7]}') from None
+            raise explained(error, cls, body=body) from None
 
 
 def _one_of(*names: str) -> dict[str, Any]:
@@ -97,24 +127,24 @@ class GenerateRequest(_Body):
 
     sources = ("seeds", "count", "latents")
     model_config = ConfigDict(
-        json_schema_extra=_one_of(*sources) | {"examples": [{"seeds": [7]}]},
+        json_schema_extra=_one_of(*sources) | {"additionalProperties": False} | {"examples": [{"seeds": [7]}]},
     )
 
-    seeds: Annotated[list[Seed], Field(min_length=1, fail_fast=True)] | None = Field(
+    seeds: Annotated[list[Seed], Field(min_length=1, max_length=MOST_IMAGES, fail_fast=True)] | None = Field(
         default=None, description=f"a list of {SEEDS_ARE}, one for each image"
     )
-    count: Annotated[StrictInt, Field(ge=1)] | None = Field(
+    count: Annotated[Whole, Field(ge=1)] | None = Field(
         default=None, description="the number of images to draw from random seeds, at least 1"
     )
-    latents: Annotated[list[Row], Field(min_length=1, fail_fast=True)] | None = Field(
+    latents: Annotated[list[Row], Field(min_length=1, max_length=MOST_IMAGES, fail_fast=True)] | None = Field(
         default=None, description=LATENTS_ARE
     )
-    labels: Label | Annotated[list[Label], Field(min_length=1, fail_fast=True)] | None = Field(
+    labels: Labels | None = Field(
         default=None,
         description="a class name or index for all images, or a list with one for each; without it seeds draw theirs",
     )
     truncation: Truncation = 1.0
-    format: Format | None = Field(
+    format: AnyFormat | None = Field(
         default=None, description=f"one of {', '.join(MEDIA_TYPES)}; without it the Accept header decides, and then png"
     )
     model: ModelName = None
@@ -132,31 +162,33 @@ class InterpolateRequest(_Body):
 
     sources = ("seeds", "latents")
     model_config = ConfigDict(
-        json_schema_extra=_one_of(*sources) | {"examples": [{"seeds": [7, 8], "loop": True}]},
+        json_schema_extra=_one_of(*sources)
+        | {"additionalProperties": False}
+        | {"examples": [{"seeds": [7, 8], "loop": True}]},
     )
 
-    seeds: Annotated[list[Seed], Field(min_length=2, fail_fast=True)] | None = Field(
+    seeds: Annotated[list[Seed], Field(min_length=2, max_length=MOST_IMAGES, fail_fast=True)] | None = Field(
         default=None, description=f"a list of {SEEDS_ARE}, two or more, one for each stop"
     )
-    latents: Annotated[list[Row], Field(min_length=2, fail_fast=True)] | None = Field(
+    latents: Annotated[list[Row], Field(min_length=2, max_length=MOST_IMAGES, fail_fast=True)] | None = Field(
         default=None,
         description="a list of rows of finite numbers, two or more, one row for each stop and as long as latent_dim",
     )
-    labels: Label | Annotated[list[Label], Field(min_length=1, fail_fast=True)] | None = Field(
+    labels: Labels | None = Field(
         default=None,
         description="a class name or index for all stops, or a list with one for each; a frame has its nearer stop's",
     )
-    steps: Annotated[StrictInt, Field(ge=1)] = Field(
+    steps: Annotated[Whole, Field(ge=1)] = Field(
         default=16, description="the number of frames from one stop to the next, at least 1"
     )
     path: Curve = Field(default="slerp", description="slerp (along the Gaussian's shell) or lerp (straight)")
     loop: StrictBool = Field(default=False, description="true or false: whether the way leads back to the first stop")
     truncation: Truncation = 1.0
-    size: Annotated[StrictInt, Field(ge=1, le=MAX_SIZE)] | None = Field(default=None, description=SIZE_IS)
+    size: Annotated[Whole, Field(ge=1, le=MAX_SIZE)] | None = Field(default=None, description=SIZE_IS)
     fps: Annotated[StrictFloat, Field(ge=1, le=50, allow_inf_nan=False)] = Field(
         default=12.0, description="the number of frames a second, from 1 to 50"
     )
-    format: Film | None = Field(
+    format: AnyFilm | None = Field(
         default=None,
         description=f"one of {', '.join(FILM_MEDIA_TYPES)}; without it the Accept header decides, and then gif",
     )
@@ -178,27 +210,27 @@ class Query(BaseModel):
 class LatentsQuery(Query):
     """How to draw the latents of a .npy body."""
 
-    labels: list[str] | None = Field(
+    labels: Annotated[list[Name], Field(max_length=MOST_IMAGES)] | None = Field(
         default=None, description="a class name or index for all images, or labels=... once for each image"
     )
     truncation: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(default=1.0, description=TRUNCATION_IS)
-    format: Format | None = Field(default=None, description=GenerateRequest.model_fields["format"].description)
-    model: str | None = Field(default=None, description=MODEL_IS)
+    format: AnyFormat | None = Field(default=None, description=GenerateRequest.model_fields["format"].description)
+    model: ModelName = None
 
 
 class ImageQuery(Query):
     """How to draw the image of GET /images/{seed}.{ext}."""
 
-    label: str | None = Field(default=None, description="a class name or index; without it the seed draws its own")
+    label: Name | None = Field(default=None, description="a class name or index; without it the seed draws its own")
     truncation: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(default=1.0, description=TRUNCATION_IS)
     size: Size | None = Field(default=None, description=SIZE_IS)
-    model: str | None = Field(default=None, description=MODEL_IS)
+    model: ModelName = None
 
 
 class ModelQuery(Query):
     """Which model GET /model is about."""
 
-    model: str | None = Field(default=None, description=MODEL_IS)
+    model: ModelName = None
 
 
 class GeneratedImage(BaseModel):

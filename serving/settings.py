@@ -22,6 +22,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from serving.errors import SettingsError
 from serving.listener import Address
+from serving.schemas import MOST_IMAGES
 from serving.session import Provider
 
 PREFIX = "MINT_"
@@ -94,7 +95,7 @@ class Settings(BaseSettings):
         default="auto", description="auto takes a GPU where there is one, cuda insists on it, cpu goes without"
     )
     threads: int = Field(default=0, ge=0, le=1024, description="CPU threads of one run of the network; 0: every core")
-    max_images: int = Field(default=256, ge=1, le=1024, description="images in one request")
+    max_images: int = Field(default=256, ge=1, le=MOST_IMAGES, description="images in one request")
     max_queue: int = Field(
         default=1024, ge=1, le=65536, description="images accepted and not yet done; beyond them requests get 429"
     )

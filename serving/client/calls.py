@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from serving.client import values
 from serving.client.values import Label, given, optional
 from serving.errors import InputError, MintError
+from serving.number_list import read_numbers
 from serving.schemas import (
     FILM_MEDIA_TYPES,
     MEDIA_TYPES,
@@ -52,8 +53,8 @@ class Generated:
     """Images, and what they were made from."""
 
     images: Images  # [N, H, W, C]
-    seeds: tuple[int, ...] | None  # None for images of latents
-    labels: tuple[int, ...] | None  # None for a model without classes
+    seeds: tuple[int, ...] | None  # None for images of latents, and where there were too many for a header
+    labels: tuple[int, ...] | None  # None for a model without classes, and where there were too many for a header
     model_id: str
 
 
@@ -220,7 +221,7 @@ def _read_bytes(response: httpx.Response) -> bytes:
 
 
 def _numbers(header: str | None) -> tuple[int, ...] | None:
-    return None if header is None else tuple(int(number) for number in header.split(","))
+    return None if header is None else read_numbers(header)
 
 
 def _check_source(**sources: object) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from serving.backend import Backend, backend_of
 from serving.docs import docs_page
 from serving.openapi import openapi_document
 from serving.reading import read_query
 from serving.schemas import Limits, ListedModel, ModelQuery, ModelResponse, ModelsResponse
+from serving.settings import Settings
 
 METRICS_FILE = Path("reports/metrics.json")  # written by the pipeline's last stage
 DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
@@ -26,7 +28,7 @@ DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; f
 async def model(request: Request) -> Response:
     """GET /model: the card of a model that is served, and how it was measured."""
     backend = backend_of(request)
-    generator = backend.models.get(read_query(request.query_params, ModelQuery).model)
+    generator = backend.models.get(read_query(request, ModelQuery).model)
     name = next(name for name, known in backend.models.ready() if known is generator)
     answer = ModelResponse(
         name=name,
@@ -66,13 +68,21 @@ async def models(request: Request) -> Response:
 
 async def docs(request: Request) -> Response:
     """GET /docs: the OpenAPI document as a page without scripts."""
-    page = docs_page(openapi_document(backend_of(request).settings))
+    page, _ = _documentation(backend_of(request).settings)
     return HTMLResponse(page, headers={"Content-Security-Policy": DOCS_POLICY})
 
 
 async def openapi(request: Request) -> Response:
     """GET /openapi.json."""
-    return JSONResponse(openapi_document(backend_of(request).settings))
+    _, document = _documentation(backend_of(request).settings)
+    return Response(document, media_type="application/json")
+
+
+@lru_cache(maxsize=4)  # a process has one
+def _documentation(settings: Settings) -> tuple[bytes, bytes]:
+    """The documentation as a page and as JSON: the same at each request."""
+    document = openapi_document(settings)
+    return docs_page(document).encode(), json.dumps(document, ensure_ascii=False).encode()
 
 
 async def livez(request: Request) -> Response:

@@ -13,9 +13,12 @@ from serving.backend import backend_of
 from serving.errors import InputError, MintError
 from serving.keys import CHALLENGES, NoKey, WrongKey
 from serving.models import ModelNotFound, NotReady
+from serving.quoting import visible
 from serving.reading import BodyTooLarge
 from serving.schemas import ErrorResponse, Problem
 
+SHOWN_PATH = 60  # characters
+LONGEST_SENTENCE = 1500  # characters; the longest of our own lists twenty classes
 CLIENT_GONE = 499  # nobody reads this answer; nginx's number tells it from others in the figures
 
 
@@ -52,7 +55,8 @@ def refusal(error: MintError) -> Response:
 def problem(
     status: int, sentence: str, loc: Sequence[str | int] = (), headers: dict[str, str] | None = None
 ) -> Response:
-    """An error as JSON."""
+    """An error as JSON: one line of bounded length, whatever the request has brought into it."""
+    sentence = visible(sentence if len(sentence) <= LONGEST_SENTENCE else sentence[: LONGEST_SENTENCE - 3] + "...")
     detail = [Problem(loc=list(loc), msg=sentence)] if loc else []
     body = ErrorResponse(error=sentence, detail=detail).model_dump_json()
     return Response(body, status, headers, media_type="application/json")
@@ -76,12 +80,14 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     path = request.url.path
     if error.status_code == HTTPStatus.NOT_FOUND:
         paths = [route.path for route in request.app.routes]
-        nearest = get_close_matches(path, paths, n=1)
+        nearest = get_close_matches(path, paths, n=1) if len(path) <= SHOWN_PATH else None
         hint = f"did you mean {nearest[0]}?" if nearest else "see /docs for what there is"
-        return problem(404, f"there is nothing at {path[:60]}; {hint}")
+        return problem(404, f"there is nothing at {path[:SHOWN_PATH]}; {hint}")
     headers = dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        return problem(405, f"{path} does not answer {request.method}; use {headers['Allow']}", headers=headers)
+        return problem(
+            405, f"{path[:SHOWN_PATH]} does not answer {request.method[:20]}; use {headers['Allow']}", headers=headers
+        )
     return problem(error.status_code, error.detail, headers=headers)
 
 

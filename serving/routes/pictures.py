@@ -4,9 +4,8 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import partial
 
-import PIL
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -24,12 +23,13 @@ from serving.generation import (
     render_film,
 )
 from serving.generator import Generator
-from serving.labels import one_label
+from serving.labels import label_index
 from serving.latents import MAX_SEED
 from serving.negotiation import preferred_format
 from serving.network import Images
 from serving.npy import read_latents
-from serving.reading import JSON, content_type, read_body, read_query
+from serving.number_list import write_numbers
+from serving.reading import JSON, beside_the_loop, content_type, read_body, read_query
 from serving.routes.answers import ClientGone
 from serving.schemas import (
     FILM_MEDIA_TYPES,
@@ -45,6 +45,8 @@ from serving.schemas import (
 
 NPY = MEDIA_TYPES["npy"]
 FOR_EVER = "public, max-age=31536000, immutable"
+LONGEST_IF_NONE_MATCH = 4096  # characters: about a hundred ETags
+LONGEST_GIF_S = 655  # a frame's time is 16 bits of hundredths, and equal frames become one
 LOOK_AFTER_S = 0.05  # most answers are there before; only for the others somebody looks whether the client is
 
 
@@ -53,12 +55,12 @@ async def generate(request: Request) -> Response:
     backend = backend_of(request)
     async with asyncio.timeout(backend.settings.timeout):
         drawing, asked = await _read_generate(request, backend)
-        format = asked or _image_format(request.headers.get("accept", ""))
+        format = asked or preferred_format(request.headers.get("accept", ""), MEDIA_TYPES)
         finish = partial(render, drawing=drawing, format=format)
         content = await _make(request, backend, drawing, finish, drawing.encoding_seconds(format))
     headers = _headers(drawing)
     if drawing.seeds is not None:
-        headers["X-Mint-Seeds"] = ",".join(map(str, drawing.seeds))
+        headers["X-Mint-Seeds"] = write_numbers(drawing.seeds)
     return Response(content, media_type=MEDIA_TYPES[format], headers=headers)
 
 
@@ -68,11 +70,13 @@ async def interpolate(request: Request) -> Response:
     async with asyncio.timeout(backend.settings.timeout):
         backend.batcher.check_room()
         content_type(request.headers, JSON)
-        read_query(request.query_params, Query)
-        asked = InterpolateRequest.parse(await read_body(request, backend.body_limit))
+        read_query(request, Query)
+        body = await read_body(request, backend.body_limit)
+        asked = await beside_the_loop(len(body), partial(InterpolateRequest.parse, body))
         generator = backend.models.get(asked.model)
-        drawing = draw_frames(asked, generator, backend.settings.max_images)
         format: Film = asked.format or preferred_format(request.headers.get("accept", ""), FILM_MEDIA_TYPES)
+        drawing = await beside_the_loop(len(body), partial(draw_frames, asked, generator, backend.settings.max_images))
+        _check_duration(asked, format)
         finish = partial(render_film, format=format, fps=asked.fps, size=asked.size)
         content = await _make(request, backend, drawing, finish, drawing.encoding_seconds(format, asked.size))
     return Response(content, media_type=FILM_MEDIA_TYPES[format], headers=_headers(drawing))
@@ -81,11 +85,11 @@ async def interpolate(request: Request) -> Response:
 async def image(request: Request) -> Response:
     """GET /images/{seed}.{ext}: one image by its address, for caches to keep."""
     backend = backend_of(request)
-    query = read_query(request.query_params, ImageQuery)
+    query = read_query(request, ImageQuery)
     generator = backend.models.get(query.model)
     format = picture_format(request.path_params["ext"])
     seed = _seed(request.path_params["seed"])
-    label = None if query.label is None else one_label(query.label, generator.card.classes)
+    label = None if query.label is None else label_index(query.label, generator.card.class_names)
     caching = {
         "ETag": _etag(generator, seed, label, query.truncation, query.size, format),
         "Cache-Control": FOR_EVER if query.model == generator.model_id else "no-cache",
@@ -104,16 +108,18 @@ async def _read_generate(request: Request, backend: Backend) -> tuple[Drawing, F
     """The drawing that a JSON or a .npy body asks for, and the format if it names one."""
     backend.batcher.check_room()
     if content_type(request.headers, JSON, NPY) == NPY:
-        options = read_query(request.query_params, LatentsQuery)
+        options = read_query(request, LatentsQuery)
         generator = backend.models.get(options.model)
         latents = read_latents(await read_body(request, backend.body_limit))
         return draw_latents(latents, options, generator, backend.settings.max_images), options.format
-    read_query(request.query_params, Query)
-    asked = GenerateRequest.parse(await read_body(request, backend.body_limit))
+    read_query(request, Query)
+    body = await read_body(request, backend.body_limit)
+    asked = await beside_the_loop(len(body), partial(GenerateRequest.parse, body))
     generator = backend.models.get(asked.model)
     if asked.size <= backend.settings.max_images:
         backend.batcher.check_room(Work(asked.size))  # before latents are drawn for nothing
-    return draw(asked, generator, backend.settings.max_images), asked.format
+    drawing = await beside_the_loop(len(body), partial(draw, asked, generator, backend.settings.max_images))
+    return drawing, asked.format
 
 
 async def _make(
@@ -157,32 +163,44 @@ def _while_connected(request: Request) -> Iterator[None]:
             watcher.cancel()
 
 
-@lru_cache(maxsize=256)  # clients send a handful of different ones
-def _image_format(accept: str) -> Format:
-    return preferred_format(accept, MEDIA_TYPES)
-
-
 def _headers(drawing: Drawing) -> dict[str, str]:
     """What every answer with images says about them."""
     headers = {"X-Mint-Model": drawing.generator.model_id}
     if drawing.labels is not None:
-        headers["X-Mint-Labels"] = ",".join(map(str, drawing.label_list))
+        headers["X-Mint-Labels"] = write_numbers(drawing.label_list)
     return headers
 
 
+def _check_duration(asked: InterpolateRequest, format: Film) -> None:
+    """Raises InputError for a GIF that could not say how long its one frame is, were all its frames the same."""
+    seconds = asked.frames * round(1000 / asked.fps) / 1000
+    if format == "gif" and seconds > LONGEST_GIF_S:
+        raise InputError(
+            f"{asked.frames} frames at {asked.fps:g} a second last longer than the {LONGEST_GIF_S} s of a GIF; ask for "
+            "more frames a second, for fewer frames, or for webp",
+            "fps",
+        )
+
+
 def _seed(text: str) -> int:
+    text = text.removesuffix(".0")
     if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= MAX_SEED):
         raise InputError(f"{text[:20]} is not a seed; seeds are whole numbers from 0 to {MAX_SEED}", "seed")
     return int(text)
 
 
 def _etag(generator: Generator, *asked: object) -> str:
-    """Differs whenever the bytes may: model, provider (1/255 apart), what is asked of them, and what encodes it."""
-    what = (generator.sha256, generator.provider, *asked, PIL.__version__)
-    return f'"{hashlib.sha256(repr(what).encode()).hexdigest()[:32]}"'
+    """Names the picture: the model and what is asked of it. Weak, since its bytes may differ by what they ran beside.
+
+    A pixel may be 1/255 off in another batch or on another processor, and a file be packed otherwise by another
+    version of a library: a cache need not ask for the same picture again.
+    """
+    return f'W/"{hashlib.sha256(repr((generator.sha256, *asked)).encode()).hexdigest()[:32]}"'
 
 
 def _has(if_none_match: str, etag: str) -> bool:
-    """Whether an If-None-Match header names this ETag (RFC 9110, section 13.1.2)."""
+    """Whether an If-None-Match header names this ETag (RFC 9110, section 13.1.2); a huge one is passed over."""
+    if len(if_none_match) > LONGEST_IF_NONE_MATCH:
+        return False
     named = [one.strip().removeprefix("W/") for one in if_none_match.split(",")]
-    return "*" in named or etag in named
+    return "*" in named or etag.removeprefix("W/") in named

@@ -7,6 +7,7 @@ import { leafOf, seedsOf } from "./recipes.js";
 /** @typedef {import("./recipes.js").Recipe} Recipe */
 /** @typedef {import("./npy.js").Tensor} Tensor */
 
+const LISTED = 256; // images whose labels fit a header, and an address
 const FLOAT32_DIGITS = 9; // so many give every float32 back exactly
 
 /** One model of the service, and what was learned of its seeds. */
@@ -23,7 +24,7 @@ export class Studio {
     this.#service = service;
     this.id = model.model_id;
     this.card = { directions: [], ...model.card };
-    this.maxImages = model.limits.max_images;
+    this.maxImages = Math.min(model.limits.max_images, LISTED);
     this.maxSize = model.limits.max_size;
   }
 

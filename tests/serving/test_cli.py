@@ -16,6 +16,7 @@ from serving.cli import main
 from serving.generator import MAX_BATCH, Generator
 from serving.keys import key_hash
 from tests.live_service import live_service
+from tests.pixels import assert_same_pixels
 from tests.serving.conftest import Call
 
 Mint = Callable[..., int]
@@ -59,14 +60,14 @@ def test_labels_truncation_and_format_are_those_of_the_service(mint: Mint, call:
     assert mint("--seeds", "1-3", "--out", tmp_path, *options) == 0
     body = {"seeds": [1, 2, 3], "labels": "eel", "truncation": 0.5, "format": "npy"}
     ours, theirs = np.load(tmp_path / "images.npy"), np.load(io.BytesIO(call("POST", "/generate", json=body).content))
-    assert np.abs(ours.astype(int) - theirs).max() <= 1
+    assert_same_pixels(ours, theirs)
 
 
 def test_a_label_for_each_seed_may_be_an_index(mint: Mint, generator: Generator, tmp_path: Path) -> None:
     assert mint("--seeds", "7,7", "--out", tmp_path, "--label", "0", "--label", "dog") == 0
     images, _ = generator.draw([7, 7], np.array([0, 1]))
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "seed-7.png")), images[0])
-    assert np.array_equal(np.asarray(Image.open(tmp_path / "seed-7-2.png")), images[1])
+    assert_same_pixels(Image.open(tmp_path / "seed-7.png"), images[0])
+    assert_same_pixels(Image.open(tmp_path / "seed-7-2.png"), images[1])
 
 
 @pytest.mark.parametrize(
@@ -109,8 +110,13 @@ def url(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield str(service.client.base_url)
 
 
-def files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+def assert_same_file(path: Path, other: Path) -> None:
+    """The same pixels, and the same text beside them."""
+    if path.suffix == ".npy":
+        assert_same_pixels(np.load(path), np.load(other))
+    else:
+        assert_same_pixels(Image.open(path), Image.open(other))
+        assert getattr(Image.open(path), "text", {}) == getattr(Image.open(other), "text", {})
 
 
 @pytest.mark.parametrize(
@@ -128,7 +134,9 @@ def test_a_service_gives_the_same_files_as_the_model_file(
     said = capsys.readouterr().out
     assert mint("--seeds", "0-9,3", "--out", tmp_path / "b", "--url", url, "--key", KEY, *options, model=None) == 0
     assert capsys.readouterr().out == said.replace(str(tmp_path / "a"), str(tmp_path / "b"))
-    assert files(tmp_path / "b") == files(tmp_path / "a")
+    for path in sorted((tmp_path / "a").iterdir()):
+        assert_same_file(tmp_path / "b" / path.name, path)
+    assert len(list((tmp_path / "b").iterdir())) == len(list((tmp_path / "a").iterdir()))
 
 
 def test_the_key_may_be_in_the_environment_and_the_model_is_then_a_name(

@@ -21,6 +21,7 @@ from serving.errors import InputError, MintError
 from serving.generator import Generator
 from serving.keys import key_hash
 from tests.live_service import live_service
+from tests.pixels import assert_same_pixels
 
 KEY = "a key for tests"
 MAX_IMAGES = 8
@@ -131,15 +132,11 @@ def pixels(content: bytes) -> Any:
     return np.asarray(Image.open(io.BytesIO(content)))
 
 
-def close_to(images: Any, others: Any) -> bool:
-    return images.shape == others.shape and bool(np.abs(images.astype(int) - others).max() <= 1)
-
-
 @BOTH
 def test_seeds_labels_and_truncation_give_the_models_images(ask: Ask, url: str, generator: Generator) -> None:
     made: Generated = ask(url, "generate", np.array([5, 3]), labels=["EEL", 0], truncation=0.5)
     expected, _ = generator.draw([5, 3], np.array([2, 0]), 0.5)
-    assert close_to(made.images, expected)
+    assert_same_pixels(made.images, expected)
     assert made.images.dtype == np.uint8
     assert (made.seeds, made.labels) == ((5, 3), (2, 0))
     assert made.model_id == generator.model_id
@@ -166,7 +163,7 @@ def test_random_images_come_with_the_seeds_that_make_them_again(ask: Ask, url: s
     made: Generated = ask(url, "generate", count=3)
     assert len(made.seeds) == 3
     again: Generated = ask(url, "generate", made.seeds)
-    assert close_to(again.images, made.images)
+    assert_same_pixels(again.images, made.images)
     assert again.labels == made.labels
 
 
@@ -174,7 +171,7 @@ def test_random_images_come_with_the_seeds_that_make_them_again(ask: Ask, url: s
 def test_latents_give_the_models_images(ask: Ask, url: str, generator: Generator) -> None:
     latents, _ = generator.inputs([1, 2])
     made: Generated = ask(url, "generate", latents=latents.tolist(), labels=["dog", 2], truncation=0.25, model="tiny")
-    assert close_to(made.images, generator.images(generator.truncate(latents, 0.25), [1, 2]))
+    assert_same_pixels(made.images, generator.images(generator.truncate(latents, 0.25), [1, 2]))
     assert (made.seeds, made.labels) == (None, (1, 2))
 
 
@@ -185,7 +182,7 @@ def test_one_image_comes_as_a_file_of_the_size_asked_for(ask: Ask, url: str, gen
     assert Image.open(io.BytesIO(content)).format == format.upper()
     expected, _ = generator.draw([7], np.array([1]))
     if format != "jpeg":  # which loses some of it
-        assert close_to(pixels(content), expected[0].repeat(2, axis=0).repeat(2, axis=1))
+        assert_same_pixels(pixels(content), expected[0].repeat(2, axis=0).repeat(2, axis=1))
 
 
 @BOTH
@@ -193,9 +190,9 @@ def test_an_interpolation_comes_as_frames_or_as_a_film(ask: Ask, url: str, gener
     latents, _ = generator.inputs([1, 2])
     frames = ask(url, "interpolate", format="npy", seeds=range(1, 3), labels="cat", steps=4)
     assert len(frames) == 5
-    assert close_to(frames[[0, 4]], generator.images(latents, [0, 0]))
+    assert_same_pixels(frames[[0, 4]], generator.images(latents, [0, 0]))
     of_latents = ask(url, "interpolate", format="npy", latents=latents, labels=0, steps=4, path="slerp")
-    assert close_to(of_latents, frames)
+    assert_same_pixels(of_latents, frames)
     film = ask(url, "interpolate", seeds=[1, 2], labels="cat", steps=2, loop=True, size=32, fps=10)
     assert Image.open(io.BytesIO(film)).format == "GIF"
     assert Image.open(io.BytesIO(film)).size == (32, 32)

@@ -1,6 +1,7 @@
 """The whole service as it is run: `mint serve` in a process of its own."""
 
 import contextlib
+import io
 import json
 import logging
 import os
@@ -14,10 +15,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 
 from serving import health
 from serving.cli import main
 from tests.live_service import END_TIMEOUT_S, LOG, ROOT, LiveService, live_service
+from tests.pixels import assert_same_pixels
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,7 @@ def test_the_service_answers_counts_and_logs(server: LiveService, model_path: Pa
     subprocess.run(
         [sys.executable, *command, "--seeds", "7", "--out", str(tmp_path)], cwd=ROOT, check=True, capture_output=True
     )
-    assert image.content == (tmp_path / "seed-7.png").read_bytes()
+    assert_same_pixels(Image.open(io.BytesIO(image.content)), Image.open(tmp_path / "seed-7.png"))
     assert client.get("/model").json()["model_id"] == image.headers["x-mint-model"]
 
     for path in ("/docs.json", "/schema.json", "/static_content/index.html", "/no-such-path-1"):

@@ -1,9 +1,9 @@
 """Links, undo and redo: a view is never lost."""
 
-import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+from tests.pixels import assert_same_pixels
 from tests.ui.conftest import NewExplorer
 from tests.ui.explorer import Explorer
 
@@ -29,9 +29,9 @@ def test_a_link_restores_the_whole_view_in_another_browser(new_explorer: NewExpl
     second = new_explorer().open(first.view)
     assert second.view == first.view
     assert page.locator("#inspector-title").inner_text() == second.page.locator("#inspector-title").inner_text()
-    np.testing.assert_array_equal(second.pixels("#stage"), first.pixels("#stage"))
+    assert_same_pixels(second.pixels("#stage"), first.pixels("#stage"))
     for gallery in ("sheet", "sweep", "pick-list"):
-        np.testing.assert_array_equal(second.pictures(gallery), first.pictures(gallery))
+        assert_same_pixels(second.pictures(gallery), first.pictures(gallery))
 
 
 @pytest.mark.parametrize(
@@ -47,15 +47,15 @@ def test_a_link_restores_a_panel(explorer: Explorer, view: str, gallery: str) ->
     assert explorer.view.endswith(view)
     shown, stage = explorer.pictures(gallery), explorer.pixels("#stage")
     explorer.open(explorer.view)
-    np.testing.assert_array_equal(explorer.pictures(gallery), shown)
-    np.testing.assert_array_equal(explorer.pixels("#stage"), stage)
+    assert_same_pixels(explorer.pictures(gallery), shown)
+    assert_same_pixels(explorer.pixels("#stage"), stage)
 
 
 def test_a_link_restores_a_frame_of_a_morph(explorer: Explorer) -> None:
     explorer.open(f"seeds=0&panel=morph&picks=1;{EDITED};9:1&path=lerp&steps=8&loop=no&frame=11")
     frame = explorer.pixels("#film")
     explorer.open(explorer.view)
-    np.testing.assert_array_equal(explorer.pixels("#film"), frame)
+    assert_same_pixels(explorer.pixels("#film"), frame)
     expect(explorer.page.locator("#scrubber-value")).to_have_text("12 of 17")
 
 
@@ -78,7 +78,7 @@ def test_undo_and_redo_walk_over_every_change(explorer: Explorer) -> None:
     explorer.settle()
     expect(page.locator("#inspector")).to_be_hidden()
     expect(undo).to_be_disabled()
-    np.testing.assert_array_equal(explorer.pictures("sheet"), before)
+    assert_same_pixels(explorer.pictures("sheet"), before)
 
     for _ in range(3):
         view = explorer.view
@@ -86,8 +86,8 @@ def test_undo_and_redo_walk_over_every_change(explorer: Explorer) -> None:
         page.wait_for_url(lambda url, view=view: not url.endswith(view))
     expect(redo).to_be_disabled()
     explorer.settle()
-    np.testing.assert_array_equal(explorer.pictures("sheet"), after)
-    np.testing.assert_array_equal(explorer.pixels("#stage"), stage)
+    assert_same_pixels(explorer.pictures("sheet"), after)
+    assert_same_pixels(explorer.pixels("#stage"), stage)
 
 
 def test_a_change_after_undo_forgets_what_was_undone(explorer: Explorer) -> None:

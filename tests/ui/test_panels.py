@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from serving.latents import from_seeds, lerp, slerp
+from tests.pixels import assert_same_pixels
 from tests.tiny_model import CLASSES, LATENT_DIM
 from tests.ui.explorer import Explorer, Pixels
 
@@ -82,8 +83,8 @@ def test_choosing_a_neighbour_goes_there(explorer: Explorer) -> None:
     neighbour = explorer.pictures("neighbours")[2]
     explorer.cells("neighbours").nth(2).click()
     explorer.settle()
-    np.testing.assert_array_equal(explorer.pixels("#stage"), neighbour)
-    np.testing.assert_array_equal(explorer.pictures("neighbours")[4], neighbour)
+    assert_same_pixels(explorer.pixels("#stage"), neighbour)
+    assert_same_pixels(explorer.pictures("neighbours")[4], neighbour)
 
 
 def test_there_are_always_other_neighbours(explorer: Explorer) -> None:
@@ -92,7 +93,7 @@ def test_there_are_always_other_neighbours(explorer: Explorer) -> None:
     explorer.page.get_by_role("button", name="Others").click()
     explorer.settle()
     after = explorer.pictures("neighbours")
-    np.testing.assert_array_equal(after[4], before[4])
+    assert_same_pixels(after[4], before[4])
     assert (after[0] != before[0]).any()
 
 
@@ -126,7 +127,7 @@ def test_a_picture_of_the_plane_opens_as_it_is(explorer: Explorer) -> None:
     explorer.open("seeds=0&open=1&panel=plane&corners=1;2;3;4")
     explorer.cells("plane").nth(7).click()
     explorer.settle()
-    np.testing.assert_array_equal(explorer.pixels("#stage"), explorer.pictures("plane")[7])
+    assert_same_pixels(explorer.pixels("#stage"), explorer.pictures("plane")[7])
 
 
 def test_a_slider_adds_to_one_dimension(explorer: Explorer, client: httpx.Client) -> None:
@@ -176,7 +177,7 @@ def test_reset_takes_all_edits_back(explorer: Explorer) -> None:
     explorer.slide("#axis-p0", -3)
     explorer.page.get_by_role("button", name="Reset").click()
     explorer.settle()
-    np.testing.assert_array_equal(explorer.pixels("#stage"), before)
+    assert_same_pixels(explorer.pixels("#stage"), before)
     expect(explorer.page.locator("#axis-d0")).to_have_value("0")
 
 
@@ -242,7 +243,7 @@ def test_picks_are_laid_aside_and_back(explorer: Explorer) -> None:
     explorer.page.get_by_role("button", name="Seed 9").click()
     explorer.page.get_by_role("button", name="Pick", exact=True).click()
     explorer.settle()
-    np.testing.assert_array_equal(explorer.pictures("pick-list"), explorer.pictures("sheet")[[4, 9]])
+    assert_same_pixels(explorer.pictures("pick-list"), explorer.pictures("sheet")[[4, 9]])
     explorer.page.get_by_role("button", name="Picked", exact=True).click()
     expect(explorer.cells("pick-list")).to_have_count(1)
     explorer.page.get_by_role("button", name="Clear").click()

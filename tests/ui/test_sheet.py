@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from serving.latents import MAX_SEED
+from tests.pixels import assert_same_pixels
 from tests.ui.explorer import Explorer, Pixels
 
 
@@ -25,7 +26,7 @@ def test_one_request_fills_the_sheet(explorer: Explorer, client: httpx.Client) -
     [request] = explorer.asked("/generate")
     assert request.post_data_json["format"] == "npy"
     expect(explorer.cells("sheet")).to_have_count(48)
-    np.testing.assert_array_equal(explorer.pictures("sheet"), images(client, seeds=list(range(48))))
+    assert_same_pixels(explorer.pictures("sheet"), images(client, seeds=list(range(48))))
 
 
 def test_every_picture_says_its_seed_and_its_class(explorer: Explorer, client: httpx.Client) -> None:
@@ -38,18 +39,18 @@ def test_the_class_picker_makes_every_picture_one_of_its_class(explorer: Explore
     explorer.open()
     explorer.page.get_by_label("Class", exact=True).select_option("dog")
     explorer.settle()
-    np.testing.assert_array_equal(explorer.pictures("sheet", 6), images(client, seeds=list(range(6)), labels="dog"))
+    assert_same_pixels(explorer.pictures("sheet", 6), images(client, seeds=list(range(6)), labels="dog"))
     expect(explorer.page.get_by_role("button", name="Seed 5, dog")).to_be_visible()
     explorer.page.get_by_label("Class", exact=True).select_option("As drawn")
     explorer.settle()
-    np.testing.assert_array_equal(explorer.pictures("sheet", 6), images(client, seeds=list(range(6))))
+    assert_same_pixels(explorer.pictures("sheet", 6), images(client, seeds=list(range(6))))
 
 
 def test_truncation_draws_the_pictures_toward_the_average(explorer: Explorer, client: httpx.Client) -> None:
     explorer.open("class=1")
     explorer.slide("#truncation", 0.5)
     expected = images(client, seeds=list(range(6)), labels=1, truncation=0.5)
-    np.testing.assert_array_equal(explorer.pictures("sheet", 6), expected)
+    assert_same_pixels(explorer.pictures("sheet", 6), expected)
     explorer.slide("#truncation", 0)
     one, *others = explorer.pictures("sheet", 6)
     assert all((one == other).all() for other in others)
@@ -65,7 +66,7 @@ def test_a_dragged_slider_has_one_request_in_flight_and_the_latest_wins(
             slider.value = value; slider.dispatchEvent(new Event('input')); } }"""
     )
     explorer.slide("#truncation", 0.3)
-    np.testing.assert_array_equal(explorer.pictures("sheet"), images(client, seeds=list(range(6)), truncation=0.3))
+    assert_same_pixels(explorer.pictures("sheet"), images(client, seeds=list(range(6)), truncation=0.3))
     flights = explorer.page.evaluate(
         """performance.getEntriesByType('resource').filter(({ name }) => name.endsWith('/generate'))
             .map(({ startTime, responseEnd }) => [startTime, responseEnd])"""
@@ -82,7 +83,7 @@ def test_seeds_are_shown_as_they_are_typed(explorer: Explorer, client: httpx.Cli
     explorer.settle()
     expect(explorer.cells("sheet")).to_have_count(5)
     expect(seeds).to_have_value("3,7,12-14")
-    np.testing.assert_array_equal(explorer.pictures("sheet"), images(client, seeds=[3, 7, 12, 13, 14]))
+    assert_same_pixels(explorer.pictures("sheet"), images(client, seeds=[3, 7, 12, 13, 14]))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def test_more_asks_only_for_what_is_not_there_yet(explorer: Explorer, client: ht
     explorer.settle()
     assert explorer.asked("/generate")[-1].post_data_json["seeds"] == list(range(10, 58))
     expect(explorer.cells("sheet")).to_have_count(58)
-    np.testing.assert_array_equal(explorer.pictures("sheet"), images(client, seeds=list(range(58))))
+    assert_same_pixels(explorer.pictures("sheet"), images(client, seeds=list(range(58))))
 
 
 def test_random_shows_other_seeds_each_time(explorer: Explorer) -> None:
@@ -131,7 +132,7 @@ def test_another_model_is_chosen_by_its_name(explorer: Explorer, client: httpx.C
     expect(explorer.page.locator("#subtitle")).to_have_text("mist, 128 x 128")
     explorer.settle()
     expect(explorer.page.locator("#class-field")).to_be_hidden()
-    np.testing.assert_array_equal(explorer.pictures("sheet", 2), images(client, seeds=[0, 1], model="mist"))
+    assert_same_pixels(explorer.pictures("sheet", 2), images(client, seeds=[0, 1], model="mist"))
     expect(explorer.page.get_by_role("button", name=re.compile("^Seed 1$"))).to_be_visible()
     explorer.page.get_by_role("button", name="Undo").click()
     expect(explorer.page.get_by_label("Class", exact=True)).to_have_value("2")
