@@ -37,11 +37,14 @@ def client_address(scope: Scope, headers: Headers, trusted: Sequence[IPv4Network
 
 def _forwarded(headers: Headers) -> list[str]:
     """The addresses that proxies have noted, each to the right of those before."""
-    name, separate = "x-forwarded-for", str
-    if name not in headers:
-        name, separate = "forwarded", _for
-    chain = ",".join(headers.getlist(name))[-LONGEST_HEADER:].split(",")
-    return [separate(hop) for hop in chain[-LONGEST_CHAIN:]]
+    if "x-forwarded-for" in headers:
+        return _hops(headers.getlist("x-forwarded-for"))
+    return [_for(hop) for hop in _hops(headers.getlist("forwarded"))]
+
+
+def _hops(values: Sequence[str]) -> list[str]:
+    """The last elements of a header that may be there several times."""
+    return ",".join(values)[-LONGEST_HEADER:].split(",")[-LONGEST_CHAIN:]
 
 
 def _for(element: str) -> str:
