@@ -1,8 +1,6 @@
 """What data.source may be: a folder, an archive, IDX files, an .npz, a torchvision data set -> labelled items."""
 
 import shutil
-import tarfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -12,7 +10,6 @@ from pathlib import Path
 from training import paths
 from training.manifest import DataError
 from training.params import DataParams
-from training.sources.archives import opened_zip, tar_source, zip_source
 from training.sources.arrays import idx_files, idx_source, npz_source
 from training.sources.class_folders import labels_from_folders, without_labels
 from training.sources.dataset_json import labels_from_dataset_json
@@ -20,7 +17,11 @@ from training.sources.datasets import DATASETS, PREFIX, dataset_name, dataset_so
 from training.sources.folders import folder_source
 from training.sources.formats import only_pictures
 from training.sources.items import Item, Source, UnreadableError
+from training.sources.kinds import foreign_kind, no_source
 from training.sources.labels import labels_from_csv
+from training.sources.tars import is_called_tar, is_tar, tar_source
+from training.sources.unpacking import Budget
+from training.sources.zips import is_zip, opened_zip, zip_source
 
 __all__ = ["Item", "Source", "UnreadableError", "open_source", "source_path"]
 
@@ -67,17 +68,26 @@ def _find(source: str, stack: ExitStack) -> Source:
     scratch = stack.enter_context(_scratch_folder())
     if path.is_dir():
         return idx_source(path, scratch) if idx_files(path) else only_pictures(folder_source(path))
-    if path.suffix == ".npz":
-        return npz_source(path, scratch)
-    if zipfile.is_zipfile(path):
-        return only_pictures(zip_source(stack.enter_context(opened_zip(path))))
-    if tarfile.is_tarfile(path):
-        return only_pictures(tar_source(path, scratch))
-    if path.suffix.lower() == ".zip" or ".tar" in path.suffixes:
-        raise DataError(f"params.yaml: data.source = {source!r} is damaged; download or pack it again")
-    raise DataError(
-        f"params.yaml: data.source = {source!r} is neither a folder, a zip or tar archive, nor an .npz file"
-    )
+    if not path.is_file():
+        raise DataError(f"params.yaml: data.source = {source!r} is neither a folder nor a file")
+    try:
+        return _file_source(path, scratch, stack)
+    except PermissionError as error:
+        raise DataError(f"params.yaml: data.source = {source!r} cannot be read: {error.strerror}") from None
+
+
+def _file_source(path: Path, scratch: Path, stack: ExitStack) -> Source:
+    """The source in one file. Raises DataError for a file of another kind."""
+    budget = Budget(path, path.stat().st_size, scratch)
+    if is_zip(path):
+        archive = stack.enter_context(opened_zip(path, budget))
+        arrays = path.suffix.lower() == ".npz" or any(member.name == "images.npy" for member in archive.members)
+        return npz_source(archive, scratch, budget) if arrays else only_pictures(zip_source(archive))
+    begins_as_tar = is_tar(path)
+    foreign = None if begins_as_tar else foreign_kind(path)
+    if begins_as_tar or (foreign is None and is_called_tar(path)):  # by its name: to be told what is wrong with it
+        return only_pictures(tar_source(path, scratch, budget))
+    raise DataError(f"params.yaml: data.source = {str(path)!r} is {foreign or no_source(path)}")
 
 
 @contextmanager

@@ -1,97 +1,75 @@
-"""A zip or tar archive of a folder of images -> items.
+"""The members of an archive as the folder would hold them into which it were unpacked."""
 
-Members are never written under their own names, so no name can lead out of the scratch folder: zip members are read
-in place, and tar members, which can only be read one after the other, are unpacked under numbers.
-"""
+import posixpath
+from collections.abc import Callable
+from dataclasses import replace
 
-import lzma
-import shutil
-import tarfile
-import zipfile
-import zlib
-from functools import partial
-from pathlib import Path, PurePosixPath
+from training.manifest import Skipped
+from training.sources.folders import SYSTEM_FILES
+from training.sources.formats import claims_picture
+from training.sources.items import Item, LeftOut, Source, is_hidden, printable_name
+from training.sources.names import leads_outside
 
-from training.manifest import DataError, Skipped
-from training.sources.items import Item, Source, UnreadableError, is_hidden, printable_name, read_file, refuse_large
-
-DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile, NotImplementedError)
+LINKS = 8  # links that may lead to one another; more lead in a circle
 
 
-def opened_zip(path: Path) -> zipfile.ZipFile:
-    """The archive, ready to be read. Raises DataError where its table of contents is damaged."""
-    try:
-        return zipfile.ZipFile(path)
-    except DAMAGED as error:
-        raise DataError(f"{path} cannot be unpacked: {error}; download or pack it again") from None
+class Members:
+    """Collects files and links by name; of two with the same name the later one is the file, as when unpacked."""
 
+    def __init__(self) -> None:
+        self._items: dict[str, Item] = {}
+        self._links: dict[str, str] = {}
+        self._rejected: list[Skipped] = []
+        self._left_out: list[LeftOut] = []
 
-def zip_source(archive: zipfile.ZipFile) -> Source:
-    """Every file of a zip archive, unlabelled. Raises DataError for one with a password."""
-    items, rejected = [], []
-    for member in archive.infolist():
-        name = printable_name(member.filename.replace("\\", "/"))
-        if member.is_dir() or _is_hidden_member(name):
-            continue
-        if member.flag_bits & 1:
-            raise DataError(f"{archive.filename} is protected by a password; unpack it, or pack it again without one")
-        if _leads_outside(name):
-            rejected.append(_outside(name))
+    def wants(self, name: str) -> bool:
+        """Whether a member of this name is taken: not a system file, nor one that leads outside the archive."""
+        if leads_outside(name):
+            self.reject(name, "its path leads outside the archive")
+        elif is_hidden(name):
+            self._left_out.append(LeftOut(printable_name(name), SYSTEM_FILES))
         else:
-            items.append(Item(name, partial(_read_zip_member, archive, member)))
-    return Source(items, rejected=rejected)
+            return True
+        return False
 
+    def add(self, name: str, read: Callable[[], bytes], read_head: Callable[[], bytes]) -> None:
+        """Takes a file."""
+        key = self._replaced(name)
+        self._items[key] = Item(printable_name(key), read, read_head=read_head)
 
-def _read_zip_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    """One member's bytes; zipfile reads no more than the size that was checked. Safe to call from many threads."""
-    refuse_large(member.file_size)
-    try:
-        return archive.read(member)
-    except DAMAGED as error:
-        raise UnreadableError(f"damaged in the archive: {error}") from None
+    def link(self, name: str, target: str) -> None:
+        """Takes a link to another member, which may come later; target: relative to the archive."""
+        self._links[self._replaced(name)] = posixpath.normpath(target)
 
+    def reject(self, name: str, reason: str) -> None:
+        """Lists a member that cannot become an image: as a failure where its name claims that it is one."""
+        if claims_picture(name):
+            self._rejected.append(Skipped(file=printable_name(name), reason=reason))
+        else:
+            self._left_out.append(LeftOut(printable_name(name), "links, devices and replaced files"))
 
-def tar_source(path: Path, scratch: Path) -> Source:
-    """Every regular file of a tar archive, unlabelled, unpacked into `scratch`. Raises DataError for a damaged one."""
-    items, rejected = [], []
-    try:
-        with tarfile.open(path) as archive:
-            for number, member in enumerate(archive):
-                name = printable_name(member.name).removeprefix("./")
-                if member.isdir() or _is_hidden_member(name):
-                    continue
-                try:
-                    unpacked = _unpack(archive, member, scratch / f"{number:08d}")
-                except UnreadableError as error:
-                    rejected.append(Skipped(file=name, reason=str(error)))
-                else:
-                    items.append(Item(name, partial(read_file, unpacked)))
-    except DAMAGED as error:
-        raise DataError(f"{path} cannot be unpacked: {error}; download or pack it again") from None
-    return Source(items, rejected=rejected)
+    def source(self) -> Source:
+        """All files, unlabelled, with the links resolved."""
+        items = list(self._items.values())
+        for name, target in self._links.items():
+            if item := self._target(target):
+                items.append(replace(item, name=printable_name(name)))
+            else:
+                outside = leads_outside(target)
+                self.reject(name, "a link that leads outside the archive" if outside else "a link to nothing")
+        return Source(items, rejected=self._rejected, left_out=self._left_out)
 
+    def _replaced(self, name: str) -> str:
+        """The name by which a member is found, from which an earlier one makes way."""
+        key = posixpath.normpath(name)
+        if self._items.pop(key, None) or self._links.pop(key, None):
+            self.reject(name, "a later file of the archive has the same name")
+        return key
 
-def _unpack(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> Path:
-    """Copies one regular member to `target`. Raises UnreadableError for any other kind, and for an oversized one."""
-    if _leads_outside(member.name):
-        raise UnreadableError(_outside(member.name).reason)
-    stream = archive.extractfile(member) if member.isreg() else None
-    if stream is None:
-        raise UnreadableError("a link or a device, not a file")
-    refuse_large(member.size)
-    with stream, target.open("wb") as file:
-        shutil.copyfileobj(stream, file)
-    return target
-
-
-def _leads_outside(name: str) -> bool:
-    return name.startswith("/") or ".." in PurePosixPath(name).parts
-
-
-def _is_hidden_member(name: str) -> bool:
-    """Hidden as in a folder; `..` is not hidden but refused, so that it is reported."""
-    return not _leads_outside(name) and is_hidden(name)
-
-
-def _outside(name: str) -> Skipped:
-    return Skipped(file=name, reason="its path leads outside the archive")
+    def _target(self, name: str) -> Item | None:
+        """The file that a chain of links ends at."""
+        for _ in range(LINKS):
+            if name not in self._links:
+                return self._items.get(name)
+            name = self._links[name]
+        return None

@@ -1,14 +1,13 @@
 """Images that come as arrays: IDX files (LeCun's MNIST format) and .npz -> items.
 
-Large arrays are unpacked to the scratch folder and mapped, so memory does not grow with the number of images.
+Large arrays are unpacked to the scratch folder and mapped, so memory does not grow with the number of images. Their
+headers say how large they are: more than that is never unpacked.
 """
 
-import gzip
+import io
+import math
 import re
-import shutil
-import zipfile
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,10 +18,12 @@ from numpy.typing import NDArray
 
 from training.manifest import DataError
 from training.sources.items import Item, Pixels, Source
+from training.sources.unpacking import GZIP, STEP, Budget, DamagedError, inflated
+from training.sources.zips import ZipArchive, ZipMember
 
 GREY_DIMENSIONS = 3  # [N,H,W]
 IDX_IMAGES = re.compile(r"(?P<set>.*)images(?P<dash>[-.])idx3-ubyte(\.gz)?")
-DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile, ValueError, KeyError)
+NPY_HEADER = 1 << 16  # bytes in which the header of an .npy file lies; numpy itself reads no longer one
 
 Array = NDArray[Any]
 
@@ -78,12 +79,14 @@ def idx_source(folder: Path, scratch: Path) -> Source:
     """
     items: list[Item] = []
     labels: list[Array] = []
-    for match in idx_files(folder):
+    matches = idx_files(folder)
+    budget = Budget(folder, sum((folder / match.string).stat().st_size for match in matches), scratch)
+    for match in matches:
         path = folder / match.string
-        items += array_items(read_idx(path, 3, scratch), str(path), f"{match.string}/")
+        items += array_items(read_idx(path, 3, scratch, budget), str(path), f"{match.string}/")
         if beside := _labels_beside(folder, match):
-            labels.append(read_idx(beside, 1, scratch))
-    if len(labels) < len(idx_files(folder)):
+            labels.append(read_idx(beside, 1, scratch, budget))
+    if len(labels) < len(matches):
         return Source(items)
     return labelled(items, np.concatenate(labels), read_class_names(folder / "classes.txt"), str(folder))
 
@@ -93,24 +96,46 @@ def _labels_beside(folder: Path, images: re.Match[str]) -> Path | None:
     return next((folder / n for n in (name, f"{name}.gz") if (folder / n).exists()), None)
 
 
-def read_idx(path: Path, dimensions: int, scratch: Path) -> Array:
+def read_idx(path: Path, dimensions: int, scratch: Path, budget: Budget) -> Array:
     """An IDX file of unsigned bytes with that many dimensions, mapped. Raises DataError where it is something else."""
-    try:
-        if path.suffix == ".gz":
-            unpacked = scratch / path.stem
-            with gzip.open(path) as packed, unpacked.open("wb") as file:
-                shutil.copyfileobj(packed, file)
-        else:
-            unpacked = path
-        header = np.fromfile(unpacked, dtype=">u4", count=1 + dimensions)
-        if len(header) != 1 + dimensions or header[0] != 0x0800 + dimensions:
-            raise ValueError("its header is not IDX")
-        shape = tuple(int(size) for size in header[1:])
-        if unpacked.stat().st_size != header.nbytes + np.prod(shape, dtype=np.int64):
-            raise ValueError(f"its size does not fit its shape {shape}")
-        return np.memmap(unpacked, dtype=np.uint8, mode="r", offset=header.nbytes, shape=shape)
-    except DAMAGED as error:
-        raise DataError(f"{path} is not an IDX file or is damaged: {error}; download it again") from None
+    header_bytes = 4 * (1 + dimensions)
+    with path.open("rb") as file:
+        chunks = iter(lambda: file.read(STEP), b"")
+        try:
+            if path.suffix == ".gz":
+                chunks = inflated(chunks, GZIP, several=True)
+            first = next(chunks, b"")
+            header = np.frombuffer(first[:header_bytes].ljust(header_bytes, b"\0"), ">u4")
+            if header[0] != 0x0800 + dimensions:
+                raise DamagedError("its header is not IDX")
+            shape = tuple(int(size) for size in header[1:])
+            size = header_bytes + math.prod(shape)
+            if path.suffix != ".gz":
+                if path.stat().st_size != size:
+                    raise DamagedError(f"its size does not fit its shape {shape}")
+                unpacked = path
+            else:
+                unpacked = scratch / path.stem
+                budget.inflate(size)
+                _write(unpacked, first, chunks, size, budget)
+        except DamagedError as error:
+            raise DataError(f"{path} is not an IDX file or is damaged: {error}; download it again") from None
+    return np.memmap(unpacked, dtype=np.uint8, mode="r", offset=header_bytes, shape=shape)
+
+
+def _write(target: Path, first: bytes, chunks: Iterator[bytes], size: int, budget: Budget) -> None:
+    """Writes an array of `size` bytes from its first chunk and the others. Raises DamagedError for any other size."""
+    budget.store(size)  # before anything is written
+    written = 0
+    with target.open("wb") as file:
+        while first:
+            written += len(first)
+            if written > size:
+                break
+            file.write(first)
+            first = next(chunks, b"")
+    if written != size:
+        raise DamagedError("its size does not fit its shape")
 
 
 def read_class_names(path: Path) -> list[str] | None:
@@ -131,21 +156,53 @@ def distinct_names(names: list[str], origin: Path) -> list[str]:
     return names
 
 
-def npz_source(path: Path, scratch: Path) -> Source:
+def npz_source(archive: ZipArchive, scratch: Path, budget: Budget) -> Source:
     """An .npz with `images`, and perhaps `labels` and `classes`. Raises DataError where they do not fit."""
+    path = archive.path
+    members = {member.name.removesuffix(".npy"): member for member in archive.members}
+    if "images" not in members:
+        raise DataError(f"{path} holds {', '.join(sorted(members)) or 'nothing'}; its images must be called `images`")
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = {Path(name).stem for name in archive.namelist()}
-            if "images" not in members:
-                raise DataError(f"{path} holds {', '.join(sorted(members))}; its images must be called `images`")
-            arrays = {
-                name: np.load(archive.extract(f"{name}.npy", scratch), mmap_mode="r", allow_pickle=False)
-                for name in sorted({"images", "labels", "classes"} & members)
-            }
-    except DAMAGED as error:
+        arrays = {
+            name: _npy_member(archive, members[name], scratch / f"{name}.npy", budget)
+            for name in ("images", "labels", "classes")
+            if name in members
+        }
+    except DamagedError as error:
         raise DataError(f"{path} is not an .npz file of plain arrays or is damaged: {error}") from None
     items = array_items(arrays["images"], str(path))
     if "labels" not in arrays:
         return Source(items)
     names = distinct_names([str(name) for name in arrays["classes"]], path) if "classes" in arrays else None
     return labelled(items, arrays["labels"], names, str(path))
+
+
+def _npy_member(archive: ZipArchive, member: ZipMember, target: Path, budget: Budget) -> Array:
+    """One array of an .npz, unpacked to `target` and mapped. Raises DamagedError where it is no plain array."""
+    chunks = archive.chunks(member)
+    first = next(chunks, b"")
+    shape, fortran, dtype, offset = npy_header(first[:NPY_HEADER])
+    size = offset + math.prod(shape) * dtype.itemsize
+    if size != member.info.file_size:
+        raise DamagedError(f"{member.name} has the shape {shape} and another size")
+    _write(target, first, chunks, size, budget)
+    return np.memmap(target, dtype, "r", offset, shape, "F" if fortran else "C")
+
+
+def npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Shape, whether in Fortran's order, type and length in bytes of the header that an .npy file starts with.
+
+    Raises DamagedError for a header that is none, for Python objects, and for a shape that no array has.
+    """
+    stream = io.BytesIO(head)
+    try:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(stream)
+    except Exception:  # numpy parses it as Python, which can fail in many ways
+        raise DamagedError("its header is not one of an .npy file") from None
+    if dtype.hasobject:
+        raise DamagedError("it holds Python objects")
+    if any(type(size) is not int or size < 0 for size in shape):
+        raise DamagedError(f"its shape is {shape}")
+    return shape, fortran, dtype, stream.tell()
