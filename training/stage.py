@@ -1,19 +1,53 @@
-"""How a stage starts and stops: errors meant for people are printed as one line, without a traceback."""
+"""How a stage starts and stops: what is meant for people is one line, without a traceback."""
 
+import os
+import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn
 
 from serving.errors import MintError
+from serving.files import remove_abandoned
+from training import paths
+from training.system_errors import printable, ready_streams, sentence
 
 INTERRUPTED = 130  # the shell's status for a process ended by Ctrl-C
+WRITTEN_INTO = {path.parent for path in (paths.PREPARED_STAMP, paths.MODEL, paths.METRICS)} | {paths.SHEETS}
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a stage; exits with 1 after a MintError and with 130 after Ctrl-C."""
+    """Runs a stage; exits with 1 after an error that a person can mend and with 130 after a signal that asks to end.
+
+    SIGTERM and a closed terminal end a stage as Ctrl-C does, so that it can tidy up, unless they are ignored as under
+    nohup.
+    """
+    ready_streams()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     try:
+        for folder in WRITTEN_INTO:
+            remove_abandoned(folder)
         main()
+        sys.stdout.flush()  # here, where an error can still be told
     except MintError as error:
-        sys.exit(f"error: {error}")
+        _end(f"error: {error}", 1)
     except KeyboardInterrupt:
-        print("stopped; run the same command to go on", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        _end("stopped; run the same command to go on", INTERRUPTED)
+    except (OSError, MemoryError, RuntimeError) as error:
+        told = sentence(error)
+        if told is None:
+            raise
+        _end(f"error: {told}", 1)
+
+
+def _end(told: str, status: int) -> NoReturn:
+    """Tells a last sentence to whoever still reads and ends the process."""
+    with suppress(OSError):  # a terminal that was closed
+        print(printable(told), file=sys.stderr, flush=True)
+    try:
+        sys.stdout.flush()
+    except OSError:  # Python would try again on its way out, and complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)
