@@ -161,6 +161,6 @@ def wait_for_training(clone: Clone, dvc: subprocess.Popen[str]) -> tuple[int, fl
             holder = lock.read_text()
             checkpoints = sorted(lock.parent.glob("kimg-*"))
             if holder and Path(f"/proc/{holder}").exists() and checkpoints:
-                return int(holder), float(checkpoints[-1].name.removeprefix("kimg-"))
+                return int(holder), float(checkpoints[-1].stem.removeprefix("kimg-"))
         time.sleep(0.1)
     raise AssertionError("no checkpoint was written")

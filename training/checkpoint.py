@@ -1,25 +1,23 @@
 """The folder of one run, `.runs/<fingerprint>/`: its checkpoints, its lock, and how it goes on.
 
-A checkpoint is a folder `kimg-000240/` with the state of the game and the reports as they stood, so that
-curves and sheets go back with the weights. It gets its name only when it is whole and on the disk.
+A checkpoint is a file `kimg-000240.000.pt` with the state of the game and the reports as they stood, so that
+curves and sheets go back with the weights. It carries a checksum: of a damaged one nothing is taken.
 """
 
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from serving.errors import MintError
+from serving.files import remove_abandoned
 from training import paths
+from training.lock import only_process
 from training.manifest import Manifest
 from training.params import Params
+from training.torch_files import DamagedFileError, load_with_checksum, save_with_checksum
 
 # Changing one of these does not change what a run is, only how far it goes and what it leaves on the way.
 SCHEDULE = {"length", "checkpoint_kimg", "keep_checkpoints", "sheet_epochs", "device"}
@@ -30,6 +28,7 @@ CODE = (
     "ema.py",
     "gan.py",
     "losses.py",
+    "manifest.py",
     "networks/*.py",
     "optimizers.py",
     "penalties.py",
@@ -38,7 +37,7 @@ CODE = (
     "train.py",
 )
 
-STATE = "state.pt"
+REPORTS = (paths.TRAIN_REPORT, paths.SHEETS)  # what a checkpoint holds beside the state
 
 
 def fingerprint(params: Params, manifest: Manifest) -> str:
@@ -66,69 +65,65 @@ class RunFolder:
         self.path = path
 
     def checkpoints(self) -> list[Path]:
-        """The whole checkpoints, oldest first."""
-        return sorted(self.path.glob("kimg-*"))
+        """Every checkpoint, oldest first."""
+        return sorted(self.path.glob("kimg-*.pt"))
 
     def latest(self, within: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
-        """The newest state that is `within` the length asked for, with its reports put back.
+        """The newest sound state that is `within` the length asked for, with its reports put back.
 
-        None when there is none; a shorter run then starts afresh beside the longer one.
+        None when there is none; a shorter run then starts afresh beside the longer one, with empty reports. Says
+        which checkpoints are damaged, and removes them: they would count among those that are kept.
         """
+        damaged = 0
         for checkpoint in reversed(self.checkpoints()):
-            state: dict[str, Any] = torch.load(checkpoint / STATE, map_location="cpu", weights_only=True)
-            if within(state):
-                _put_back_reports(checkpoint)
+            try:
+                kept = load_with_checksum(checkpoint)
+            except DamagedFileError as error:
+                checkpoint.unlink()
+                print(f"{error} and was removed; going back to the checkpoint before it")
+                damaged += 1
+                continue
+            if within(kept["state"]):
+                _put_back_reports(kept["reports"])
+                state: dict[str, Any] = kept["state"]
                 return state
+        if damaged:
+            print(f"no other checkpoint in {self.path} can be used; starting over")
+        _put_back_reports({})
         return None
 
     def save(self, state: dict[str, Any], keep: int) -> Path:
-        """Writes a checkpoint, then removes all but the `keep` newest of those that led to it."""
-        final = self.path / f"kimg-{state['images_seen'] / 1000:010.3f}"
-        partial = self.path / f"partial-{os.getpid()}"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        with (partial / STATE).open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        for report in (paths.TRAIN_REPORT, paths.SHEETS):
-            if report.exists():
-                shutil.copytree(report, partial / report.name)
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
-        for old in [path for path in self.checkpoints() if path.name <= final.name][:-keep]:
-            shutil.rmtree(old)
-        return final
+        """Writes a checkpoint, then removes all but the `keep` newest of those that led to it.
+
+        state: tensors and plain values; state["images_seen"] names the checkpoint.
+        """
+        path = self.path / f"kimg-{state['images_seen'] / 1000:010.3f}.pt"
+        save_with_checksum({"state": state, "reports": _reports()}, path)
+        for old in [other for other in self.checkpoints() if other.name <= path.name][:-keep]:
+            old.unlink()
+        return path
 
 
 @contextmanager
 def open_run(name: str) -> Iterator[RunFolder]:
-    """Makes or reopens `.runs/<name>/` for this process alone.
-
-    Raises MintError while another process trains in it: a pipeline that was killed can leave its training
-    process behind, and two writers would ruin each other's checkpoints.
-    """
-    path = paths.RUNS / name
-    path.mkdir(parents=True, exist_ok=True)
-    with (path / "lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise MintError(
-                f"process {lock.read().strip() or '(unknown)'} is already training {path}; wait for it or end it"
-            ) from None
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        for leftover in path.glob("partial-*"):
-            shutil.rmtree(leftover)
+    """Makes or reopens `.runs/<name>/` for this process alone. Raises MintError while another one trains in it."""
+    path = paths.kept_runs() / name
+    with only_process(path / "lock", f"training {path}"):
+        remove_abandoned(path)
         yield RunFolder(path)
 
 
-def _put_back_reports(checkpoint: Path) -> None:
-    """Replaces the reports by those of the checkpoint, so that curves hold no step twice."""
-    for report in (paths.TRAIN_REPORT, paths.SHEETS):
-        shutil.rmtree(report, ignore_errors=True)
-        if (checkpoint / report.name).exists():
-            shutil.copytree(checkpoint / report.name, report)
+def _reports() -> dict[str, bytes]:
+    """The content of every file of the reports, by its path."""
+    files = (file for folder in REPORTS for file in sorted(folder.rglob("[!.]*")) if file.is_file())
+    return {file.as_posix(): file.read_bytes() for file in files}
+
+
+def _put_back_reports(reports: dict[str, bytes]) -> None:
+    """Replaces the reports by those of a checkpoint, so that curves hold no step twice."""
+    for folder in REPORTS:
+        shutil.rmtree(folder, ignore_errors=True)
+    for name, content in reports.items():
+        path = Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)

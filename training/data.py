@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from serving.errors import MintError
-from training import paths
 from training.augment import rotate
-from training.manifest import Manifest
+from training.manifest import Manifest, read_arrays
 from training.params import Params, TrainParams
 
 ORDER = 1  # tells the stream of an epoch's order from that of the step of the same number
@@ -82,13 +81,13 @@ def class_tags(params: Params, manifest: Manifest) -> Tensor | None:
     return torch.from_numpy(manifest.tag_table)
 
 
-def load_training_data(device: torch.device, batch: int) -> TrainingData:
+def load_training_data(manifest: Manifest, device: torch.device, batch: int) -> TrainingData:
     """Maps the prepared arrays into memory, and moves them to a GPU that has room for them.
 
-    Raises MintError when there are fewer images than one batch needs.
+    Raises MintError when they are damaged, or fewer images than one batch needs.
     """
-    images = torch.from_numpy(np.load(paths.IMAGES, mmap_mode="c")).permute(0, 3, 1, 2)
-    labels = torch.from_numpy(np.load(paths.LABELS))
+    pixels, classes = read_arrays(manifest)
+    images, labels = torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(classes)
     if len(images) < batch:
         raise MintError(
             f"there are {len(images)} training images and train.batch is {batch}; "

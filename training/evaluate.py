@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from serving.files import replacing
 from serving.generator import Generator
 from serving.images import contact_sheet, encode
 from training import paths, stage
 from training.classifier import classify, train_classifier
-from training.features import extract_features
-from training.manifest import Manifest, read_manifest
+from training.features import extract_features, kept_features
+from training.manifest import Manifest, read_arrays, read_manifest
 from training.metrics import covered_classes, distances, nearest_neighbours, pairwise_diversity
 from training.params import EvaluateParams, load_params
 
@@ -45,7 +44,7 @@ def main() -> None:
     params = load_params().evaluate
     manifest = read_manifest()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    images, labels = np.load(paths.IMAGES, mmap_mode="r"), np.load(paths.LABELS)
+    images, labels = read_arrays(manifest)
     generator = Generator.load(paths.MODEL)
     sample = draw_sample(generator, images, labels, params.images)
     neighbours, gaps = nearest_neighbours(sample.generated, images)
@@ -53,7 +52,7 @@ def main() -> None:
         "model_id": generator.model_id,
         "images": len(sample.generated),
         "extractor": params.extractor,
-        **feature_metrics(sample, params.extractor, manifest, device),
+        **feature_metrics(sample, params.extractor, device),
         **neighbour_metrics(sample, images, gaps),
     }
     if manifest.classes:
@@ -75,9 +74,9 @@ def draw_sample(generator: Generator, images: NDArray[np.uint8], labels: NDArray
     return Sample(generated, images[reference], images[held_out], held_out, shared)
 
 
-def feature_metrics(sample: Sample, extractor: str, manifest: Manifest, device: torch.device) -> dict[str, Any]:
+def feature_metrics(sample: Sample, extractor: str, device: torch.device) -> dict[str, Any]:
     """KID, FID, precision, recall and diversity, each with what real images score."""
-    real = real_features(sample, extractor, manifest, device)
+    real = kept_features(np.concatenate([sample.held_out, sample.reference]), extractor, device)
     generated = extract_features(sample.generated, extractor, device)
     held_out, reference = real[: len(generated)], real[len(generated) :]
     ours, floor = asdict(distances(generated, reference)), asdict(distances(held_out, reference))
@@ -87,21 +86,6 @@ def feature_metrics(sample: Sample, extractor: str, manifest: Manifest, device: 
     result["diversity"] = pairwise_diversity(generated, sample.labels)
     result["diversity_of_real"] = pairwise_diversity(held_out, sample.labels)
     return result
-
-
-def real_features(sample: Sample, extractor: str, manifest: Manifest, device: torch.device) -> Tensor:
-    """Features of the held-out and then of the reference images, kept from one evaluation to the next.
-
-    The name holds all that they depend on: the data, the extractor and how many there are.
-    """
-    cache = paths.RUNS / f"features-{manifest.data_sha256[:16]}-{extractor}-{len(sample.held_out)}.pt"
-    if cache.exists():
-        kept: Tensor = torch.load(cache, weights_only=True)
-        return kept
-    features = torch.cat([extract_features(part, extractor, device) for part in (sample.held_out, sample.reference)])
-    with replacing(cache) as path:
-        torch.save(features, path)
-    return features
 
 
 def neighbour_metrics(sample: Sample, images: NDArray[np.uint8], gaps: NDArray[np.float32]) -> dict[str, float]:

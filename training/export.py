@@ -3,6 +3,7 @@
 python -m training.export
 """
 
+import shutil
 import subprocess
 import warnings
 from pathlib import Path
@@ -24,6 +25,7 @@ from training.manifest import Manifest, read_manifest
 from training.networks.served import ServedGenerator, folded
 from training.params import Params, load_params
 from training.provenance import AUTO, last_name
+from training.torch_files import DamagedFileError, load_with_checksum
 
 COMPARED_BATCHES = (1, 7, 64)
 LARGEST_GAP = 1  # of 255; float arithmetic may round a pixel to its neighbour, no further
@@ -50,12 +52,14 @@ def main() -> None:
 def trained_generator(params: Params, manifest: Manifest) -> tuple[networks.Generator, int]:
     """The averaged generator that `train` left, in evaluation mode, and the images it has seen.
 
-    Raises MintError when there is none, or when params.yaml describes another network.
+    Raises MintError when there is none, when it is damaged, or when params.yaml describes another network.
     """
     try:
-        state = torch.load(paths.GENERATOR_WEIGHTS, map_location="cpu", weights_only=True)
+        state = load_with_checksum(paths.GENERATOR_WEIGHTS)
     except FileNotFoundError:
         raise MintError(f"{paths.GENERATOR_WEIGHTS} does not exist; run dvc repro to train one") from None
+    except DamagedFileError as error:
+        raise MintError(f"{error}; run dvc repro, which makes it again from the last checkpoint") from None
     generator, _ = networks.build(params, class_tags(params, manifest))
     try:
         generator.load_state_dict(state["generator"])
@@ -94,8 +98,9 @@ def public_params(params: Params, manifest: Manifest) -> dict[str, Any]:
 
 
 def git_revision() -> str | None:
-    """The commit of the checkout, with `-dirty` when code, data or parameters differ; None outside a checkout.
+    """The commit of the checkout, with `-dirty` when code, data or parameters differ.
 
+    None outside a checkout, and where git is not installed: a run of hours must not end for want of a note.
     What the pipeline itself writes does not count: it differs whenever the pipeline runs.
     """
     head = _git("rev-parse", "HEAD")
@@ -105,7 +110,8 @@ def git_revision() -> str | None:
 
 
 def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], capture_output=True, text=True).stdout.strip()
+    git = shutil.which("git")
+    return subprocess.run([git, *arguments], capture_output=True, text=True).stdout.strip() if git else ""
 
 
 def write_onnx(generator: networks.Generator, card: ModelCard, opset: int, path: Path) -> None:

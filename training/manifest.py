@@ -12,6 +12,7 @@ from serving.errors import MintError
 from training import paths
 
 BLOCK = 1 << 20  # bytes hashed at a time
+PREPARE_AGAIN = f"delete {paths.MANIFEST} and run `dvc repro` (or python -m training.preprocess) to prepare them again"
 
 
 class DataError(MintError):
@@ -99,6 +100,24 @@ def read_manifest(path: Path = paths.MANIFEST) -> Manifest:
         raise DataError(f"{path} does not exist; run `dvc repro` (or python -m training.preprocess) first") from None
     except ValidationError:
         raise DataError(f"{path} is damaged; delete it and run `dvc repro`") from None
+
+
+def read_arrays(manifest: Manifest) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The prepared images [N, H, W, C], copied from the disk as they are used and changed, and labels [N].
+
+    Raises DataError where they are missing, or not those that the manifest vouches for.
+    """
+    try:
+        whole = data_sha256() == manifest.data_sha256
+    except FileNotFoundError:
+        raise DataError(f"{paths.IMAGES} or {paths.LABELS} does not exist; {PREPARE_AGAIN}") from None
+    except ValueError:
+        whole = False
+    if not whole:
+        raise DataError(
+            f"{paths.IMAGES} and {paths.LABELS} are damaged: they are not what {paths.MANIFEST} lists; {PREPARE_AGAIN}"
+        )
+    return np.load(paths.IMAGES, mmap_mode="c"), np.load(paths.LABELS)
 
 
 def data_sha256(images: Path = paths.IMAGES, labels: Path = paths.LABELS) -> str:

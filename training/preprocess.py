@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from serving.files import replacing
 from training import paths
+from training.lock import only_process
 from training.manifest import Counts, DataError, LeftOutFiles, Manifest, Skipped, data_sha256
 from training.npy import RowWriter
 from training.params import DataParams, load_params
@@ -52,9 +53,18 @@ class Prepared:
 
 
 def main() -> None:
-    """Prepares the data that params.yaml describes, unless it is prepared already."""
-    started = time.monotonic()
+    """Prepares the data that params.yaml describes, unless it is prepared already.
+
+    Raises MintError while another process does.
+    """
     data = load_params().data
+    with only_process(paths.PREPARED_LOCK, f"preparing {paths.PREPARED}"):
+        bring_up_to_date(data)
+
+
+def bring_up_to_date(data: DataParams) -> None:
+    """Prepares the data unless it is prepared already. For one process at a time."""
+    started = time.monotonic()
     inputs = current_inputs(data)
     for leftover in paths.PREPARED.glob(".*.part"):  # of a run that was killed; DVC would track it
         leftover.unlink()

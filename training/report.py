@@ -1,8 +1,12 @@
-"""What a person sees of a run: a progress line, curves for DVC, and sheets of fixed seeds."""
+"""What a person sees of a run: a progress line, curves for DVC, and sheets of fixed seeds.
+
+Curves and sheets are outputs like the weights: the same for equal inputs, so they hold no time and no speed.
+"""
 
 import math
 import sys
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,19 +32,22 @@ PLAIN_SECONDS = 15.0  # between lines where there is no terminal to redraw
 class TrainingReport:
     """Averages the scalars of each step and shows them; use as a context manager.
 
-    images_seen: where the run stands when it starts. resumed: whether its curves go on.
+    images_seen: where the run stands when it starts. pending: the scalars of the steps since the last row of its
+    curves, for a run that goes on; its curves lie in reports/train.
     """
 
-    def __init__(self, images_seen: int, resumed: bool) -> None:
-        self._live: Any = Live(
-            dir=str(paths.TRAIN_REPORT), resume=resumed, dvcyaml=None, save_dvc_exp=False, report=None
-        )
+    def __init__(self, images_seen: int, pending: dict[str, Tensor] | None = None) -> None:
+        self._live: Any = Live(dir=str(paths.TRAIN_REPORT), resume=True, dvcyaml=None, save_dvc_exp=False, report=None)
+        # dvclive takes a run that has one row, of step 0, for one that has none, and would write step 0 again.
+        self._live.step = self._live.summary.get("step", -1) + 1
+        self.broken_off = False  # whether nobody can read the progress any more
         self._bar = Progress(TaskProgressColumn(), TextColumn("{task.description}"), BarColumn(None), expand=True)
         self._task = self._bar.add_task("starting", total=1.0)
         self._started = self._window = time.monotonic()
         self._last_line = self._started - PLAIN_SECONDS
         self._images_at_window = images_seen
         self._share_at_start: float | None = None
+        self._before = pending or {}
         self._pending: list[dict[str, Tensor]] = []
 
     def __enter__(self) -> Self:
@@ -53,31 +60,45 @@ class TrainingReport:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if sys.stdout.isatty():
-            self._bar.stop()
+            with suppress(OSError):  # a terminal that was closed
+                self._bar.stop()
         self._live.__exit__(kind, error, trace)
 
     def add(self, scalars: dict[str, Tensor]) -> None:
         """Keeps one step's scalars for the next `show`, still on their device."""
         self._pending.append(scalars)
 
-    def show(self, images_seen: int, share_done: float) -> None:
-        """Averages what was added, writes it to the curves and redraws the progress line.
+    def pending(self, images_seen: int) -> dict[str, Tensor]:
+        """The scalars of the steps since the last row of the curves: name -> float [steps], on the CPU.
 
-        share_done: 0..1 of the length asked for. Raises MintError when a loss is not a number.
+        A checkpoint holds them, so that a stop leaves no trace in the curves. Raises MintError when a loss is not a
+        number, which must not be saved.
         """
-        if not self._pending:
-            return
-        now = time.monotonic()
-        means = {name: torch.stack([step[name] for step in self._pending]).mean().item() for name in self._pending[0]}
-        self._pending.clear()
-        if not all(math.isfinite(value) for value in means.values()):
+        scalars = dict(self._before)
+        for name in self._pending[0] if self._pending else ():
+            added = torch.stack([step[name] for step in self._pending]).cpu()
+            scalars[name] = torch.cat([scalars[name], added]) if name in scalars else added
+        if not all(bool(torch.isfinite(values).all()) for values in scalars.values()):
             raise MintError(
                 f"training exploded: after {images_seen / 1000:.1f} kimg a loss is not a number; "
                 "lower train.generator_lr and train.discriminator_lr and run again"
             )
+        return scalars
+
+    def show(self, images_seen: int, share_done: float) -> None:
+        """Averages what was added, writes it to the curves as one row and redraws the progress line.
+
+        share_done: 0..1 of the length asked for. Raises MintError when a loss is not a number.
+        """
+        means = {name: values.mean().item() for name, values in self.pending(images_seen).items()}
+        if not means:
+            return
+        self._before = {}
+        self._pending.clear()
+        now = time.monotonic()
         rate = (images_seen - self._images_at_window) / (now - self._window)
         self._window, self._images_at_window = now, images_seen
-        for name, value in {**means, "images_per_second": rate}.items():
+        for name, value in means.items():
             self._live.log_metric(name, value)
         self._live.log_metric("kimg", images_seen / 1000, plot=False)
         self._live.next_step()
@@ -99,6 +120,12 @@ class TrainingReport:
         )
 
     def _draw(self, line: str, share_done: float, now: float) -> None:
+        try:
+            self._print(line, share_done, now)
+        except OSError:  # the terminal was closed, or what read the pipe has ended
+            self.broken_off = True
+
+    def _print(self, line: str, share_done: float, now: float) -> None:
         if sys.stdout.isatty():
             self._bar.update(self._task, completed=share_done, description=line)
         elif now - self._last_line >= PLAIN_SECONDS or share_done >= 1:

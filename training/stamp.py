@@ -3,6 +3,7 @@
 The note lies outside data/prepared, because it holds file times, and what DVC tracks must not change from run to run.
 """
 
+import os
 from hashlib import sha256
 from pathlib import Path
 
@@ -22,13 +23,18 @@ CODE = ("preprocess.py", "picture.py", "colour.py", "manifest.py", "npy.py", "pr
 OUTPUTS = (paths.IMAGES, paths.LABELS, paths.MANIFEST)
 
 
+# Size, times of the last change of content and of inode in ns, inode, device. A tool that keeps a file's size and sets
+# its time back, as rsync and tar can, cannot set back the time of the inode, and a file put in its place is another.
+FileState = tuple[int, int, int, int, int]
+
+
 class Inputs(BaseModel):
     """All that shapes the prepared data."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: DataParams
-    files: str  # hash of the names, sizes and times of the source's files
+    files: str  # hash of the names and states of the source's files
     code: str  # hash of the modules that prepare, and of Pillow's version
 
 
@@ -38,7 +44,7 @@ class Stamp(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     inputs: Inputs
-    outputs: dict[str, tuple[int, int]]  # path -> size in bytes, time in ns
+    outputs: dict[str, FileState]  # by path
     manifest_sha256: str
 
 
@@ -52,7 +58,7 @@ def current_inputs(data: DataParams) -> Inputs:
 
 
 def _listing(data: DataParams) -> str:
-    """Hash of the files that data.source and data.labels name: relative names, sizes and times."""
+    """Hash of the files that data.source and data.labels name: relative names and states."""
     files = []
     source = source_path(data.source)
     if source is not None and source.is_dir():
@@ -64,8 +70,12 @@ def _listing(data: DataParams) -> str:
         files += [(f"labels:{path.name}", path.stat()) for path in (csv, csv.with_name("classes.txt")) if path.exists()]
     digest = sha256()
     for name, stat in sorted(files, key=lambda file: file[0]):
-        digest.update(f"{name!r} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        digest.update(f"{name!r} {_state(stat)}\n".encode())
     return digest.hexdigest()
+
+
+def _state(stat: os.stat_result) -> FileState:
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev
 
 
 def still_prepared(inputs: Inputs) -> Manifest | None:
@@ -93,8 +103,8 @@ def write_stamp(inputs: Inputs) -> None:
         path.write_text(stamp.model_dump_json(indent=2) + "\n")
 
 
-def _outputs_now() -> dict[str, tuple[int, int]]:
-    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in OUTPUTS}
+def _outputs_now() -> dict[str, FileState]:
+    return {str(path): _state(path.stat()) for path in OUTPUTS}
 
 
 def _manifest_sha256() -> str:

@@ -4,6 +4,7 @@ python -m training.train
 """
 
 import math
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -14,16 +15,17 @@ from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from serving.errors import MintError
-from serving.files import replacing
-from training import paths, stage
+from training import PARENT, paths, stage
 from training.checkpoint import RunFolder, fingerprint, open_run
 from training.data import TrainingData, class_tags, load_training_data, stream_seed
 from training.gan import GAN
 from training.manifest import read_manifest
 from training.params import Length, TrainParams, load_params
 from training.report import TrainingReport, write_sheet
+from training.torch_files import save_with_checksum
 
 SHOW_EVERY_IMAGES = 1000
 
@@ -33,11 +35,11 @@ def main() -> None:
     params = load_params()
     manifest = read_manifest()
     fabric = start_fabric(params.train.device)
-    data = load_training_data(fabric.device, params.train.batch)
+    data = load_training_data(manifest, fabric.device, params.train.batch)
     gan = GAN(params, class_tags(params, manifest), fabric)
     goal = Goal.of(params.train.length, data.images_per_epoch(gan.batch), gan.images_per_step)
     with open_run(fingerprint(params, manifest)) as run:
-        seconds = train(gan, data, goal, run, params.train, resume(gan, run, goal))
+        seconds = train(gan, data, goal, run, params.train, run.latest(goal.covers))
     write_sheet(gan.average, gan.latent_dim, gan.classes, "last")
     hand_over(gan)
     took = f"{gan.images_seen / 1000:.1f} kimg in {seconds / 60:.1f} minutes on {fabric.device}"
@@ -63,9 +65,9 @@ class Goal:
         """How much of the run is behind, 0..1; exactly 1 when it is done."""
         return min(1.0, max(steps / self.steps, seconds / self.seconds))
 
-    def covers(self, steps: int, seconds: float) -> bool:
-        """Whether a run may still pass through this point."""
-        return steps <= self.steps and seconds <= self.seconds
+    def covers(self, state: dict[str, Any]) -> bool:
+        """Whether a run may still pass through the state of a checkpoint."""
+        return bool(state["game"]["steps"] <= self.steps and state["seconds"] <= self.seconds)
 
 
 def start_fabric(device: str) -> Fabric:
@@ -96,41 +98,39 @@ def precision(on_gpu: bool) -> Literal["bf16-mixed", "32-true"]:
     return "32-true"
 
 
-def resume(gan: GAN, run: RunFolder, goal: Goal) -> float:
-    """Puts the newest checkpoint within the goal back, if there is one. Returns the seconds trained so far."""
-    state = run.latest(lambda state: goal.covers(state["game"]["steps"], state["seconds"]))
-    if state is None:
-        return 0.0
-    gan.restore(state["game"])
-    print(f"going on from {gan.images_seen / 1000:.1f} kimg in {run.path}")
-    seconds: float = state["seconds"]
-    return seconds
+def train(
+    gan: GAN, data: TrainingData, goal: Goal, run: RunFolder, params: TrainParams, resumed: dict[str, Any] | None
+) -> float:
+    """Plays until the goal is reached or something asks to stop. Returns the seconds of training, all told.
 
-
-def train(gan: GAN, data: TrainingData, goal: Goal, run: RunFolder, params: TrainParams, seconds: float) -> float:
-    """Plays until the goal is reached or a signal asks to stop. Returns the seconds of training, all told.
-
-    Everything random in a step follows from the seed and the step's number, so there is no generator
-    state to keep: a resumed run draws what an unbroken one would have drawn.
+    resumed: the state to go on from. Everything random in a step follows from the seed and the step's number, so
+    there is no generator state to keep: a resumed run draws what an unbroken one would have drawn.
     """
+    seconds = 0.0
+    if resumed is not None:
+        gan.restore(resumed["game"])
+        seconds = resumed["seconds"]
+        print(f"going on from {gan.images_seen / 1000:.1f} kimg in {run.path}", flush=True)
     began = time.monotonic() - seconds
     saved_at = gan.steps
     per_epoch = data.images_per_epoch(gan.batch)
     batches = data.batches(gan.steps * gan.batches_per_step, params)
-    with TrainingReport(gan.images_seen, resumed=gan.steps > 0) as report, stop_requests() as stop:
+    report = TrainingReport(gan.images_seen, resumed and resumed["pending"])
+    with report, stop_requests() as stop:
         while True:
             seconds = min(time.monotonic() - began, goal.seconds)
             share_done = goal.share_done(gan.steps, seconds)
-            ends_here = share_done >= 1 or stop.requested
-            saves_here = gan.steps > saved_at and (ends_here or passed(params.checkpoint_kimg * 1000, gan))
-            if saves_here or passed(SHOW_EVERY_IMAGES, gan):
-                report.show(gan.images_seen, share_done)  # first, as it refuses what must not be saved
-            if saves_here:
-                run.save(run_state(gan, seconds), params.keep_checkpoints)
+            if passed(SHOW_EVERY_IMAGES, gan):
+                report.show(gan.images_seen, share_done)
+            stops_here = stop.requested or report.broken_off
+            ends_here = share_done >= 1 or stops_here
+            if gan.steps > saved_at and (ends_here or passed(params.checkpoint_kimg * 1000, gan)):
+                run.save(run_state(gan, seconds, report.pending(gan.images_seen)), params.keep_checkpoints)
                 saved_at = gan.steps
-            if stop.requested:
+            if stops_here:
                 raise KeyboardInterrupt
             if share_done >= 1:
+                report.show(gan.images_seen, share_done)  # after the checkpoint: a longer run has no row here
                 return seconds
             torch.manual_seed(stream_seed(params.seed, gan.steps))
             report.add(gan.step(batches))
@@ -144,35 +144,53 @@ def passed(every_images: float, gan: GAN) -> bool:
     return gan.images_seen // every_images > (gan.images_seen - gan.images_per_step) // every_images
 
 
-def run_state(gan: GAN, seconds: float) -> dict[str, Any]:
+def run_state(gan: GAN, seconds: float, pending: dict[str, Tensor]) -> dict[str, Any]:
     """What a checkpoint holds: plain tensors and numbers, readable with torch.load(weights_only=True)."""
-    return {"game": gan.state(), "images_seen": gan.images_seen, "seconds": seconds}
+    return {"game": gan.state(), "images_seen": gan.images_seen, "seconds": seconds, "pending": pending}
 
 
 def hand_over(gan: GAN) -> None:
     """Leaves the averaged generator where `export` looks for it."""
-    with replacing(paths.GENERATOR_WEIGHTS) as path:
-        torch.save({"generator": gan.average.state_dict(), "images_seen": gan.images_seen}, path)
+    weights = {name: value.cpu() for name, value in gan.average.state_dict().items()}
+    save_with_checksum({"generator": weights, "images_seen": gan.images_seen}, paths.GENERATOR_WEIGHTS)
 
 
 class StopRequest:
-    """A signal handler that only remembers: `requested` is true once the process was asked to end."""
+    """Whether the run was asked to end: by a signal, of which the handler only makes a note, or by the end of DVC.
 
-    requested = False
+    A signal to `dvc` alone does not reach the stages that it runs. Without DVC the stage would go on unseen, and what
+    it trains would belong to no pipeline, so the loss of that parent is a request too.
+    """
 
-    def __call__(self, signum: int, frame: FrameType | None) -> None:  # noqa: D102
-        self.requested = True
+    def __init__(self) -> None:
+        self._signalled = False
+        self._under_dvc = "DVC_STAGE" in os.environ
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        """Handles a signal."""
+        self._signalled = True
+
+    @property
+    def requested(self) -> bool:
+        """Whether the run is to end after the step in progress."""
+        return self._signalled or (self._under_dvc and os.getppid() != PARENT)
 
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """While open, Ctrl-C and SIGTERM end the run after the step in progress, with a checkpoint."""
+    """While open, Ctrl-C, SIGTERM, a closed terminal and the end of DVC end the run after the step in progress.
+
+    A signal that is ignored stays ignored: that is what nohup asks for.
+    """
     request = StopRequest()
-    before = {number: signal.signal(number, request) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    caught = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
+    for number in caught:
+        signal.signal(number, request)
     try:
         yield request
     finally:
-        for number, handler in before.items():
+        for number, handler in caught.items():
             signal.signal(number, handler)
 
 

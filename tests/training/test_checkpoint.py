@@ -1,13 +1,11 @@
 """A run goes on under its name as long as nothing that shapes it changes."""
 
-import ast
 import copy
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.training.project import FAMILIES, TINY, invented_manifest, tiny_params
 from training import checkpoint
@@ -91,27 +89,3 @@ def test_a_run_trained_by_other_code_is_another(copied_code: Path, part: str) ->
     with (copied_code / part).open("a") as file:
         file.write("# changed\n")
     assert name() != before
-
-
-# What the code of a run imports besides: values that are named by themselves, and what only looks on.
-NOT_SHAPING = {"params", "paths", "manifest", "checkpoint", "report", "stage", "contradictions"}
-
-
-def imported(module: Path) -> set[str]:
-    """The modules and packages of training that a module imports."""
-    nodes = list(ast.walk(ast.parse(module.read_text())))
-    inside = {node.module.split(".")[1] for node in nodes if isinstance(node, ast.ImportFrom) and node.module and
-              node.module.startswith("training.")}  # fmt: skip
-    whole = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module == "training"]
-    return inside | {alias.name for node in whole for alias in node.names}
-
-
-def test_every_module_that_shapes_a_run_is_part_of_its_name_and_a_dependency_of_its_stage() -> None:
-    training = Path(checkpoint.__file__).parent
-    named = {pattern.removesuffix("/*.py") for pattern in checkpoint.CODE}
-    for pattern in checkpoint.CODE:
-        for module in training.glob(pattern):
-            missing = imported(module) - {name.removesuffix(".py") for name in named} - NOT_SHAPING
-            assert not missing, f"{module.name} imports {missing}"
-    stage = yaml.safe_load((training.parent / "dvc.yaml").read_text())["stages"]["train"]
-    assert {f"training/{name}" for name in named} == {path for path in stage["deps"] if path.startswith("training/")}

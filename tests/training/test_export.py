@@ -18,6 +18,7 @@ from training.data import class_tags
 from training.manifest import read_manifest
 from training.networks.served import ServedGenerator
 from training.params import Params, load_params
+from training.torch_files import save_with_checksum
 
 
 def trained(project: Project, labels: str = "auto", source: str = "noise.npz", **network: Any) -> Params:
@@ -37,8 +38,7 @@ def trained(project: Project, labels: str = "auto", source: str = "noise.npz", *
     generator, _ = networks.build(params, class_tags(params, read_manifest()))
     for _ in range(3):  # running statistics of their own, so that folding them is seen
         generator(torch.randn(16, 6) * 2, torch.randint(2, (16,)))
-    paths.GENERATOR_WEIGHTS.parent.mkdir(exist_ok=True)
-    torch.save({"generator": generator.state_dict(), "images_seen": 1234}, paths.GENERATOR_WEIGHTS)
+    save_with_checksum({"generator": generator.state_dict(), "images_seen": 1234}, paths.GENERATOR_WEIGHTS)
     return params
 
 

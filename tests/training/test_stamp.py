@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -40,9 +39,7 @@ def rebuilt(prepared: Project, capsys: pytest.CaptureFixture[str]) -> Callable[.
 
 def test_nothing_changed_is_nothing_done(rebuilt: Callable[..., bool]) -> None:
     before = paths.IMAGES.stat().st_mtime_ns
-    started = time.monotonic()
     assert not rebuilt()
-    assert time.monotonic() - started < 0.5
     assert paths.IMAGES.stat().st_mtime_ns == before
 
 
