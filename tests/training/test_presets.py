@@ -6,16 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from serving.errors import MintError
 from serving.generator import Generator
 from tests.serving.conftest import served
 from tests.training.project import COMMITTED_PARAMS, Project
-from training import export, paths, preprocess, presets, train
+from training import export, networks, paths, preprocess, presets, train
 from training.gan import GAN
+from training.optimizers import pace
+from training.params import Params
 
 SOURCE = str(COMMITTED_PARAMS.parent / "data/fashion-mnist-10k")
+FULL_SIZE = {"r3gan-cifar10", "r3gan-ffhq-64"}  # the layers of r3gan, too wide to be trained here
 ASKED_FOR = {
     "default",
     "flowers-28",
@@ -29,6 +33,7 @@ ASKED_FOR = {
     "latent-10",
     "latent-50",
     "r3gan",
+    *FULL_SIZE,
     "few-shot",
 }
 
@@ -51,7 +56,7 @@ def test_every_recipe_of_the_sources_has_its_preset() -> None:
     assert presets.names()[0] == "default"
 
 
-@pytest.mark.parametrize("name", sorted(ASKED_FOR))
+@pytest.mark.parametrize("name", sorted(ASKED_FOR - FULL_SIZE))
 def test_a_preset_trains_exports_and_serves(project: Project, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     write_with_preset(project.folder, name)
     steps = []
@@ -69,6 +74,54 @@ def test_a_preset_trains_exports_and_serves(project: Project, monkeypatch: pytes
         assert response.status_code == 200, response.text
         pixels = np.frombuffer(response.content[-(generator.card.resolution**2) * generator.card.channels :], np.uint8)
         assert pixels.std() > 0
+
+
+def with_preset(name: str) -> Params:
+    return presets.with_preset(yaml.safe_load(COMMITTED_PARAMS.read_text()), name)
+
+
+@pytest.mark.parametrize("name", ["flowers-28", "flowers-64"])
+def test_the_flowers_have_the_rates_batch_and_wavering_labels_of_their_source(name: str) -> None:
+    params = with_preset(name)
+    assert (params.train.generator_optimizer, params.train.discriminator_optimizer) == ("adam", "adam")
+    assert (params.train.generator_lr, params.train.discriminator_lr) == (1e-4, 1e-5)
+    assert (params.train.beta1, params.train.beta2, params.train.batch) == (0.9, 0.999, 128)
+    assert params.stabilise.label_noise == 0.15  # of reals and of fakes alike, see draw_targets
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("anime-dcgan", 4_316_673), ("anime-wgan", 4_316_673), ("anime-wgan-gp", 4_314_753)]
+)
+def test_the_discriminators_of_the_faces_have_the_number_of_parameters_of_their_source(
+    name: str, parameters: int
+) -> None:
+    with torch.device("meta"):
+        _, discriminator = networks.build(with_preset(name), None)
+    assert sum(parameter.numel() for parameter in discriminator.parameters()) == parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "gamma", "rate", "batch", "half_life"),
+    [
+        ("r3gan-cifar10", (0.05, 0.005), (2e-4, 5e-5), 512, 5000),
+        ("r3gan-ffhq-64", (2.0, 0.2), (2e-4, 5e-5), 256, 500),
+        ("r3gan", (1.0, 0.1), (2e-4, 2e-4), 64, 10),
+    ],
+)
+def test_r3gan_starts_and_ends_its_burn_in_at_the_values_of_its_configurations(
+    name: str, gamma: tuple[float, float], rate: tuple[float, float], batch: int, half_life: float
+) -> None:
+    params = with_preset(name)
+    objective, train = params.objective, params.train
+    assert objective.r1 == objective.r2
+    paces = [pace(train, 0), pace(train, int(train.burn_in.kimg * 1000))]
+    assert [objective.r1 * now.penalty for now in paces] == pytest.approx(gamma)
+    assert [train.discriminator_lr * now.rate for now in paces] == pytest.approx(rate)
+    assert [now.beta2 for now in paces] == pytest.approx([0.9, 0.99])
+    assert (train.beta1, train.batch, train.ema_half_life_kimg) == (0.0, batch, half_life)
+    assert train.generator_lr == train.discriminator_lr
+    with torch.device("meta"):
+        networks.build(params, torch.eye(10))
 
 
 def test_the_default_preset_is_what_params_yaml_holds() -> None:
