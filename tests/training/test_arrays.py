@@ -1,6 +1,8 @@
 """IDX files, .npz files and torchvision's data sets: images that come as arrays, with labels of their own."""
 
 import gzip
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 
 from tests.training.project import Project, picture
 from training import paths
+from training.sources import unpacking
 
 
 def idx(array: NDArray[np.uint8]) -> bytes:
@@ -114,6 +117,109 @@ def test_an_npz_that_does_not_fit_is_one_sentence(project: Project, arrays: dict
 def test_a_damaged_npz_is_one_sentence(project: Project) -> None:
     Path("digits.npz").write_bytes(b"PK\x03\x04 and then nothing")
     assert project.refusal("digits.npz").endswith("download or pack it again")
+
+
+@pytest.mark.parametrize("name", ["DIGITS.NPZ", "digits.zip", "digits"])
+def test_an_npz_is_known_by_its_content(project: Project, name: str) -> None:
+    np.savez("digits.npz", images=DIGITS)
+    Path("digits.npz").rename(name)
+    assert len(project.labels(name)) == len(DIGITS)
+
+
+@pytest.mark.parametrize(
+    "classes", [np.array([b"ant", "b\u00e9e".encode(), b"cow"]), np.array(["ant", "be\u0301e", "cow"])]
+)
+def test_class_names_of_an_npz_are_text(project: Project, classes: NDArray[np.generic]) -> None:
+    np.savez("digits.npz", images=DIGITS, labels=DIGIT_LABELS, classes=classes)
+    with project.open("digits.npz") as found:
+        assert found.classes == ["ant", "b\u00e9e", "cow"]
+
+
+def test_an_npz_with_a_password_is_one_sentence(project: Project) -> None:
+    np.savez("digits.npz", images=DIGITS)
+    content = bytearray(Path("digits.npz").read_bytes())
+    content[content.find(b"PK\x01\x02") + 8] |= 1
+    Path("digits.npz").write_bytes(content)
+    assert project.refusal("digits.npz").startswith("digits.npz is protected by a password; unpack it")
+
+
+def npy(header: str, content: bytes = b"") -> bytes:
+    """An .npy file with any header."""
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + content
+
+
+def shaped(shape: str, descr: str = "|u1") -> str:
+    """The header of an .npy file."""
+    return f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n"
+
+
+HEADERS = {
+    "more than there is": npy(shaped("(9, 28, 28)"), bytes(28 * 28)),
+    "less than there is": npy(shaped("(1, 2, 2)"), bytes(28 * 28)),
+    "more than any machine has": npy(shaped("(2**40, 28, 28)".replace("2**40", str(2**40))), bytes(9)),
+    "a product that overflows": npy(shaped(f"({2**32}, {2**32}, 1)")),
+    "below nothing": npy(shaped("(-1, 28, 28)")),
+    "true": npy(shaped("(True, 2, 2)"), bytes(4)),
+    "no shape": npy("{'descr': '|u1'}"),
+    "nested": npy("(" * 5000),
+    "not closed": npy("{'descr': ("),
+    "names of no length": npy(shaped(f"({2**40},)", "<U0")),
+    "objects": npy(shaped("(1,)", "|O"), bytes(8)),
+    "cut": b"\x93NUMPY\x01",
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_an_array_that_is_not_what_its_header_says_is_one_sentence(project: Project, header: str) -> None:
+    for wrong in ("images", "classes"):
+        with zipfile.ZipFile("digits.npz", "w") as archive:
+            for name in ("images", "labels", "classes"):
+                archive.writestr(f"{name}.npy", HEADERS[header] if name == wrong else npy(shaped("(1, 1, 1)"), b"x"))
+        assert "is not an .npz file of plain arrays or is damaged" in project.refusal("digits.npz")
+
+
+@pytest.mark.parametrize("shape", [(12, 0, 0), (12, 5, 0), (12, 0, 5, 3)])
+def test_images_without_pixels_are_one_sentence(project: Project, shape: tuple[int, ...]) -> None:
+    np.savez("digits.npz", images=np.zeros(shape, np.uint8))
+    assert "which have no pixels" in project.refusal("digits.npz")
+    if len(shape) == 3:
+        project.write({"x-images-idx3-ubyte": idx(np.zeros(shape, np.uint8))})
+        assert "which have no pixels" in project.refusal()
+
+
+@pytest.mark.parametrize("content", [idx(DIGITS) + bytes(3 << 20), idx(DIGITS)[:-1]])
+def test_a_packed_idx_file_is_unpacked_no_further_than_its_shape(project: Project, content: bytes) -> None:
+    project.write({"x-images-idx3-ubyte.gz": gzip.compress(content)})
+    tracemalloc.start()
+    try:
+        assert project.refusal().endswith("its size does not fit its shape; download it again")
+        assert tracemalloc.get_traced_memory()[1] < 2 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_packed_idx_file_in_several_streams_is_read(project: Project) -> None:
+    content = idx(DIGITS)
+    project.write({"x-images-idx3-ubyte.gz": gzip.compress(content[:999]) + gzip.compress(content[999:])})
+    assert len(project.labels()) == len(DIGITS)
+
+
+@pytest.mark.parametrize("kind", ["npz", "idx"])
+def test_arrays_that_unpack_to_many_times_their_size_or_fill_the_disk_are_refused(
+    project: Project, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    black = np.zeros((2000, 28, 28), np.uint8)
+    if kind == "npz":
+        np.savez_compressed("photos", images=black)
+    else:
+        project.write({"x-images-idx3-ubyte.gz": gzip.compress(idx(black))})
+    source = "photos.npz" if kind == "npz" else "photos"
+    assert len(project.labels(source)) == len(black)
+    monkeypatch.setattr(unpacking, "RESERVE_MIB", 1 << 40)
+    assert "needs more room than the disk of" in project.refusal(source)
+    monkeypatch.setattr(unpacking, "FLOOR_MIB", 1)
+    assert "unpacks to more than 1 MiB and 200 times its size" in project.refusal(source)
 
 
 def test_labels_none_forgets_every_label(project: Project) -> None:

@@ -7,6 +7,7 @@ headers say how large they are: more than that is never unpacked.
 import io
 import math
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from training.manifest import DataError
 from training.sources.items import Item, Pixels, Source
+from training.sources.names import utf8_name
 from training.sources.unpacking import GZIP, STEP, Budget, DamagedError, inflated
 from training.sources.zips import ZipArchive, ZipMember
 
@@ -35,6 +37,8 @@ def array_items(images: Array, origin: str, prefix: str = "") -> list[Item]:
             f"{origin}: images are {images.dtype} {list(images.shape)}; "
             "save them as uint8 [N,H,W] or [N,H,W,C] with C 1, 3 or 4"
         )
+    if 0 in images.shape[1:]:
+        raise DataError(f"{origin}: images are {list(images.shape)}, which have no pixels; save them again")
     return [Item(f"{prefix}{index:08d}", partial(_row, images, index)) for index in range(len(images))]
 
 
@@ -173,8 +177,19 @@ def npz_source(archive: ZipArchive, scratch: Path, budget: Budget) -> Source:
     items = array_items(arrays["images"], str(path))
     if "labels" not in arrays:
         return Source(items)
-    names = distinct_names([str(name) for name in arrays["classes"]], path) if "classes" in arrays else None
+    names = _class_names(arrays["classes"], path) if "classes" in arrays else None
     return labelled(items, arrays["labels"], names, str(path))
+
+
+def _class_names(names: Array, origin: Path) -> list[str]:
+    """Class names as text, also where they were given as bytes. Raises DataError for anything but a list of names."""
+    if names.ndim != 1 or names.dtype.kind not in "USiu":
+        raise DataError(f"{origin}: classes are {names.dtype} {list(names.shape)}; save them as a list of names")
+    texts = [
+        utf8_name(name, origin, "save classes as text") if isinstance(name, bytes) else str(name)
+        for name in names.tolist()
+    ]
+    return distinct_names([unicodedata.normalize("NFC", text) for text in texts], origin)
 
 
 def _npy_member(archive: ZipArchive, member: ZipMember, target: Path, budget: Budget) -> Array:
@@ -203,6 +218,6 @@ def npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
         raise DamagedError("its header is not one of an .npy file") from None
     if dtype.hasobject:
         raise DamagedError("it holds Python objects")
-    if any(type(size) is not int or size < 0 for size in shape):
-        raise DamagedError(f"its shape is {shape}")
+    if dtype.itemsize == 0 or any(type(size) is not int or size < 0 for size in shape):
+        raise DamagedError(f"its header says {dtype} {shape}")
     return shape, fortran, dtype, stream.tell()
