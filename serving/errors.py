@@ -22,3 +22,11 @@ class InputError(MintError):
     def __init__(self, sentence: str, *loc: str | int) -> None:
         super().__init__(sentence)
         self.loc = loc
+
+
+class TransferError(MintError):
+    """A request that did not arrive as HTTP/1.1 has it, or not in time; `status` is that of its answer."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status

@@ -9,6 +9,7 @@ started it (Docker, Kubernetes, systemd) starts it again.
 import asyncio
 import logging
 import os
+import resource
 import signal
 import socket
 from collections.abc import Iterator
@@ -42,13 +43,15 @@ def serve(host: str | None = None, port: str | None = None) -> None:
     settings = Settings.from_environment()
     configured = Address.parse(settings.listen)
     address = Address(host or configured.host, configured.port if port is None else parse_port(port))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a file a connection
     with bind(address) as listener, asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, listener))
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     """Loads the default model, then answers until the server is told to stop."""
-    from serving.app import App  # after the variable above is gone: prometheus_client reads it when it is imported
+    from serving.app import App  # after that variable is gone: prometheus_client reads it when it is imported
     from serving.backend import Backend
 
     log_as_json()
@@ -63,10 +66,13 @@ class Server(uvicorn.Server):
     """uvicorn's server, with our way of stopping and an exit status of 0 after it."""
 
     def __init__(self, app: "App") -> None:
+        from serving.protocol import protocol_for  # see _serve
+
         settings = app.backend.settings
         super().__init__(
             uvicorn.Config(
                 app,
+                http=protocol_for(settings),  # type: ignore[arg-type]  # any maker of protocols will do
                 lifespan="on",
                 ws="none",
                 log_config=None,

@@ -18,6 +18,7 @@ import bentoml
 from _bentoml_sdk import Service
 from bentoml._internal.utils.analytics.usage_stats import do_not_track
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.config import HTTP_PROTOCOLS
 
 from serving.errors import MintError
 from serving.generator import Generator
@@ -53,7 +54,9 @@ class MintService(Service[Any]):
         """The ASGI app that a worker serves."""
         from serving.app import App
         from serving.backend import Backend
+        from serving.protocol import protocol_for
 
+        HTTP_PROTOCOLS["auto"] = protocol_for(settings)  # type: ignore[assignment]  # what BentoML has uvicorn take
         return DrainedApp(App(Backend(settings)))
 
 

@@ -106,6 +106,15 @@ class Settings(BaseSettings):
         description="seconds of encoding, estimated, accepted and not yet done; beyond them requests get 429",
     )
     timeout: float = Field(default=60, gt=0, le=3600, description="seconds until a request gets 504")
+    max_connections: int = Field(
+        default=4096, ge=1, le=65536, description="connections at a time; beyond them those go that have long been idle"
+    )
+    read_timeout: float = Field(
+        default=30, gt=0, le=3600, description="seconds for a request's whole head, and for its whole body, until 408"
+    )
+    write_timeout: float = Field(
+        default=30, gt=0, le=3600, description="seconds until a client that reads nothing of its answer is cut off"
+    )
     drain: float = Field(
         default=5, ge=0, le=600, description="seconds between SIGTERM, when /readyz turns 503, and refusing connections"
     )

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from serving.admission import QueueFull
 from serving.backend import backend_of
-from serving.errors import InputError, MintError
+from serving.errors import InputError, MintError, TransferError
 from serving.keys import CHALLENGES, NoKey, WrongKey
 from serving.models import ModelNotFound, NotReady
 from serving.quoting import visible
@@ -43,6 +43,9 @@ def refusal(error: MintError) -> Response:
             return problem(404, sentence, ("model",))
         case BodyTooLarge():
             return problem(413, sentence)
+        case TransferError():
+            again = {"Retry-After": "1"} if error.status == HTTPStatus.SERVICE_UNAVAILABLE else None
+            return problem(error.status, sentence, headers=again)
         case QueueFull():
             return problem(429, sentence, headers={"Retry-After": str(error.retry_after_s)})
         case ClientGone():
