@@ -9,7 +9,7 @@ export BENTOML_DO_NOT_TRACK := true
 LOCKED := requirements/all.txt requirements/serving.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser run serve train presets experiments bench bench-faults bench-quality bench-modes test fuzz lint lock
+.PHONY: help setup system run serve train presets experiments bench bench-faults bench-quality bench-modes test fuzz lint lock
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | column -t -s '|'
@@ -20,8 +20,8 @@ setup: .venv/.ready  ## build .venv (with uv where there is uv, with venv and pi
 	@PYTHON=$(PYTHON) bash requirements/install.sh
 	@touch $@
 
-browser:  ## find or install the browser that the tests of the explorer page drive
-	@bash requirements/browser.sh
+system:  ## find or install what the tests drive: Chromium, nginx, Java, Node, curl
+	@bash requirements/system.sh
 
 run: setup  ## retrain if data, params or code changed, then serve on http://127.0.0.1:$(PORT)
 	@dvc repro --quiet preprocess || { echo 'to serve models/generator.onnx as it is: make serve' >&2; exit 1; }
@@ -61,7 +61,7 @@ bench-modes: setup  ## mode coverage of the default and of plain DCGAN (two hour
 	@python -m benchmarks.modes
 
 # A file's tests share what is dear to start, so a file stays together. One thread a process: the processes fill the cores.
-test: setup  ## run the whole test suite
+test: setup system  ## run the whole test suite
 	@OMP_NUM_THREADS=1 pytest -n logical --maxprocesses 4 --dist loadfile
 
 fuzz: setup  ## 600 right and 600 wrong requests to each route that takes any, against the contract (make test tries a few)

@@ -109,7 +109,7 @@ def test_the_python_example_of_the_readme_does_what_it_says(service: LiveService
     assert printed.startswith("(4, 28, 28, 1) (")
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed: make system")
 def test_the_javascript_example_of_the_readme_does_what_it_says(service: LiveService, tmp_path: Path) -> None:
     (code,) = blocks("js")
     run_example(["node"], code, service, tmp_path)

@@ -38,7 +38,7 @@ def browser() -> Iterator[Browser]:
     named = os.environ.get("MINT_CHROMIUM")
     found = next(filter(None, map(shutil.which, (named,) if named else CHROMIUMS)), None)
     if found is None:
-        pytest.skip("no chromium: install Debian's package chromium, or let MINT_CHROMIUM name one")
+        pytest.skip("no chromium: make system installs it, or let MINT_CHROMIUM name one")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
         yield browser
