@@ -208,12 +208,14 @@ def test_a_pipe_does_not_hang_the_stage(project: Project) -> None:
         assert [skip.reason for skip in found.rejected] == ["not a regular file"]
 
 
-def test_names_that_are_no_utf8_are_read_and_can_be_written_down(project: Project) -> None:
-    project.write({"a.png": picture()})
-    Path("photos/a.png").rename(os.fsdecode(b"photos/a\xff.png"))
-    with project.open() as found:
-        assert [item.name for item in found.items] == ["a\ufffd.png"]
-        assert found.items[0].read() == picture()
+@pytest.mark.parametrize("name", ["cafe/1.png", "tea/cafe.png"])
+def test_names_that_are_not_utf8_are_refused_with_their_readings(project: Project, name: str) -> None:
+    project.write({name.replace("cafe", os.fsdecode(b"caf\xe9")): picture(), "tea/1.png": picture()})
+    said = project.refusal()
+    assert "a name in it is not UTF-8 (" in said
+    assert "caf\u00e9" in said
+    assert "as Windows-1252" in said
+    assert "rename it" in said
 
 
 def test_accents_decomposed_by_macos_are_composed(project: Project) -> None:

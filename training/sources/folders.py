@@ -7,7 +7,9 @@ from pathlib import Path
 
 from training.manifest import DataError, Skipped
 from training.sources.items import Item, LeftOut, Source, is_hidden, printable_name, read_file, read_head
+from training.sources.names import utf8_name
 
+RENAME = "rename it, for instance with `convmv -r -f ENCODING -t utf-8 --notest`"
 SYSTEM_FILES = "system files"  # what is_hidden() means, in the words of the manifest
 
 
@@ -38,13 +40,14 @@ def walk(
 
 
 def folder_source(folder: Path) -> Source:
-    """Every file below the folder, unlabelled."""
+    """Every file below the folder, unlabelled. Raises DataError where a name is not UTF-8."""
     items, rejected, hidden = [], [], list[str]()
-    for name, entry in walk(str(folder), hidden=hidden):
+    for written, entry in walk(str(folder), hidden=hidden):
+        name = printable_name(utf8_name(os.fsencode(written), folder, RENAME))
         if entry.is_file():
             path = Path(entry.path)
-            items.append(Item(printable_name(name), partial(read_file, path), read_head=partial(read_head, path)))
+            items.append(Item(name, partial(read_file, path), read_head=partial(read_head, path)))
         else:
             reason = "a link to nothing" if entry.is_symlink() else "not a regular file"
-            rejected.append(Skipped(file=printable_name(name), reason=reason))
+            rejected.append(Skipped(file=name, reason=reason))
     return Source(items, rejected=rejected, left_out=[LeftOut(printable_name(name), SYSTEM_FILES) for name in hidden])
