@@ -67,7 +67,7 @@ def test_a_curl_line_of_the_readme_gives_what_it_promises(line: str, service: Li
         capture_output=True,
         text=True,
         check=True,
-        timeout=30,
+        timeout=300,
     )
     made = list(tmp_path.iterdir())
     if " -o " in line:
@@ -93,7 +93,7 @@ def run_example(command: list[str], code: str, service: LiveService, folder: Pat
     """Runs an example in an empty folder and returns what it printed; the files that it wrote hold images."""
     path = folder / "example.mjs"
     path.write_text(code.replace(PORT, address(service)))
-    ran = subprocess.run([*command, path], cwd=folder, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run([*command, path], cwd=folder, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stderr
     path.unlink()
     made = list(folder.iterdir())

@@ -12,7 +12,7 @@ from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect
 
 Pixels = NDArray[np.uint8]
 
-PATIENCE_S = 20  # for a machine with much else to do
+PATIENCE_S = 60  # for a machine with much else to do
 PAUSE_MS = 10
 BUSY = "[aria-busy=true]:visible"
 READ = "canvases => canvases.map(canvas => canvas.toDataURL('image/png'))"

@@ -27,7 +27,7 @@ def run_curl(explorer: Explorer, button: str, folder: Path) -> Image.Image:
         pytest.skip("no curl")
     explorer.page.locator(button).click()
     command = explorer.page.get_by_label("Text to copy").input_value()
-    subprocess.run(["sh", "-c", command], cwd=folder, check=True, capture_output=True, timeout=20)
+    subprocess.run(["sh", "-c", command], cwd=folder, check=True, capture_output=True, timeout=300)
     [file] = folder.iterdir()
     return Image.open(file)
 

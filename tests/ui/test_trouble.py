@@ -97,7 +97,7 @@ def test_the_page_goes_on_when_its_model_is_replaced_and_when_the_service_was_do
         expect(message).to_contain_text(re.compile(r"Trying again in \d s\."))
         again = start(model, tmp_path / "bentoml", service.client.base_url.port)
         try:
-            expect(message).to_contain_text("The service is back.", timeout=30_000)
+            expect(message).to_contain_text("The service is back.", timeout=60_000)
             explorer.settle()
             expect(explorer.page.get_by_role("button", name="Seed 5, dog")).to_be_visible()
         finally:
