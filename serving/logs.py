@@ -1,11 +1,15 @@
 """Logs as JSON, one object a line, with the id of the request that a line is about."""
 
+import json
 import logging
-import sys
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
 from pydantic_core import to_json
+
+from serving.log_writer import DroppingHandler
+
+STDERR = 2
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
@@ -26,14 +30,17 @@ class JsonLines(logging.Formatter):
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return to_json(line, fallback=str).decode()
+        try:
+            return to_json(line, fallback=str).decode()
+        except ValueError:  # bytes of a file's name that are no UTF-8
+            return json.dumps(line, default=str)
 
 
 def log_as_json() -> None:
     """Sends what BentoML, uvicorn and Mint log to stderr as JSON, in place of the handlers that they have set up."""
     # What no line shows need not be looked up for each (see "Optimization" in logging's documentation).
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    handler = logging.StreamHandler(sys.stderr)
+    handler = DroppingHandler(STDERR)
     handler.setFormatter(JsonLines())
     root = logging.getLogger()
     root.handlers = [handler]

@@ -1,0 +1,75 @@
+"""Lines of the log: whole, and never waited for."""
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from serving.log_writer import ROOM_BYTES, DroppingHandler
+from serving.logs import JsonLines
+
+TIME_LIMIT_S = 90
+LINES = 3 * ROOM_BYTES // 1000
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    """A pipe's end to read and its end to write."""
+    ends = os.pipe()
+    yield ends
+    os.close(ends[0])
+    os.close(ends[1])
+
+
+def logger_on(descriptor: int) -> logging.Logger:
+    handler = DroppingHandler(descriptor)
+    handler.setFormatter(JsonLines())
+    logger = logging.Logger("test")
+    logger.addHandler(handler)
+    return logger
+
+
+def test_a_log_that_nobody_reads_holds_nobody_up_and_says_later_what_was_dropped(pipe: tuple[int, int]) -> None:
+    out, into = pipe
+    logger = logger_on(into)
+
+    def write() -> None:
+        for number in range(LINES):
+            logger.info("%d %s", number, "x" * (10_000 if number == 3 else 1000))
+
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    writer.join(TIME_LIMIT_S)
+    assert not writer.is_alive()
+
+    with open(out, "rb", closefd=False) as reader:  # a pipe has no path
+        lines = []
+        while not lines or "were dropped" not in lines[-1]["message"]:
+            lines.append(json.loads(reader.readline()))
+        logger.info("afterwards")
+        assert json.loads(reader.readline())["message"] == "afterwards"
+    numbers = [int(line["message"].split()[0]) for line in lines[:-1]]
+    dropped = int(lines[-1]["message"].split()[0])
+    assert numbers == list(range(len(numbers)))
+    assert len(lines[3]["message"]) > 10_000
+    assert len(numbers) + dropped == LINES
+    assert dropped > LINES // 2
+
+
+def test_a_log_whose_reader_is_gone_holds_nobody_up() -> None:
+    out, into = os.pipe()
+    os.close(out)
+    logger = logger_on(into)
+    for _ in range(10):
+        logger.info("nobody hears this")
+    os.close(into)
+    logger.info("nor this")
+
+
+def test_a_name_that_is_no_utf8_is_a_line_of_the_log(pipe: tuple[int, int]) -> None:
+    out, into = pipe
+    logger_on(into).info("serving %s", os.fsdecode(b"caf\xe9.onnx"))
+    assert json.loads(os.read(out, 1000))["message"] == "serving caf\udce9.onnx"
