@@ -29,7 +29,8 @@ export class Exports {
       const title = `Download as ${NAMES[format]}`;
       container.append(this.#button(NAMES[format], format, title, () => this.#download(format)));
     }
-    const showCurl = async () => copyDialog("As a curl command", curlCommand(await ask(formats[0])));
+    const showCurl = async () =>
+      copyDialog("As a curl command", curlCommand(await ask(formats[0]), app.service.needsKey));
     container.append(this.#button("curl", "curl", "Copy as a curl command", showCurl));
   }
 
@@ -93,10 +94,12 @@ export const openPicture = (app) => async (format) => {
 /**
  * A request as a command for a shell.
  * @param {Asked} asked
+ * @param {boolean} needsKey then the shell's MINT_API_KEY holds one; the page does not know it
  * @returns {string}
  */
-export function curlCommand({ path, body, file }) {
-  const start = `curl -sS ${quoted(Service.address(path))}`;
+export function curlCommand({ path, body, file }, needsKey = false) {
+  const key = needsKey ? ' -H "Authorization: Bearer $MINT_API_KEY"' : "";
+  const start = `curl -sS ${quoted(Service.address(path))}${key}`;
   if (!body) return `${start} -o ${file}`;
   const json = JSON.stringify(body);
   const posted = `${start} -H 'Content-Type: application/json' -o ${file}`;

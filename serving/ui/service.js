@@ -28,6 +28,8 @@ export class ServiceError extends Error {
 
 /** The service behind this page. */
 export class Service {
+  /** Whether requests need a key; the browser adds it to those of this page. */
+  needsKey = false;
   #announce;
   #recovery = null; // one for all requests that wait
   #well = true;
@@ -58,6 +60,7 @@ export class Service {
       const signal = init.signal ? AbortSignal.any([init.signal, patience]) : patience;
       try {
         const response = await fetch(path, { ...init, signal });
+        this.needsKey ||= /\bAuthorization\b/i.test(response.headers.get("Vary"));
         if (!response.ok) {
           await this.#refused(response);
           continue;

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import Route
 
 from tests.pixels import assert_same_pixels
 from tests.ui.explorer import Explorer
@@ -101,6 +102,20 @@ def test_a_morph_as_gif_and_by_curl_is_the_film_that_is_shown(explorer: Explorer
     again = run_curl(explorer, "#morph-export [data-format=curl]", tmp_path)
     assert again.n_frames == 24
     assert np.abs(pixels_of(again).astype(int) - pixels_of(film)).mean() < 8  # a palette may turn on 1/255
+
+
+def test_a_curl_command_for_a_service_with_keys_sends_the_shells_key(explorer: Explorer) -> None:
+    def with_keys(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, headers=answer.headers | {"vary": "Origin, Authorization"})
+
+    explorer.page.route("**/model*", with_keys)
+    explorer.open("seeds=0&open=7")
+    for button in ("#picture-export", "#sheet-export"):
+        explorer.page.locator(f"{button} [data-format=curl]").click()
+        command = explorer.page.get_by_label("Text to copy").input_value()
+        assert ' -H "Authorization: Bearer $MINT_API_KEY" ' in command
+        explorer.page.keyboard.press("Escape")
 
 
 def test_a_long_curl_command_still_fits_a_shell(explorer: Explorer, tmp_path: Path) -> None:
