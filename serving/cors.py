@@ -9,6 +9,7 @@ from starlette.types import ASGIApp
 
 from serving.routes.answers import problem
 
+LONGEST_LIST = 1000  # characters; what may be asked for has sixty
 READABLE = ["ETag", "Retry-After", "X-Mint-Labels", "X-Mint-Model", "X-Mint-Seeds", "X-Request-ID"]
 
 
@@ -27,6 +28,10 @@ class CrossOrigin(CORSMiddleware):
 
     def preflight_response(self, request_headers: Headers) -> Response:
         """What a browser is told that asks before it sends a page's request."""
+        if len(request_headers.get("access-control-request-headers", "")) > LONGEST_LIST:
+            return problem(
+                400, f"Access-Control-Request-Headers has more than {LONGEST_LIST} characters; ask for fewer"
+            )
         answer = super().preflight_response(request_headers)
         if answer.status_code == 200:
             return answer

@@ -59,7 +59,9 @@ def problem(
     status: int, sentence: str, loc: Sequence[str | int] = (), headers: dict[str, str] | None = None
 ) -> Response:
     """An error as JSON: one line of bounded length, whatever the request has brought into it."""
-    sentence = visible(sentence if len(sentence) <= LONGEST_SENTENCE else sentence[: LONGEST_SENTENCE - 3] + "...")
+    sentence = visible(sentence[: LONGEST_SENTENCE + 1])
+    if len(sentence) > LONGEST_SENTENCE:
+        sentence = sentence[: LONGEST_SENTENCE - 3] + "..."
     detail = [Problem(loc=list(loc), msg=sentence)] if loc else []
     body = ErrorResponse(error=sentence, detail=detail).model_dump_json()
     return Response(body, status, headers, media_type="application/json")

@@ -31,7 +31,7 @@ def caller(app: App) -> Call:
 
 def loaded(model: Path, **settings: Any) -> Backend:
     """A backend that serves a model file, and every other in its folder."""
-    backend = Backend(Settings(model=model, provider="cpu", threads=1, **settings))
+    backend = Backend(Settings(model=model, provider="cpu", **{"threads": 1} | settings))
     asyncio.run(backend.models.load())
     return backend
 

@@ -130,6 +130,9 @@ def test_a_preflight_is_a_request_like_any_other(
         granted = call("OPTIONS", "/generate", headers=asks)
         response = call("OPTIONS", "/generate", headers=asks | {header: value})
     assert_refused(response, 400, f"because of its {refused}; MINT_CORS_ORIGINS lists the origins that may")
+    assert_refused(
+        call("OPTIONS", "/generate", headers=asks | {"Access-Control-Request-Headers": "a," * 9999}), 400, ""
+    )
     for answer in (granted, response):
         assert answer.headers["x-request-id"] == "pre"
         assert answer.headers["x-content-type-options"] == "nosniff"

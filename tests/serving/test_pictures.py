@@ -3,6 +3,7 @@
 import base64
 import io
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from serving.network import Images
 from serving.npy import read_latents
 from serving.schemas import FILM_MEDIA_TYPES
 from tests.pixels import assert_same_pixels
-from tests.serving.conftest import MAX_IMAGES, Call, assert_refused
+from tests.serving.conftest import MAX_IMAGES, Call, assert_refused, served
 
 NPY = {"Content-Type": "application/x-npy"}
 
@@ -105,6 +106,14 @@ def test_an_image_at_hand_is_not_sent_again(call: Call) -> None:
         response = call("GET", "/images/7.png", headers={"If-None-Match": header})
         assert (response.status_code, response.content, response.headers["etag"]) == (304, b"", etag)
     assert call("GET", "/images/7.png", headers={"If-None-Match": '"other"'}).status_code == 200
+
+
+def test_an_etag_is_weak_and_names_the_picture_wherever_it_is_made(call: Call, model_path: Path) -> None:
+    others = next(served(model_path, threads=2))
+    here, there = (ask("GET", "/images/7.png?label=eel&size=20") for ask in (call, others))
+    assert here.headers["etag"] == there.headers["etag"]
+    assert here.headers["etag"].startswith('W/"')  # the bytes may differ by a library's version, a pixel by 1/255
+    assert_same_pixels(opened(here.content), opened(there.content))
 
 
 def test_whatever_changes_the_picture_changes_its_etag(call: Call) -> None:
