@@ -1,5 +1,6 @@
 """Where the stages leave things for one another, relative to the folder that holds params.yaml."""
 
+import os
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
@@ -23,6 +24,11 @@ METRICS = Path("reports/metrics.json")
 EVALUATION_SHEET = Path("reports/real-and-generated.png")
 
 DVC_COPIES = (".dvc", "tmp", "exps")  # where `dvc exp run --temp` and DVC's queue make their copies of a checkout
+
+
+def from_person(text: str) -> Path:
+    """A path as a person writes it. A leading ~ is a home folder; where nobody has that name there is no such path."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111  # Path.expanduser raises RuntimeError for an unknown user
 
 
 def main_checkout() -> Path:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
 
+from training import paths
 from training.sources.arrays import idx_files
 from training.sources.datasets import PREFIX
 
@@ -48,14 +49,14 @@ def provenance(source: str) -> Provenance:
     if source.startswith(PREFIX):
         return Provenance(source, *NAMED.get(source.removeprefix(PREFIX), (model_name(source), UNSTATED)))
     last = last_name(source)
-    if _is_embedded(Path(source).expanduser()):
+    if _is_embedded(paths.from_person(source)):
         return Provenance(last, *FASHION_MNIST)
     return Provenance(last, model_name(last), UNSTATED)
 
 
 def last_name(path: str) -> str:
     """The name of a file or folder without those above it: `../faces/` gives `faces`, `.` the current folder's."""
-    own = Path(path).expanduser()
+    own = paths.from_person(path)
     return own.resolve().name if own.name in ("", "..") else own.name
 
 

@@ -9,8 +9,9 @@ from typing import NoReturn
 
 from serving.errors import MintError
 from serving.files import remove_abandoned
+from serving.quoting import visible
 from training import paths
-from training.system_errors import printable, ready_streams, sentence
+from training.system_errors import ready_streams, sentence
 
 INTERRUPTED = 130  # the shell's status for a process ended by Ctrl-C
 WRITTEN_INTO = {path.parent for path in (paths.PREPARED_STAMP, paths.MODEL, paths.METRICS)} | {paths.SHEETS}
@@ -43,9 +44,9 @@ def run(main: Callable[[], None]) -> None:
 
 
 def _end(told: str, status: int) -> NoReturn:
-    """Tells a last sentence to whoever still reads and ends the process."""
+    """Tells a last sentence, in which no name can steer a terminal, to whoever still reads and ends the process."""
     with suppress(OSError):  # a terminal that was closed
-        print(printable(told), file=sys.stderr, flush=True)
+        print(visible(told), file=sys.stderr, flush=True)
     try:
         sys.stdout.flush()
     except OSError:  # Python would try again on its way out, and complain

@@ -14,7 +14,7 @@ from serving.files import replacing
 from training import paths
 from training.manifest import DataError, Manifest, data_sha256, read_manifest
 from training.params import DataParams
-from training.sources import source_path
+from training.sources import labels_path, source_path
 from training.sources.folders import walk
 
 HERE = Path(__file__).parent
@@ -66,7 +66,7 @@ def _listing(data: DataParams) -> str:
     elif source is not None:
         files.append(("", source.stat()))
     if data.labels not in ("auto", "none"):
-        csv = Path(data.labels).expanduser()
+        csv = labels_path(data.labels)
         files += [(f"labels:{path.name}", path.stat()) for path in (csv, csv.with_name("classes.txt")) if path.exists()]
     digest = sha256()
     for name, stat in sorted(files, key=lambda file: file[0]):

@@ -62,14 +62,6 @@ def _named(error: OSError) -> str:
     return " -> ".join(os.fsdecode(name) for name in names) or "a file"
 
 
-def printable(text: str) -> str:
-    """The text with control characters, and bytes that are no UTF-8, as escapes: a name must not steer a terminal."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape", "surrogatepass").decode("ascii")
-        for letter in text
-    )
-
-
 def ready_streams() -> None:
     """Makes standard input and output safe to use, whatever this process was started with.
 

@@ -23,7 +23,9 @@ from training.sources.tars import is_called_tar, is_tar, tar_source
 from training.sources.unpacking import Budget
 from training.sources.zips import is_zip, opened_zip, zip_source
 
-__all__ = ["Item", "Source", "UnreadableError", "open_source", "source_path"]
+__all__ = ["Item", "Source", "UnreadableError", "labels_path", "open_source", "source_path"]
+
+VIRTUAL = {("/", "proc"), ("/", "sys")}  # folders without end, and files that wait for ever
 
 
 def source_path(source: str) -> Path | None:
@@ -31,13 +33,26 @@ def source_path(source: str) -> Path | None:
     if source.startswith(PREFIX):
         dataset_name(source)
         return None
-    path = Path(source).expanduser()
+    path = paths.from_person(source)
     if path.exists():
+        if path.resolve().parts[:2] in VIRTUAL:
+            raise DataError(
+                f"params.yaml: data.source = {source!r} is the system's own, not files; name another folder"
+            )
         return path
     siblings = [str(sibling) for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
     nearest = get_close_matches(source, siblings + [PREFIX + name for name in DATASETS], n=1, cutoff=0.7)
     hint = f"did you mean {nearest[0]}?" if nearest else "write the path of a folder or an archive of images"
     raise DataError(f"params.yaml: data.source = {source!r} does not exist; {hint}")
+
+
+def labels_path(labels: str) -> Path:
+    """The CSV that data.labels names, whether it exists or not. Raises DataError for what would never end: a pipe."""
+    path = paths.from_person(labels)
+    for file in (path, path.with_name("classes.txt")):
+        if file.exists() and not file.is_file():
+            raise DataError(f"params.yaml: data.labels = {labels!r}: {file} is no file; write auto, none or a CSV file")
+    return path
 
 
 @contextmanager
@@ -52,7 +67,7 @@ def open_source(data: DataParams) -> Iterator[Source]:
         if data.labels == "none":
             labelled = without_labels(found)
         elif data.labels != "auto":
-            labelled = labels_from_csv(found, Path(data.labels).expanduser(), Path(data.source).expanduser())
+            labelled = labels_from_csv(found, labels_path(data.labels), paths.from_person(data.source))
         elif found.classes:
             labelled = found
         else:

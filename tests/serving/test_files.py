@@ -1,0 +1,58 @@
+"""A file is whole or absent, on the disk with its folder's list, and what a kill left is removed."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from serving.files import remove_abandoned, replacing
+
+NOBODY = 2**31 - 1  # no system gives a process this number
+
+
+def test_a_body_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("before")
+
+    def fail() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        fail()
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_new_file_its_folder_and_the_folders_made_for_it_are_brought_to_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[bool, int]] = []
+    sync = os.fsync
+
+    def noting(descriptor: int) -> None:
+        state = os.fstat(descriptor)
+        synced.append((stat.S_ISDIR(state.st_mode), state.st_ino))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    path = tmp_path / "a/b/file"
+    with replacing(path) as temporary:
+        temporary.write_text("content")
+    folders = [tmp_path, tmp_path / "a"]  # before what they hold
+    assert synced == [
+        *((True, folder.stat().st_ino) for folder in folders),
+        (False, path.stat().st_ino),
+        (True, path.parent.stat().st_ino),
+    ]
+
+
+def test_temporary_files_of_processes_that_have_ended_are_removed_and_no_others(tmp_path: Path) -> None:
+    kept = {f".one.{os.getpid()}.part", f".two.{os.getppid()}.part", ".mine.part", "x.part", f"one.{NOBODY}.part"}
+    for name in (*kept, f".one.{NOBODY}.part", f".x.y.{NOBODY}.part"):
+        (tmp_path / name).touch()
+    remove_abandoned(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == kept
+    remove_abandoned(tmp_path / "nowhere")
