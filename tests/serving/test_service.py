@@ -108,8 +108,21 @@ def test_the_service_is_one_process_that_opens_one_port_and_no_file(server: Live
     assert listening == [server.client.base_url.port]
 
 
+@pytest.fixture
+def logging_is_restored() -> Iterator[None]:
+    """A start sets up the logging of its whole process, which here is that of the tests."""
+    loggers = [logging.getLogger(name) for name in ("", "bentoml", "serving", "uvicorn", "uvicorn.access")]
+    before = [(logger, logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    yield
+    for logger, handlers, level, propagate in before:
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = True
+
+
 def test_a_start_that_cannot_succeed_is_one_sentence(
     server: LiveService,
+    logging_is_restored: None,
     model_path: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -117,7 +130,6 @@ def test_a_start_that_cannot_succeed_is_one_sentence(
 ) -> None:
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(model_path.read_bytes()[:5000])
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])
     for options, settings, sentence in [
         (["--port", "99999"], {}, "'99999' is not a port; ports are whole numbers from 0"),
         (["--port", "three"], {}, "'three' is not a port"),
