@@ -88,6 +88,8 @@ def load_training_data(manifest: Manifest, device: torch.device, batch: int) -> 
     """
     pixels, classes = read_arrays(manifest)
     images, labels = torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(classes)
+    if len(images) == 1:
+        raise MintError("there is one training image, and a batch needs at least two; add images")
     if len(images) < batch:
         raise MintError(
             f"there are {len(images)} training images and train.batch is {batch}; "

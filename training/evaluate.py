@@ -3,11 +3,13 @@
     python -m training.evaluate
 
 Every distance stands beside the same distance between two disjoint sets of real images: what a generator
-that had learned the data perfectly would score at this number of images.
+that had learned the data perfectly would score at this number of images. A figure that the data is too small for is
+left out, with the reason beside it under `omitted`.
 """
 
 import json
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,11 +23,25 @@ from training import paths, stage
 from training.classifier import classify, train_classifier
 from training.features import extract_features, kept_features
 from training.manifest import Manifest, read_arrays, read_manifest
-from training.metrics import covered_classes, distances, nearest_neighbours, pairwise_diversity
+from training.metrics import (
+    NEEDED,
+    covered_classes,
+    distances,
+    memorised_share,
+    nearest_neighbours,
+    pairwise_diversity,
+)
 from training.params import EvaluateParams, load_params
 
-AGREEMENT_IMAGES = 1000  # made to ask whether the class that was requested is recognised
+AGREEMENT_IMAGES = 1000  # made to ask whether the class that was requested is recognised, or one a class
 SHEET_COLUMNS = 8
+
+
+@dataclass(frozen=True)
+class Omitted:
+    """A figure that the data is too small for."""
+
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -33,9 +49,10 @@ class Sample:
     """Generated images and the two sets of real ones that they are held against."""
 
     generated: NDArray[np.uint8]  # [N, H, W, C], with the classes of `held_out`
-    reference: NDArray[np.uint8]  # [N, H, W, C]
+    reference: NDArray[np.uint8]  # [N, H, W, C]; empty where the data is a single image
     held_out: NDArray[np.uint8]  # [N, H, W, C], disjoint from `reference`
-    held_out_index: NDArray[np.int64]  # [N], where they are in the prepared arrays
+    reference_index: NDArray[np.int64]  # [N], where they are in the prepared arrays
+    held_out_index: NDArray[np.int64]  # [N]
     labels: NDArray[np.int64]  # [N], of `generated` and of `held_out` alike; all 0 where the model has no classes
 
 
@@ -58,20 +75,21 @@ def main() -> None:
     if manifest.classes:
         metrics |= class_metrics(generator, sample, images, labels, manifest, params, device)
     write_sheet(sample, images[neighbours], len(generator.card.classes))
+    metrics = with_reasons(metrics)
     with replacing(paths.METRICS) as path:
-        path.write_text(json.dumps(metrics, indent=2) + "\n")
+        path.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
     print(summary(metrics))
 
 
 def draw_sample(generator: Generator, images: NDArray[np.uint8], labels: NDArray[np.int64], wanted: int) -> Sample:
     """Two disjoint random halves of real images, and seeds 0, 1, 2, ... with the classes of the second half."""
-    count = min(wanted, len(images) // 2)
+    count = min(wanted, max(1, len(images) // 2))
     chosen = np.random.RandomState(0).permutation(len(images))[: 2 * count]
-    reference, held_out = np.sort(chosen[:count]), np.sort(chosen[count:])
+    reference, held_out = np.sort(chosen[:-count]), np.sort(chosen[-count:])
     asked = labels[held_out] if generator.card.classes else None
     generated, _ = generator.draw(list(range(count)), asked)
     shared = np.zeros(count, np.int64) if asked is None else asked
-    return Sample(generated, images[reference], images[held_out], held_out, shared)
+    return Sample(generated, images[reference], images[held_out], reference, held_out, shared)
 
 
 def feature_metrics(sample: Sample, extractor: str, device: torch.device) -> dict[str, Any]:
@@ -79,19 +97,36 @@ def feature_metrics(sample: Sample, extractor: str, device: torch.device) -> dic
     real = kept_features(np.concatenate([sample.held_out, sample.reference]), extractor, device)
     generated = extract_features(sample.generated, extractor, device)
     held_out, reference = real[: len(generated)], real[len(generated) :]
-    ours, floor = asdict(distances(generated, reference)), asdict(distances(held_out, reference))
+    ours, floor = distances(generated, reference), distances(held_out, reference)
     result: dict[str, Any] = {}
-    for name in ours:
-        result |= {name: ours[name], f"{name}_of_real": floor[name]}
-    result["diversity"] = pairwise_diversity(generated, sample.labels)
-    result["diversity_of_real"] = pairwise_diversity(held_out, sample.labels)
+    for name, needed in NEEDED.items():
+        missing = Omitted(f"needs at least {2 * needed} images in the data")
+        result |= {name: ours.get(name, missing), f"{name}_of_real": floor.get(name, missing)}
+    pairs = np.bincount(sample.labels).max() > 1
+    for name, features in (("diversity", generated), ("diversity_of_real", held_out)):
+        result[name] = (
+            pairwise_diversity(features, sample.labels)
+            if pairs
+            else Omitted("needs two images of one class among those that are compared")
+        )
     return result
 
 
-def neighbour_metrics(sample: Sample, images: NDArray[np.uint8], gaps: NDArray[np.float32]) -> dict[str, float]:
-    """The median distance to the nearest training image; far under that of real images, the model copies."""
+def neighbour_metrics(sample: Sample, images: NDArray[np.uint8], gaps: NDArray[np.float32]) -> dict[str, Any]:
+    """Whether the model copies: how near it comes to training images, and how near real images are to the others."""
+    if len(images) == 1:
+        alone = Omitted("needs at least 2 images in the data")
+        return {"nearest_training": float(np.median(gaps))} | dict.fromkeys(
+            ("nearest_training_of_real", "memorised", "memorised_of_real"), alone
+        )
     _, real_gaps = nearest_neighbours(sample.held_out, images, exclude=sample.held_out_index)
-    return {"nearest_training": float(np.median(gaps)), "nearest_training_of_real": float(np.median(real_gaps))}
+    _, reference_gaps = nearest_neighbours(sample.reference, images, exclude=sample.reference_index)
+    return {
+        "nearest_training": float(np.median(gaps)),
+        "nearest_training_of_real": float(np.median(real_gaps)),
+        "memorised": memorised_share(gaps, reference_gaps),
+        "memorised_of_real": memorised_share(real_gaps, reference_gaps),
+    }
 
 
 def class_metrics(
@@ -105,12 +140,16 @@ def class_metrics(
 ) -> dict[str, Any]:
     """What a classifier of the data sees in generated images: agreement with the class asked for, coverage."""
     classes = len(manifest.classes)
+    names = ["classifier_accuracy", "class_coverage", *(["class_agreement"] if generator.card.classes else [])]
+    if np.bincount(labels).max() == 1:
+        return dict.fromkeys(names, Omitted("needs two images of a class: one to learn it from and one to ask about"))
     classifier, accuracy = train_classifier(images, labels, classes, params.classifier_epochs, device)
     seen = classify(classifier, sample.generated)
     result: dict[str, Any] = {"classifier_accuracy": accuracy, "class_coverage": covered_classes(seen, labels)}
     if generator.card.classes:
-        asked = np.arange(AGREEMENT_IMAGES) % classes
-        agrees = classify(classifier, generator.draw(list(range(AGREEMENT_IMAGES)), asked)[0]) == asked
+        count = max(AGREEMENT_IMAGES, classes)
+        asked = np.arange(count) % classes
+        agrees = classify(classifier, generator.draw(list(range(count)), asked)[0]) == asked
         result["class_agreement"] = float(agrees.mean())
         result["class_agreement_by_class"] = {
             name: float(agrees[asked == label].mean()) for label, name in enumerate(manifest.classes)
@@ -140,18 +179,38 @@ def write_sheet(sample: Sample, neighbours: NDArray[np.uint8], classes: int) -> 
         path.write_bytes(encode(sheet, "png"))
 
 
+def with_reasons(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The metrics that strict JSON can hold, and the reason for each of the others under `omitted`."""
+    kept: dict[str, Any] = {}
+    omitted: dict[str, str] = {}
+    for name, value in metrics.items():
+        if isinstance(value, Omitted):
+            omitted[name] = value.reason
+        elif isinstance(value, float) and not math.isfinite(value):
+            omitted[name] = "has no finite value for these images"
+        else:
+            kept[name] = value
+    return kept | {"omitted": omitted} if omitted else kept
+
+
 def summary(metrics: dict[str, Any]) -> str:
     """The figures that a person decides by, on one line."""
     # Only Inception's may be called by the bare names.
     qualifier = "" if metrics["extractor"] == "inception" else f" ({metrics['extractor']})"
-    line = (
-        f"evaluated {paths.MODEL} on {metrics['images']} images{qualifier}: "
-        f"KID {metrics['kid']:.4f} (real {metrics['kid_of_real']:.4f})  "
-        f"precision {metrics['precision']:.2f}  recall {metrics['recall']:.2f}"
-    )
+    parts = []
+    if "kid" in metrics:
+        parts.append(f"KID {metrics['kid']:.4f} (real {metrics['kid_of_real']:.4f})")
+    parts += [f"{name} {metrics[name]:.2f}" for name in ("precision", "recall") if name in metrics]
     if "class_agreement" in metrics:
-        line += f"  class agreement {metrics['class_agreement']:.0%} (classifier {metrics['classifier_accuracy']:.0%})"
-    return f"{line}; sheet {paths.EVALUATION_SHEET}"
+        accuracy = f"classifier {metrics['classifier_accuracy']:.0%}"
+        parts.append(f"class agreement {metrics['class_agreement']:.0%} ({accuracy})")
+    if "memorised" in metrics:
+        parts.append(f"memorised {metrics['memorised']:.1%} (real {metrics['memorised_of_real']:.1%})")
+    if "omitted" in metrics:
+        names = (name for name in metrics["omitted"] if not name.endswith("_of_real"))
+        parts.append(f"left out: {', '.join(names)} (reasons in {paths.METRICS})")
+    images = f"{metrics['images']} image{'s' if metrics['images'] > 1 else ''}"
+    return f"evaluated {paths.MODEL} on {images}{qualifier}: {'  '.join(parts)}; sheet {paths.EVALUATION_SHEET}"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """Figures of merit: pure functions of features, pixels and class predictions."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,47 +12,54 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 KID_SUBSETS = 100
 KID_SUBSET_SIZE = 1000
 NEIGHBOURHOOD = 3  # k of the k-nearest-neighbour balls (Kynkaanniemi et al. 2019)
+MEMORISED_PERCENTILE = 1
+INDISTINCT = 1 / 255  # RMS difference of one grey level: whatever the data, nearer than this is a copy
 NEIGHBOUR_SIDE = 32  # pixels; larger images are compared at this side
 COVERED_SHARE = 0.2  # a class counts as covered from this share of its frequency in the data
 
 
-@dataclass(frozen=True)
-class Distances:
-    """How far one set of images is from another, seen through an extractor."""
+# The images on each side without which a figure of `distances` is none.
+NEEDED = {
+    "kid": 4,  # subsets of two, which are half of the images
+    "kid_std": 4,
+    "fid": 2,  # a covariance
+    "precision": NEIGHBOURHOOD + 1,
+    "recall": NEIGHBOURHOOD + 1,
+}
 
-    kid: float  # 0 is perfect; unbiased, so it can fall just below 0
-    kid_std: float  # over the subsets
-    fid: float  # 0 is perfect; biased upward at small N
-    precision: float  # share of the first set that lies within the second, 0..1
-    recall: float  # share of the second set that the first one reaches, 0..1
 
+def distances(images: Tensor, reference: Tensor) -> dict[str, float]:
+    """How far features [N, D] are from reference features [M, D], in those figures that N and M suffice for.
 
-def distances(images: Tensor, reference: Tensor) -> Distances:
-    """Compares features [N, D] with reference features [M, D].
-
-    KID: Binkowski et al. 2018. FID: Heusel et al. 2017. Precision and recall: Kynkaanniemi et al. 2019.
+    kid: 0 is perfect; unbiased, so it can fall just below 0 (Binkowski et al. 2018). kid_std: over random subsets of
+    at most half of the images; were a subset the whole set, every one would be the same.
+    fid: 0 is perfect; biased upward at small N (Heusel et al. 2017).
+    precision: the share of the images that lie within the reference, 0..1; recall: the share of the reference that the
+    images reach, 0..1 (Kynkaanniemi et al. 2019).
     """
-    subset = min(KID_SUBSET_SIZE, len(images), len(reference))
-    kid = kid_features_to_metric(
-        images, reference, kid_subsets=KID_SUBSETS, kid_subset_size=subset, rng_seed=0, verbose=False
-    )
-    statistics = [fid_features_to_statistics(features) for features in (images, reference)]
-    fid = fid_statistics_to_metric(*statistics, verbose=False)
-    prc = prc_features_to_metric(images, reference, prc_neighborhood=NEIGHBOURHOOD, verbose=False)
-    return Distances(
-        kid=kid["kernel_inception_distance_mean"],
-        kid_std=kid["kernel_inception_distance_std"],
-        fid=fid["frechet_inception_distance"],
-        precision=prc["precision"],
-        recall=prc["recall"],
-    )
+    count = min(len(images), len(reference))
+    found: dict[str, float] = {}
+    if count >= NEEDED["kid"]:
+        subset = min(KID_SUBSET_SIZE, count // 2)
+        kid = kid_features_to_metric(
+            images, reference, kid_subsets=KID_SUBSETS, kid_subset_size=subset, rng_seed=0, verbose=False
+        )
+        found["kid"] = kid["kernel_inception_distance_mean"]
+        found["kid_std"] = kid["kernel_inception_distance_std"]
+    if count >= NEEDED["fid"]:
+        statistics = [fid_features_to_statistics(features) for features in (images, reference)]
+        found["fid"] = fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
+    if count >= NEEDED["precision"]:
+        prc = prc_features_to_metric(images, reference, prc_neighborhood=NEIGHBOURHOOD, verbose=False)
+        found |= {name: prc[name] for name in ("precision", "recall")}
+    return found
 
 
 def pairwise_diversity(features: Tensor, labels: NDArray[np.int64]) -> float:
     """The mean distance between two images of one class, over all classes with at least two.
 
-    features: [N, D]; labels: [N], all equal where there are no classes. A generator that makes one image a
-    class scores 0, however many classes there are.
+    features: [N, D]; labels: [N], all equal where there are no classes, and with two images of at least one class. A
+    generator that makes one image a class scores 0, however many classes there are.
     """
     means = []
     for label in np.unique(labels):
@@ -67,17 +72,18 @@ def pairwise_diversity(features: Tensor, labels: NDArray[np.int64]) -> float:
 def nearest_neighbours(
     images: NDArray[np.uint8], training: NDArray[np.uint8], exclude: NDArray[np.int64] | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """For each image the nearest training image: its index, and its distance as RMS pixel difference in 0..1.
+    """For each image the nearest training image or mirrored training image.
 
     images: [N, H, W, C]; training: [M, H, W, C]. exclude: [N], an index that may not be the answer for each
-    image (its own, when the images are training images themselves).
+    image (its own, when the images are training images themselves). Returns its index, and its distance as RMS pixel
+    difference in 0..1; infinite where nothing was left to be near to.
     """
-    wanted = _small_pixels(images)
-    best = torch.full((len(wanted),), torch.inf)
-    index = torch.zeros(len(wanted), dtype=torch.int64)
+    wanted = [_small_pixels(images), _small_pixels(images[:, :, ::-1])]
+    best = torch.full((len(images),), torch.inf)
+    index = torch.zeros(len(images), dtype=torch.int64)
     for start in range(0, len(training), 4096):
         block = _small_pixels(training[start : start + 4096])
-        gaps = torch.cdist(wanted, block)
+        gaps = torch.minimum(*(torch.cdist(either, block) for either in wanted))
         if exclude is not None:
             own = torch.from_numpy(exclude) - start
             inside = (own >= 0) & (own < len(block))
@@ -85,7 +91,18 @@ def nearest_neighbours(
         found, where = gaps.min(dim=1)
         nearer = found < best
         best[nearer], index[nearer] = found[nearer], where[nearer] + start
-    return index.numpy(), (best / wanted.shape[1] ** 0.5).numpy()
+    return index.numpy(), (best / wanted[0].shape[1] ** 0.5).numpy()
+
+
+def memorised_share(gaps: NDArray[np.float32], real_gaps: NDArray[np.float32]) -> float:
+    """The share of images as near to a training image as only the nearest hundredth of real ones is, 0..1.
+
+    gaps: [N], distances of `nearest_neighbours`; real_gaps: [M], those of real images to the other training images. A
+    model that copies nothing scores near 0.01. After the data-copying test of Meehan et al. 2020, which compares the
+    same two sets of distances; a share and not a mean or a median, as these do not show a few copies among many images.
+    """
+    threshold = max(float(np.percentile(real_gaps, MEMORISED_PERCENTILE)), INDISTINCT)
+    return float((gaps <= threshold).mean())
 
 
 def covered_classes(predicted: NDArray[np.int64], actual: NDArray[np.int64]) -> float:

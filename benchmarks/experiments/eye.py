@@ -5,7 +5,7 @@ figures: how many classes appear (`covered_classes`), how far images are apart i
 far real ones are, and the share of images within the real ones' neighbourhood (precision, Kynkaanniemi et al. 2019).
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ def shrink(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _compare(features: Tensor, kept: dict[str, Any]) -> dict[str, float]:
-    measures = asdict(distances(features, kept["reference"]))
+    measures = distances(features, kept["reference"])
     diversity = _diversity(features) / kept["diversity"]
     return {name: measures[name] for name in ("kid", "precision", "recall")} | {"diversity": diversity}
 

@@ -10,6 +10,7 @@ from serving.errors import MintError
 from tests.training.project import Project, invented_manifest, tiny_params
 from training import paths
 from training.data import TrainingData, class_tags, load_training_data
+from training.manifest import data_sha256
 
 CPU = torch.device("cpu")
 
@@ -107,9 +108,19 @@ def test_mismatched_classes_need_two_of_them(classes: tuple[tuple[str, ...], ...
     )
 
 
-def test_fewer_images_than_a_batch_is_an_error_that_says_what_to_change(project: Project) -> None:
+@pytest.mark.parametrize(
+    ("images", "sentence"),
+    [
+        (5, "5 training images and train.batch is 64; lower train.batch to 5"),
+        (1, "one training image, and a batch needs at least two; add images"),
+    ],
+)
+def test_fewer_images_than_a_batch_is_an_error_that_says_what_to_change(
+    project: Project, images: int, sentence: str
+) -> None:
     paths.PREPARED.mkdir(parents=True)
-    np.save(paths.IMAGES, np.zeros((5, 28, 28, 1), np.uint8))
-    np.save(paths.LABELS, np.zeros(5, np.int64))
-    with pytest.raises(MintError, match="5 training images and train.batch is 64; lower train.batch to 5"):
-        load_training_data(CPU, batch=64)
+    np.save(paths.IMAGES, np.zeros((images, 28, 28, 1), np.uint8))
+    np.save(paths.LABELS, np.zeros(images, np.int64))
+    manifest = invented_manifest(images=images, data_sha256=data_sha256())
+    with pytest.raises(MintError, match=sentence):
+        load_training_data(manifest, CPU, batch=64)
