@@ -25,8 +25,12 @@ class Backend:
 
     @property
     def body_limit(self) -> int:
-        """Bytes of the largest request that the default model can be asked; raises NotReady while there is none."""
-        return self.settings.max_body_bytes(self.models.get().card.latent_dim)
+        """Bytes of the largest request that any model can be asked: a body is read before it says which one.
+
+        Raises NotReady while there is no default model.
+        """
+        latent_dims = [generator.card.latent_dim for _, generator in self.models.ready()]
+        return self.settings.max_body_bytes(max(self.models.get().card.latent_dim, *latent_dims))
 
     def check_ready(self) -> Generator:
         """The default generator; raises NotReady while there is none, when threads fail and before the server stops."""

@@ -9,6 +9,10 @@ class ModelError(MintError):
     """A model file that cannot be served: missing, damaged, without a card or at odds with it."""
 
 
+class UnreadableError(ModelError):
+    """A model file that the system does not let be read now: permissions, descriptors or memory, which may pass."""
+
+
 class SettingsError(MintError):
     """An environment variable of the service that cannot be used."""
 

@@ -1,6 +1,8 @@
 """A model file in use: verify it, load it, warm it up, run it."""
 
 import hashlib
+import os
+import stat
 from pathlib import Path
 from typing import Literal, Self
 
@@ -10,9 +12,10 @@ from numpy.typing import ArrayLike
 
 from serving import latents as latent_space
 from serving.card import ModelCard, check_seal, read_card
-from serving.errors import InputError, ModelError
+from serving.errors import InputError, ModelError, UnreadableError
 from serving.latents import Labels, Latents
 from serving.network import Arrays, Images, Inputs, Network
+from serving.onnx_file import MAX_FILE_BYTES, read_metadata
 from serving.session import Provider, reason
 
 MAX_BATCH = 64  # images in one run: bounds memory whatever is asked for
@@ -39,11 +42,15 @@ class Generator:
         for a GPU that is insisted on and cannot be used.
         """
         path = Path(path)
-        content = _read(path)
-        network = Network(content, path, provider, threads)
-        metadata = network.description.get_modelmeta().custom_metadata_map
+        return cls.open(read_file(path), path, provider, threads)
+
+    @classmethod
+    def open(cls, content: bytes, path: Path, provider: Provider = "auto", threads: int = 0) -> Self:
+        """The same for the content of a model file that has been read; path: where from."""
+        metadata = read_metadata(content, str(path))
         card = read_card(metadata, str(path))
         check_seal(content, metadata, str(path))
+        network = Network(content, path, provider, threads)
         _check_signature(network.description, card, path)
         generator = cls(path, card, hashlib.sha256(content).hexdigest(), network)
         # One image, a pair, and a pair in each lane: memory is set up, and the batch is seen to be dynamic.
@@ -165,13 +172,21 @@ class Generator:
                 )
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """The content of a model file; raises UnreadableError, or ModelError for what is no file or too large."""
     try:
-        return path.read_bytes()
+        # A FIFO would keep its reader waiting for a writer, but for this flag; to files it makes no difference.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise ModelError(f"{path} cannot be read (it is not a regular file); put a model file in its place")
+            if found.st_size > MAX_FILE_BYTES:
+                raise ModelError(f"{path} is larger than {MAX_FILE_BYTES >> 20} MB; export a smaller model")
+            return file.read()
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist; train a model with `make train`, or name another file") from None
     except OSError as error:
-        raise ModelError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from None
+        raise UnreadableError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from None
 
 
 def _check_signature(session: onnxruntime.InferenceSession, card: ModelCard, path: Path) -> None:

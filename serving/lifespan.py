@@ -36,12 +36,9 @@ async def lifespan(app: Drained) -> AsyncIterator[None]:
 
 async def _keep_models(backend: Backend) -> None:
     """Loads the models, then follows their files for ever."""
-    try:
-        await backend.models.load()
-        gc.freeze()  # what is there now stays: no collection has to look at all of it again, in the middle of a request
-        await backend.models.watch()
-    except Exception:
-        logger.exception("model files are no longer looked at")
+    await backend.models.start()
+    gc.freeze()  # what is there now stays: no collection has to look at all of it again, in the middle of a request
+    await backend.models.watch()
 
 
 def drain(app: Drained, loop: asyncio.AbstractEventLoop, stop: Callable[[], object], seconds: float) -> None:

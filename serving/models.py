@@ -6,25 +6,32 @@ on the model they began with. A file that cannot be served changes nothing but w
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 from prometheus_client import Counter
 
-from serving.errors import MintError, ModelError
-from serving.generator import MAX_BATCH, Generator
+from serving.deadlines import DeadlineThread
+from serving.errors import MintError, ModelError, UnreadableError
+from serving.generator import MAX_BATCH, Generator, read_file
+from serving.model_files import ModelFile, Stamp, list_models, printable, stamp_of
 from serving.session import Provider
+from serving.supervision import Faults, brief
+from serving.trial import try_model
 
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
+LIST_S = 10.0  # to list the folder
+READ_S = 30.0  # to read a file
+LOAD_S = 300.0  # to try, load and warm it
+TRIALS = 2  # files that are tried at a time: each takes a core
 WARM_BATCHES = tuple(2**power for power in range(MAX_BATCH.bit_length()))  # the first run of a size sets up its memory
 
 SWAPS = Counter("mint_model_swaps", "Model files taken up or refused after the start", ("model", "outcome"))
-
-Stamp = tuple[int, int, int]  # of a file: inode, size, time of change in nanoseconds
 
 
 class NotReady(MintError):
@@ -41,21 +48,37 @@ class Served:
 
     generator: Generator | None
     problem: str | None
-    stamp: Stamp | None  # of the file that was last looked into
+    stamp: Stamp | None  # of the file that was last looked into; None where it is to be tried again
 
 
 class Models:
-    """The generators by name. Files are opened in a thread; everything else belongs to the event loop."""
+    """The generators by name. Files are listed and opened in threads; everything else belongs to the event loop."""
 
-    def __init__(self, default: Path, provider: Provider, threads: int) -> None:
-        """default: the file that is served where no model is named; its folder holds the others."""
+    def __init__(
+        self,
+        default: Path,
+        provider: Provider,
+        threads: int,
+        trial: Callable[[bytes, Path], None] = try_model,
+    ) -> None:
+        """default: the file that is served where no model is named; its folder holds the others.
+
+        trial: raises ModelError for content that must not be opened in this process.
+        """
         self.folder = default.parent
         self.default = default.stem
+        self.trouble: str | None = None  # why the folder is not followed at the moment
         self._default_path = default
         self._provider = provider
         self._threads = threads
+        self._trial = trial
         self._served: dict[str, Served] = {}
         self._seen: dict[str, Stamp] = {}  # stamps of the look before, by name
+        self._loading: dict[str, asyncio.Task[None]] = {}
+        self._threads_of: dict[str, DeadlineThread] = {}  # by name, so that a file that hangs holds up no other
+        self._lister = DeadlineThread("mint-model-folder")
+        self._trials = asyncio.Semaphore(TRIALS)
+        self._faults = Faults("model folder")
 
     def get(self, name: str | None = None) -> Generator:
         """The generator of this name or model id, or the default one.
@@ -75,11 +98,10 @@ class Models:
         raise ModelNotFound(f'there is no model "{name[:40]}" here; {self._hint(name)}')
 
     def ready(self) -> Iterator[tuple[str, Generator]]:
-        """Names and generators of all models that can be asked for, the default first."""
-        for name in sorted(self._served, key=lambda name: (name != self.default, name)):
-            generator = self._served[name].generator
-            if generator is not None:
-                yield name, generator
+        """Names and generators of all models that can be asked for, the default first; any thread may ask."""
+        for name, served in sorted(self._served.items(), key=lambda item: (item[0] != self.default, item[0])):
+            if served.generator is not None:
+                yield name, served.generator
 
     def problems(self) -> dict[str, str]:
         """What is wrong with files that are there, by name."""
@@ -87,64 +109,134 @@ class Models:
 
     async def load_default(self) -> None:
         """Takes up the default model; raises ModelError where it cannot be served."""
-        stamp = _stamp(self._default_path)
-        generator = await asyncio.to_thread(self._open, self._default_path)
+        path = self._default_path
+        if not path.name.isprintable():
+            raise ModelError(f"the name of {printable(str(path))} is not printable UTF-8; rename the file")
+        stamp = _stamp(path)
+        generator = await self._open(self.default, path, tried=True)
         self._served[self.default] = Served(generator, None, stamp)
-        _announce(self._default_path, generator)
+        _announce(path, generator)
+
+    async def start(self) -> None:
+        """Takes up the default model, so that the service is ready, and begins with the others."""
+        if self.default not in self._served:
+            await self._take_up(
+                ModelFile(self.default, self._default_path, _stamp(self._default_path) or ()), first=True
+            )
+        try:
+            for file in await self._list():
+                if file.name not in self._served:
+                    self._begin(file, counted=False)
+        except Exception as error:
+            self._cannot_follow(error)
 
     async def load(self) -> None:
-        """Takes up the default model first, so that the service is ready, then the others."""
-        for path in self._files():
-            if path.stem not in self._served:
-                await self._take_up(path)
+        """Takes up all models that are there."""
+        await self.start()
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Returns when no file is being loaded."""
+        while self._loading:
+            await asyncio.wait(list(self._loading.values()))
 
     async def watch(self) -> None:
-        """Looks at the folder for ever."""
+        """Looks at the folder for ever, whatever becomes of a look."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            await self.look()
+            try:
+                await self.look()
+            except Exception as error:
+                self._cannot_follow(error)
 
     async def look(self) -> None:
-        """Takes up what is new or changed and has been at rest since the look before; drops what is gone."""
-        files = {path.stem: path for path in self._files()}
-        stamps = {name: _stamp(path) for name, path in files.items()}
-        for name, path in files.items():
-            stamp = stamps[name]
+        """Begins to take up what is new or changed and has been at rest since the look before; drops what is gone.
+
+        Raises OSError when the folder cannot be listed: TimeoutError when it does not answer.
+        """
+        files = {file.name: file for file in await self._list()}
+        for name, file in files.items():
             served = self._served.get(name)
-            if stamp and stamp == self._seen.get(name) and (served is None or served.stamp != stamp):
-                await self._take_up(path)
-                SWAPS.labels(name, "refused" if self._served[name].problem else "served").inc()
+            if file.stamp == self._seen.get(name) and (served is None or served.stamp != file.stamp):
+                self._begin(file)
         for name in self._served.keys() - files.keys() - {self.default}:
             del self._served[name]
             logger.info("model %s is gone", name)
-        self._seen = {name: stamp for name, stamp in stamps.items() if stamp}
+        for name in self._threads_of.keys() - files.keys() - self._loading.keys() - {self.default}:
+            del self._threads_of[name]
+        self._seen = {name: file.stamp for name, file in files.items()}
+        self.trouble = None
 
-    def _files(self) -> list[Path]:
-        """The model files, the default one first and whether it is there or not."""
-        others = sorted(
-            path for path in self.folder.glob("*.onnx") if path.stem != self.default and path.name[0] != "."
-        )
-        return [self._default_path, *others]
+    def _list(self) -> "asyncio.Future[list[ModelFile]]":
+        return asyncio.ensure_future(self._lister.call(lambda: list_models(self._default_path), LIST_S))
 
-    async def _take_up(self, path: Path) -> None:
+    def _cannot_follow(self, error: Exception) -> None:
+        """Notes that a look has failed, and counts and logs it unless it has failed so before."""
+        if isinstance(error, TimeoutError):
+            why = "it does not answer"
+        else:
+            why = error.strerror or "" if isinstance(error, OSError) else brief(error)
+        trouble = f"the model folder {printable(str(self.folder))} is not followed ({why})"
+        if trouble != self.trouble:
+            self._faults.report(error)
+        self.trouble = trouble
+
+    def _begin(self, file: ModelFile, counted: bool = True) -> None:
+        """Loads a file in a task of its own, unless that goes on already; counted: in mint_model_swaps."""
+        if file.name in self._loading:
+            return
+        before = self._served.get(file.name)
+        task = self._loading[file.name] = asyncio.create_task(self._take_up(file))
+
+        def end(task: "asyncio.Task[None]") -> None:
+            del self._loading[file.name]
+            now = self._served.get(file.name)
+            if counted and now and now != before:
+                SWAPS.labels(file.name, "refused" if now.problem else "served").inc()
+
+        task.add_done_callback(end)
+
+    async def _take_up(self, file: ModelFile, first: bool = False) -> None:
         """Loads a file beside the one that is served, and puts it in its place if it is sound."""
-        name = path.stem
-        before = self._served.get(name)
-        stamp = _stamp(path)
+        before = self._served.get(file.name)
+        kept = before.generator if before else None
         try:
-            generator = await asyncio.to_thread(self._open, path)
+            if file.problem:
+                raise ModelError(file.problem)
+            generator = await self._open(file.name, file.path, tried=first)
         except Exception as error:
             expected = isinstance(error, ModelError)
-            problem = str(error) if expected else f"{path} could not be loaded; the server's log says why"
-            kept = before.generator if before else None
-            self._served[name] = Served(kept, problem, stamp)
-            logger.error("not served: %s%s", error, "; the old one stays" if kept else "", exc_info=not expected)
+            problem = str(error) if expected else f"{file.path} could not be loaded; the server's log says why"
+            stamp = None if isinstance(error, UnreadableError) else file.stamp
+            now = self._served[file.name] = Served(kept, problem, stamp)
+            if now != before:
+                logger.error("not served: %s%s", error, "; the old one stays" if kept else "", exc_info=not expected)
         else:
-            self._served[name] = Served(generator, None, stamp)
-            _announce(path, generator)
+            self._served[file.name] = Served(generator, None, file.stamp)
+            _announce(file.path, generator)
 
-    def _open(self, path: Path) -> Generator:
-        generator = Generator.load(path, self._provider, self._threads)
+    async def _open(self, name: str, path: Path, tried: bool) -> Generator:
+        """A file, loaded and warm; tried: without a trial in a process of its own, which takes a second.
+
+        Raises ModelError; UnreadableError for what may pass.
+        """
+        thread = self._threads_of.setdefault(name, DeadlineThread("mint-model-file"))
+        try:
+            content = await thread.call(lambda: read_file(path), READ_S)
+            if not tried:
+                async with nullcontext() if name == self.default else self._trials:
+                    await thread.call(lambda: self._trial(content, path), LOAD_S)
+            return await thread.call(lambda: self._warm(content, path), LOAD_S)
+        except TimeoutError:
+            raise UnreadableError(
+                f"{path} could not be loaded (its disk does not answer, or it does not end)"
+            ) from None
+        except (OSError, MemoryError) as error:
+            why = (error.strerror if isinstance(error, OSError) else None) or brief(error)
+            raise UnreadableError(f"{path} could not be loaded ({why}); free what the system lacks") from None
+
+    def _warm(self, content: bytes, path: Path) -> Generator:
+        generator = Generator.open(content, path, self._provider, self._threads)
         generator.warm_up(WARM_BATCHES)
         return generator
 
@@ -164,7 +256,6 @@ def _announce(path: Path, generator: Generator) -> None:
 def _stamp(path: Path) -> Stamp | None:
     """What changes when the file does; None when there is no file."""
     try:
-        found = path.stat()
+        return stamp_of(path.stat())
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import io
 import logging
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,8 @@ from serving.errors import ModelError
 logger = logging.getLogger(__name__)
 
 FATAL = 4  # ONNX Runtime's log level that leaves only aborts; everything else reaches us as an exception
+
+MAX_REASON = 400  # characters: the reason may come after a signature or a list of inputs
 
 Provider = Literal["auto", "cpu", "cuda"]
 
@@ -89,5 +92,13 @@ def cuda_devices() -> int:
 
 
 def reason(error: Exception) -> str:
-    """The last part of ONNX Runtime's message, which starts with codes."""
-    return str(error).strip().splitlines()[0].rsplit(" : ", 1)[-1][:160].rstrip(". ")
+    """What ONNX Runtime says, without its codes, its source lines and C++ signatures, cut to a readable length."""
+    text = " ".join(str(error).split())
+    for before in (
+        r"\[ONNXRuntimeError\] : \d+ : \w+ : ",
+        r".*Status Message: ",
+        r"\S+:\d+ .*?\) (?=[A-Z])",
+        r".* , Error ",
+    ):
+        text = re.sub(f"^{before}", "", text, count=1)
+    return text[:MAX_REASON].rstrip(". ")

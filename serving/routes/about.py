@@ -92,8 +92,9 @@ async def livez(request: Request) -> Response:
 
 async def readyz(request: Request) -> Response:
     """GET /readyz: the default model has run, images are made, and the server is not about to stop."""
-    backend_of(request).check_ready()
-    return PlainTextResponse("ready\n")
+    backend = backend_of(request)
+    backend.check_ready()
+    return PlainTextResponse(f"ready\n{backend.models.trouble or ''}".strip() + "\n")
 
 
 def metrics(request: Request) -> Response:

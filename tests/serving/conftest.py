@@ -11,6 +11,7 @@ import pytest
 from serving.app import App
 from serving.backend import Backend
 from serving.generator import Generator
+from serving.models import Models
 from serving.settings import Settings
 
 MAX_IMAGES = 16
@@ -29,9 +30,14 @@ def caller(app: App) -> Call:
     return lambda method, path, **request: asyncio.run(send(method, path, **request))
 
 
+def no_trial(content: bytes, path: Path) -> None:
+    """In place of the trial of a model file in a process of its own, which takes a second; test_trial has those."""
+
+
 def loaded(model: Path, **settings: Any) -> Backend:
     """A backend that serves a model file, and every other in its folder."""
     backend = Backend(Settings(model=model, provider="cpu", **{"threads": 1} | settings))
+    backend.models = Models(model, "cpu", backend.settings.threads, trial=no_trial)
     asyncio.run(backend.models.load())
     return backend
 

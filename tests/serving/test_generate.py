@@ -24,6 +24,7 @@ from serving.schemas import MEDIA_TYPES
 from serving.settings import Settings
 from tests.pixels import assert_same_pixels
 from tests.serving.conftest import MAX_IMAGES, Call, assert_refused, caller, loaded
+from tests.serving.held import Held
 
 SEEDS = [7, 8, 7]
 
@@ -225,11 +226,15 @@ def test_labels_are_refused_by_a_model_without_classes(call_without_classes: Cal
 def test_a_full_queue_says_when_to_come_back(model_path: Path) -> None:
     backend = loaded(model_path, max_images=1, max_queue=1)
 
-    async def two_at_once() -> list[httpx.Response]:
+    async def two() -> list[httpx.Response]:
+        held = Held(backend.batcher, backend.models.get())
+        await held.until_running()
         async with httpx.AsyncClient(transport=httpx.ASGITransport(App(backend)), base_url="http://mint") as client:
-            return await asyncio.gather(*(client.post("/generate", json={"seeds": [seed]}) for seed in range(2)))
+            refused = await client.post("/generate", json={"seeds": [1]})
+            await held.let_go()
+            return [refused, await client.post("/generate", json={"seeds": [1]})]
 
-    made, refused = sorted(asyncio.run(two_at_once()), key=lambda response: response.status_code)
+    refused, made = asyncio.run(two())
     assert made.status_code == 200
     assert_refused(refused, 429, "1 images are waiting already; try again in 1 s")
     assert refused.headers["retry-after"] == "1"

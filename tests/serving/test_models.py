@@ -11,7 +11,7 @@ from serving.card import CARD_KEY
 from serving.errors import ModelError
 from serving.generator import Generator
 from serving.models import ModelNotFound, Models, NotReady
-from tests.serving.conftest import Call, assert_refused, served
+from tests.serving.conftest import Call, assert_refused, no_trial, served
 from tests.tiny_model import save, tiny_model
 
 pytestmark = pytest.mark.anyio
@@ -25,15 +25,16 @@ def default(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def models(default: Path) -> Models:
-    loaded = Models(default, "cpu", threads=1)
+    loaded = Models(default, "cpu", threads=1, trial=no_trial)
     await loaded.load()
     return loaded
 
 
 async def settle(models: Models) -> None:
-    """Two looks: a file that has changed must have been at rest for one."""
+    """Two looks: a file that has changed must have been at rest for one. Then what they have begun."""
     await models.look()
     await models.look()
+    await models.settle()
 
 
 def replace(path: Path, weights: int) -> str:
@@ -122,8 +123,9 @@ async def test_a_file_without_a_checksum_is_refused(default: Path) -> None:
         Generator.load(default, "cpu")
 
 
-@pytest.fixture
-def call(default: Path) -> Iterator[Call]:
+@pytest.fixture(scope="module")
+def call(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call]:
+    default = save(tiny_model(), tmp_path_factory.mktemp("models") / "faces.onnx")
     save(tiny_model(channels=1, classes=(), weights=5), default.with_name("grey.onnx"))
     default.with_name("torn.onnx").write_bytes(b"half a file")
     yield from served(default)
