@@ -27,8 +27,14 @@ DVC_COPIES = (".dvc", "tmp", "exps")  # where `dvc exp run --temp` and DVC's que
 
 
 def from_person(text: str) -> Path:
-    """A path as a person writes it. A leading ~ is a home folder; where nobody has that name there is no such path."""
-    return Path(os.path.expanduser(text))  # noqa: PTH111  # Path.expanduser raises RuntimeError for an unknown user
+    """A path as a person writes it. A leading ~ is a home folder; where nobody has that name there is no such path.
+
+    In a passing copy of a checkout, which holds what git knows and none of the pictures, a relative path is one in the
+    checkout itself unless the copy has it.
+    """
+    path = Path(os.path.expanduser(text))  # noqa: PTH111  # Path.expanduser raises RuntimeError for an unknown user
+    kept = main_checkout() / path
+    return kept if kept.exists() and not path.exists() else path
 
 
 def main_checkout() -> Path:

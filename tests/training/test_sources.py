@@ -186,6 +186,20 @@ def test_a_missing_source_like_nothing_else_says_what_to_write(project: Project)
     )
 
 
+@pytest.mark.parametrize("source", ["photos", "../elsewhere/photos"])
+def test_a_copy_of_the_checkout_reads_pictures_and_labels_of_the_checkout_itself(
+    project: Project, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write({"1.png": picture(), "2.png": picture()}, under=f"main/{source}")
+    project.write({"tags.csv": b"1.png,ant\n2.png,bee\n"}, under="main")
+    copy = (
+        project.folder / "main/.dvc/tmp/exps/tmpabc"
+    )  # as `dvc exp run --temp` makes them: what git knows, no pictures
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    assert Project(copy).labels(source, labels="tags.csv") == {"1.png": "ant", "2.png": "bee"}
+
+
 def test_a_link_that_leads_back_up_is_walked_once(project: Project) -> None:
     project.write(FLOWERS)
     (project.folder / "photos/daisy/again").symlink_to(project.folder / "photos")
