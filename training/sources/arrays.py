@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.manifest import DataError
+from training.sources.class_names import labels_from_names, pickled_names
 from training.sources.items import Item, Pixels, Source
 from training.sources.names import utf8_name
 from training.sources.unpacking import GZIP, STEP, Budget, DamagedError, inflated
@@ -25,6 +26,7 @@ from training.sources.zips import ZipArchive, ZipMember
 
 GREY_DIMENSIONS = 3  # [N,H,W]
 IDX_IMAGES = re.compile(r"(?P<set>.*)images(?P<dash>[-.])idx3-ubyte(\.gz)?")
+MAX_PICKLED = 1 << 20  # bytes of class names that are Python's strings
 NPY_HEADER = 1 << 16  # bytes in which the header of an .npy file lies; numpy itself reads no longer one
 
 Array = NDArray[Any]
@@ -42,12 +44,16 @@ def array_items(images: Array, origin: str, prefix: str = "") -> list[Item]:
     return [Item(f"{prefix}{index:08d}", partial(_row, images, index)) for index in range(len(images))]
 
 
-def labelled(items: list[Item], labels: Sequence[int] | Array, names: Sequence[str] | None, origin: str) -> Source:
-    """Items with their labels [N]; names: class names by label, without which a class is named by its number.
+def labelled(items: list[Item], labels: Sequence[int] | Array, names: list[str] | None, origin: str) -> Source:
+    """Items with their labels [N], which are numbers or class names.
+
+    names: class names by label, without which a class is named by its number.
 
     Raises DataError where the labels fit neither the items nor the names.
     """
     values = np.asarray(labels)
+    if values.dtype.kind == "U" and values.shape == (len(items),):
+        values, names = labels_from_names(values, names, origin)
     if values.shape != (len(items),) or not np.issubdtype(values.dtype, np.integer):
         raise DataError(
             f"{origin}: labels are {values.dtype} {list(values.shape)}; "
@@ -177,23 +183,33 @@ def npz_source(archive: ZipArchive, scratch: Path, budget: Budget) -> Source:
     items = array_items(arrays["images"], str(path))
     if "labels" not in arrays:
         return Source(items)
-    names = _class_names(arrays["classes"], path) if "classes" in arrays else None
-    return labelled(items, arrays["labels"], names, str(path))
+    names = distinct_names(_texts(arrays["classes"], path), path) if "classes" in arrays else None
+    labels = arrays["labels"]
+    if labels.dtype.kind in "US" and labels.ndim == 1:
+        labels = np.array(_texts(labels, path))
+    return labelled(items, labels, names, str(path))
 
 
-def _class_names(names: Array, origin: Path) -> list[str]:
-    """Class names as text, also where they were given as bytes. Raises DataError for anything but a list of names."""
+def _texts(names: Array, origin: Path) -> list[str]:
+    """Names as text, also where they were given as bytes. Raises DataError for anything but a list of names."""
     if names.ndim != 1 or names.dtype.kind not in "USiu":
         raise DataError(f"{origin}: classes are {names.dtype} {list(names.shape)}; save them as a list of names")
     texts = [
         utf8_name(name, origin, "save classes as text") if isinstance(name, bytes) else str(name)
         for name in names.tolist()
     ]
-    return distinct_names([unicodedata.normalize("NFC", text) for text in texts], origin)
+    return [unicodedata.normalize("NFC", text.strip()) for text in texts]
 
 
 def _npy_member(archive: ZipArchive, member: ZipMember, target: Path, budget: Budget) -> Array:
-    """One array of an .npz, unpacked to `target` and mapped. Raises DamagedError where it is no plain array."""
+    """One array of an .npz, unpacked to `target` and mapped. Raises DamagedError where it is no plain array.
+
+    A short one may also hold Python's strings.
+    """
+    if member.info.file_size <= MAX_PICKLED:
+        names = pickled_names(b"".join(archive.chunks(member)))
+        if names is not None:
+            return names
     chunks = archive.chunks(member)
     first = next(chunks, b"")
     shape, fortran, dtype, offset = npy_header(first[:NPY_HEADER])
