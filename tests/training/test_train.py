@@ -1,7 +1,6 @@
 """Training: it ends where it was asked to, goes on where it was stopped, and never with numbers that are none."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from PIL import Image
 from serving.errors import MintError
 from tests.training.project import Project, tiny, write_params
 from training import paths, preprocess, train
-from training.checkpoint import RunFolder, fingerprint, open_run
+from training.checkpoint import RunFolder, fingerprint
 from training.manifest import read_manifest
 from training.params import Length, load_params
 from training.torch_files import load_with_checksum
@@ -202,12 +201,3 @@ def test_a_gpu_trains_in_bfloat16_only_where_it_has_units_for_it_and_says_so_whe
     said = capsys.readouterr().out
     assert said == ("" if has_units else "this GPU has no bfloat16 units: training in float32\n")
     assert train.precision(on_gpu=False) == "32-true"
-
-
-def test_two_processes_never_train_in_one_folder(ready: Project) -> None:
-    with (
-        open_run("some-run"),
-        pytest.raises(MintError, match=f"process {os.getpid()} is already training"),
-        open_run("some-run"),
-    ):
-        pass

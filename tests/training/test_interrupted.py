@@ -1,0 +1,326 @@
+"""A run that is stopped, killed or finds its checkpoints damaged ends as one that nothing happened to."""
+
+import hashlib
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from serving.errors import MintError
+from tests.training.project import Project, tiny, write_params
+from training import paths, preprocess, train
+from training.checkpoint import RunFolder, fingerprint, open_run
+from training.manifest import read_manifest
+from training.params import load_params
+from training.torch_files import load_with_checksum
+
+REPOSITORY = Path(__file__).parents[2]
+SOURCE = str(REPOSITORY / "data/fashion-mnist-10k")
+STEP = 16  # images; an epoch has four of them
+FOR_EVER = "100000 epochs"
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def configure(folder: Path, length: str, **changes: Any) -> None:
+    schedule = {"length": length, "batch": STEP, "checkpoint_kimg": 0.032, "sheet_epochs": [1]} | changes
+    write_params(folder, **tiny(data={"source": SOURCE, "limit": 64}, train=schedule))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project in which two epochs were trained: its two checkpoints are of 96 and of 128 images."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        configure(folder, "2 epochs")
+        preprocess.main()
+        train.main()
+    return folder
+
+
+@pytest.fixture
+def copy(trained: Path, project: Project) -> Project:
+    """A copy of that project."""
+    shutil.copytree(trained, project.folder, dirs_exist_ok=True)
+    return project
+
+
+@pytest.fixture
+def fresh(copy: Project) -> Project:
+    """A copy in which nothing was trained."""
+    shutil.rmtree(run_folder().path)
+    shutil.rmtree("reports")
+    return copy
+
+
+@pytest.fixture(autouse=True)
+def _signals() -> Iterator[None]:
+    """As a terminal leaves them, whatever pytest was started with; afterwards as they were."""
+    before = {number: signal.getsignal(number) for number in ENDING}
+    for number in ENDING:
+        signal.signal(number, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def run_folder() -> RunFolder:
+    return RunFolder(paths.RUNS / fingerprint(load_params(), read_manifest()))
+
+
+def seen(checkpoint: Path) -> int:
+    images: int = load_with_checksum(checkpoint)["state"]["images_seen"]
+    return images
+
+
+def outputs() -> dict[str, str]:
+    """The hash of everything that the stage leaves."""
+    files = [paths.GENERATOR_WEIGHTS, *(path for path in Path("reports").rglob("*") if path.is_file())]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def rows() -> list[str]:
+    """The rows of a curve so far."""
+    curve = paths.TRAIN_REPORT / "plots/metrics/d_loss.tsv"
+    return curve.read_text().splitlines()[1:] if curve.exists() else []
+
+
+class Evil:
+    """Makes a file when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[str]]:
+        return Path.touch, (Path("unpickled"),)  # type: ignore[return-value]
+
+
+def without_a_key(path: Path) -> None:
+    kept = load_with_checksum(path)
+    del kept["state"]["game"]
+    torch.save(kept, path)
+
+
+def flip(path: Path, position: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-1000]),
+    "empty": lambda path: path.write_bytes(b""),
+    "other": lambda path: path.write_bytes(b"no checkpoint\n" * 1000),
+    "pickled": lambda path: path.write_bytes(pickle.dumps(Evil())),
+    "key missing": without_a_key,
+    "bit flipped": lambda path: flip(path, path.stat().st_size // 2),
+    "bit flipped in the checksum": lambda path: flip(path, -1),
+}
+
+
+@pytest.mark.parametrize("damage", [*DAMAGE, "missing"])
+def test_a_damaged_checkpoint_is_told_and_the_one_before_it_is_taken(
+    copy: Project, capsys: pytest.CaptureFixture[str], damage: str
+) -> None:
+    newest = run_folder().checkpoints()[-1]
+    DAMAGE.get(damage, Path.unlink)(newest)
+    state = run_folder().latest(lambda _: True)
+    assert state is not None
+    assert state["images_seen"] == 96
+    assert not newest.exists()
+    assert not Path("unpickled").exists()
+    said = capsys.readouterr().out
+    assert ("; going back to the checkpoint before it" in said) == (damage != "missing")
+
+
+def test_without_a_sound_checkpoint_a_run_starts_over_and_says_so(
+    copy: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = outputs()
+    for checkpoint in run_folder().checkpoints():
+        flip(checkpoint, 1000)
+    train.main()
+    assert f"no other checkpoint in {run_folder().path} can be used; starting over" in capsys.readouterr().out
+    assert outputs() == before
+
+
+def test_a_run_with_a_damaged_checkpoint_ends_as_an_unbroken_one(copy: Project) -> None:
+    before = outputs()
+    flip(run_folder().checkpoints()[-1], 5000)
+    train.main()
+    assert outputs() == before
+
+
+def test_stops_leave_no_trace_in_what_a_run_leaves(fresh: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before, at and after the first row of the curves, which comes after the second step here, and later."""
+    monkeypatch.setattr(train, "SHOW_EVERY_IMAGES", 2 * STEP)
+    configure(fresh.folder, "2 epochs")
+    train.main()
+    unbroken, unbroken_rows = outputs(), rows()
+    assert [row.split("\t")[0] for row in unbroken_rows] == ["0", "1", "2", "3"]
+    shutil.rmtree(run_folder().path)
+    for steps in (1, 2, 3, 6):
+        configure(fresh.folder, f"{steps * STEP / 1000} kimg")
+        train.main()
+    configure(fresh.folder, "2 epochs")
+    train.main()
+    assert rows() == unbroken_rows
+    assert outputs() == unbroken
+
+
+def test_what_another_run_left_is_not_taken_for_this_ones(fresh: Project) -> None:
+    paths.SHEETS.mkdir(parents=True)
+    (paths.SHEETS / "epoch-0099.png").write_bytes(b"of another run")
+    configure(fresh.folder, "1 epochs")
+    train.main()
+    assert {path.name for path in paths.SHEETS.iterdir()} == {"epoch-0001.png", "last.png"}
+
+
+@contextmanager
+def meanwhile(act: Callable[[Callable[[Callable[[], bool]], bool]], None]) -> Iterator[None]:
+    """Runs `act` in a thread beside the body; it is given a function that waits for a condition.
+
+    The function says whether the condition came to hold before the body ended.
+    """
+    ended = threading.Event()
+
+    def wait_until(condition: Callable[[], bool]) -> bool:
+        while not condition():
+            if ended.wait(0.01):
+                return False
+        return True
+
+    thread = threading.Thread(target=act, args=(wait_until,))
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("number", ENDING)
+def test_a_signal_ends_a_run_with_a_checkpoint(
+    fresh: Project, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    monkeypatch.setattr(train, "SHOW_EVERY_IMAGES", 2 * STEP)
+    configure(fresh.folder, FOR_EVER, checkpoint_kimg=1e6)
+
+    def act(wait_until: Callable[[Callable[[], bool]], bool]) -> None:
+        if wait_until(lambda: len(rows()) > 0):
+            os.kill(os.getpid(), number)
+
+    with meanwhile(act), pytest.raises(KeyboardInterrupt):
+        train.main()
+    (checkpoint,) = run_folder().checkpoints()
+    assert seen(checkpoint) >= 2 * STEP * len(rows())
+    assert signal.getsignal(number) == signal.default_int_handler
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing(fresh: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "SHOW_EVERY_IMAGES", 2 * STEP)
+    configure(fresh.folder, FOR_EVER, checkpoint_kimg=1e6)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    went_on = []
+
+    def act(wait_until: Callable[[Callable[[], bool]], bool]) -> None:
+        if wait_until(lambda: len(rows()) > 0):
+            os.kill(os.getpid(), signal.SIGHUP)
+            after = len(rows())
+            went_on.append(wait_until(lambda: len(rows()) > after + 2))
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with meanwhile(act), pytest.raises(KeyboardInterrupt):
+        train.main()
+    assert went_on == [True]
+
+
+def test_when_nobody_reads_the_progress_any_more_a_run_ends_with_a_checkpoint(
+    fresh: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "SHOW_EVERY_IMAGES", 2 * STEP)
+    configure(fresh.folder, FOR_EVER, checkpoint_kimg=1e6)
+    reads, writes = os.pipe()
+    os.close(reads)
+    output = os.fdopen(writes, "w")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", output)
+        with pytest.raises(KeyboardInterrupt):
+            train.main()
+    with suppress(BrokenPipeError):
+        output.close()
+    assert [seen(checkpoint) for checkpoint in run_folder().checkpoints()] == [2 * STEP]
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint_as_if_unbroken(
+    fresh: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure(fresh.folder, FOR_EVER)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "training.train"],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    deadline = time.monotonic() + 240
+    while not run_folder().checkpoints() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    said, _ = process.communicate()
+    assert run_folder().checkpoints(), said
+    reached = seen(run_folder().checkpoints()[-1])
+    configure(fresh.folder, f"{(reached + STEP) / 1000} kimg")
+    capsys.readouterr()
+    train.main()
+    assert f"going on from {reached / 1000:.1f} kimg" in capsys.readouterr().out
+    resumed = outputs()
+    shutil.rmtree(run_folder().path)
+    train.main()
+    assert resumed == outputs()
+
+
+@pytest.mark.parametrize("kind", ["dvc --temp", "git worktree"])
+def test_a_passing_copy_of_the_checkout_leaves_its_checkpoints_in_the_checkout(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    main = tmp_path / "main"
+    main.mkdir()
+    for command in ("init -q", "-c user.name=t -c user.email=t@example.org commit -q --allow-empty -m first"):
+        subprocess.run(["git", *command.split()], cwd=main, check=True)
+    copies = main / ".dvc/tmp/exps" if kind == "dvc --temp" else tmp_path
+
+    def in_a_copy(name: str, length: str) -> str:
+        folder = copies / name
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        command = ["git", "init", "-q"] if kind == "dvc --temp" else ["git", "worktree", "add", "-q"]
+        subprocess.run([*command, str(folder)], cwd=main, check=True)
+        shutil.copytree(trained / paths.PREPARED, folder / paths.PREPARED)
+        configure(folder, length)
+        with monkeypatch.context() as patch:
+            patch.chdir(folder)
+            train.main()
+        shutil.rmtree(folder)
+        return capsys.readouterr().out
+
+    in_a_copy("first", "1 epochs")
+    (run,) = (main / paths.RUNS).iterdir()
+    assert [checkpoint.name for checkpoint in sorted(run.glob("*.pt"))] == ["kimg-000000.032.pt", "kimg-000000.064.pt"]
+    assert f"going on from 0.1 kimg in {run}" in in_a_copy("second", "2 epochs")
+
+
+def test_two_processes_never_train_in_one_folder(project: Project) -> None:
+    with (
+        open_run("some-run"),
+        pytest.raises(MintError, match=f"process {os.getpid()} is already training"),
+        open_run("some-run"),
+    ):
+        pass
