@@ -6,7 +6,9 @@
 # It writes nothing, so its file system may be read-only, and it needs no fixed user.
 # Plain instructions only, so that old builders understand it too.
 
-# Any image with Python 3.11 to 3.14 and pip will do; name one with --build-arg PYTHON_IMAGE=...
+# Any image with Python 3.11 to 3.14 and pip will do; name one with --build-arg PYTHON_IMAGE=... A tag may name another image
+# tomorrow: for builds that can be repeated give the digest that `docker buildx imagetools inspect` shows, as in
+# python:3.11-slim-bookworm@sha256:...
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 
@@ -19,9 +21,13 @@ RUN python3 -m pip --python /opt/venv/bin/python install --no-cache-dir --requir
 
 # Mint itself, in a folder of its own: new code or a new model is a layer of a few megabytes.
 FROM requirements AS mint
+COPY requirements/build.txt /tmp/
+RUN python3 -m pip --python /opt/venv/bin/python install --no-cache-dir --require-hashes -r /tmp/build.txt
 WORKDIR /src
 COPY . .
-RUN python3 -m pip --python /opt/venv/bin/python install --no-cache-dir --no-deps --target /opt/mint . \
+# Files come with the modes that they have where the image is built, which the user of the image may not be able to read.
+RUN chmod -R u=rwX,go=rX . && umask 022 \
+    && python3 -m pip --python /opt/venv/bin/python install --no-cache-dir --no-deps --no-build-isolation --target /opt/mint . \
     && mkdir -p reports
 # A model that the service would refuse, or none, ends the build here.
 RUN ORT_DISABLE_TELEMETRY=1 PYTHONPATH=/opt/mint /opt/mint/bin/mint generate --provider cpu --seeds 0 --out /tmp/first-image

@@ -12,9 +12,9 @@ fi
 if command -v uv >/dev/null && [[ $(command -v uv) != "$PWD/.venv/bin/uv" ]]; then
   uv venv --quiet --allow-existing --python "$python" .venv
   uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements/all.txt
-  uv pip install --quiet --python .venv/bin/python --no-deps -e .
+  uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e .
 else
   "$python" -m venv .venv
   .venv/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/all.txt
-  .venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps -e .
+  .venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 fi

@@ -1,21 +1,24 @@
 #!/usr/bin/env bash
 # Resolves pyproject.toml into hash-pinned requirements that pip and uv both install.
-#   requirements/lock.sh           writes requirements/all.txt and requirements/serving.txt
+#   requirements/lock.sh           writes requirements/all.txt, requirements/serving.txt and requirements/build.txt
 #   requirements/lock.sh --check   fails when they no longer follow from pyproject.toml
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-resolve() {  # resolve FILE OPTIONS...: versions already pinned in FILE are kept where they still fit
+resolve() {  # resolve FILE SOURCE OPTIONS...: versions already pinned in FILE are kept where they still fit
   local file=$1
   shift
-  uv pip compile pyproject.toml "$@" --universal --generate-hashes --quiet \
+  uv pip compile "$@" --universal --generate-hashes --quiet \
     --custom-compile-command 'make lock' --output-file "$file" >/dev/null
 }
 
 resolve_all() {  # resolve_all DIRECTORY
-  resolve "$1/all.txt" --extra training --extra serving --extra cuda --group dev
+  resolve "$1/all.txt" pyproject.toml --extra training --extra serving --extra cuda --group dev
   # The image installs a subset of the same versions, so what is tested is what ships.
-  resolve "$1/serving.txt" --extra serving --extra cuda --constraint "$1/all.txt"
+  resolve "$1/serving.txt" pyproject.toml --extra serving --extra cuda --constraint "$1/all.txt"
+  # What builds Mint itself.
+  python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' |
+    resolve "$1/build.txt" - --constraint "$1/all.txt"
 }
 
 if [[ ${1:-} != --check ]]; then
@@ -27,7 +30,7 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 cp requirements/*.txt "$scratch"
 resolve_all "$scratch"
-for file in all.txt serving.txt; do
+for file in all.txt serving.txt build.txt; do
   # Comments name where a pin comes from, and with it the path of the constraint file.
   if ! diff <(grep -v '^ *#' "requirements/$file") <(grep -v '^ *#' "$scratch/$file") >/dev/null; then
     echo "requirements/$file does not follow from pyproject.toml; run: make lock" >&2

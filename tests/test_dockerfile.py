@@ -49,10 +49,12 @@ def test_what_enters_the_build_exists_and_is_all_that_the_image_needs(
     assert [path for path in context - BUILT_BY_THE_PIPELINE if not (ROOT / path).exists()] == []
 
 
-def test_the_image_installs_the_serving_lock_with_hashes(instructions: list[tuple[str, str]]) -> None:
+def test_all_that_the_image_installs_is_locked_by_hash(instructions: list[tuple[str, str]]) -> None:
     installs = [argument for name, argument in instructions if name == "RUN" and " install " in argument]
-    assert ("COPY", "requirements/serving.txt /tmp/") in instructions
-    assert all("--require-hashes -r /tmp/serving.txt" in it or "--no-deps" in it for it in installs)
+    for locked in ("serving", "build"):
+        assert ("COPY", f"requirements/{locked}.txt /tmp/") in instructions
+        assert any(f"--require-hashes -r /tmp/{locked}.txt" in it for it in installs)
+    assert all("--require-hashes" in it or "--no-deps --no-build-isolation" in it for it in installs)
 
 
 def test_the_image_serves_with_a_command_that_there_is(instructions: list[tuple[str, str]]) -> None:
