@@ -8,6 +8,7 @@ from pydantic_core import ErrorDetails
 from serving.errors import InputError
 from serving.quoting import LENGTH, quoted, visible
 
+MOST_MISTAKES = 100  # that are looked at one by one: a body can hold 100,000 unknown fields
 LARGEST_SHOWN = 1 << 16  # bytes
 
 # How bodies begin that people send in place of JSON, and what to do about it.
@@ -28,19 +29,20 @@ def explained(error: ValidationError, model: type[BaseModel], kind: str = "field
     field of a body, a parameter of an address. body: where they come from, if it is one; of a large body the values at
     fault are not shown, since pydantic would have to make Python objects of all that is in them.
     """
+    if (mistakes := error.error_count()) > MOST_MISTAKES:
+        return InputError(f"there are {mistakes} mistakes in this request; {_fields(model, kind)}")
     problems = error.errors(include_url=False, include_input=len(body) < LARGEST_SHOWN)
     found, loc, message = problems[0]["type"], problems[0]["loc"], problems[0]["msg"]
     if found == "json_invalid":
         return _not_json(body, message.removeprefix("Invalid JSON: "))
     if found == "value_error":
         return InputError(message.removeprefix("Value error, "))
-    if found in ("extra_forbidden", "unknown_field"):
-        field = str(loc[0] if loc else problems[0]["ctx"]["field"])
-        sentence = f"{quoted(field)} is not a {kind} of this request; {_hint(field, model, kind)}"
-        return InputError(sentence, visible(field[:LENGTH]))
     if not loc:
         return InputError('the body must be a JSON object such as {"seeds": [7]}')
     field = str(loc[0])
+    if found == "extra_forbidden":
+        sentence = f"{quoted(field)} is not a {kind} of this request; {_hint(field, model, kind)}"
+        return InputError(sentence, visible(field[:LENGTH]))
     problem = max((problem for problem in problems if problem["loc"][0] == field), key=lambda one: len(_positions(one)))
     where = field + "".join(f"[{position}]" for position in _positions(problem))
     rule = model.model_fields[field].description
@@ -72,10 +74,12 @@ def _not_json(body: bytes, parser: str) -> InputError:
 
 def _hint(field: str, model: type[BaseModel], kind: str) -> str:
     """The nearest name there is, or all of them."""
-    if not model.model_fields:
-        return f"it takes no {kind}s"
     nearest = get_close_matches(field, model.model_fields, n=1, cutoff=0.5) if len(field) <= LENGTH else None
-    return f'did you mean "{nearest[0]}"?' if nearest else f"the {kind}s are {', '.join(model.model_fields)}"
+    return f'did you mean "{nearest[0]}"?' if nearest else _fields(model, kind)
+
+
+def _fields(model: type[BaseModel], kind: str) -> str:
+    return f"the {kind}s are {', '.join(model.model_fields)}" if model.model_fields else f"it takes no {kind}s"
 
 
 def _positions(problem: ErrorDetails) -> list[int]:

@@ -69,6 +69,12 @@ def test_what_is_long_gets_a_short_answer(call: Call, method: str, address: str,
     assert len(response.content) < 3 * SENTENCE
 
 
+def test_thousands_of_mistakes_are_counted_and_not_told_one_by_one(call: Call) -> None:
+    body = {"seeds": [1]} | {f"unknown{number}": 1 for number in range(5000)}
+    response = call("POST", "/generate", json=body)
+    assert_refused(response, 400, "there are 5000 mistakes in this request; the fields are seeds, count, latents")
+
+
 def test_a_long_list_of_etags_is_passed_over(call: Call) -> None:
     etag = call("GET", "/images/7.png").headers["etag"]
     response = call("GET", "/images/7.png", headers={"If-None-Match": f'"{LONG}", {etag}'})
