@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from benchmarks.experiments.readings import reading
 from benchmarks.experiments.results import VariantResult
 from benchmarks.experiments.summary import (
     COLLAPSED_COVERAGE,
@@ -14,7 +15,6 @@ from benchmarks.experiments.summary import (
     WATCHED_EPOCH,
     cell,
     number,
-    sentence,
     wall_seconds,
 )
 from benchmarks.experiments.variants import EXPERIMENTS, Experiment
@@ -117,12 +117,11 @@ def _section(experiment: Experiment, results: Results) -> Section | None:
     if not found:
         return None
     small = any(result.scale == "small" for _, result in found)
-    reading = " ".join(said for column in experiment.reading if (said := sentence(found, column)))
     paragraphs = [("The source", experiment.source), ("What was run", _what_was_run([result for _, result in found]))]
     if small:
         paragraphs.append(("What differs", experiment.differs))
-    if reading:
-        paragraphs.append(("Reading", reading))
+    if said := reading(experiment, results):
+        paragraphs.append(("Reading", said))
     return Section(
         experiment.name,
         experiment.title,
@@ -135,7 +134,10 @@ def _section(experiment: Experiment, results: Results) -> Section | None:
 
 def _what_was_run(results: Sequence[VariantResult]) -> str:
     """Sizes and networks; where variants differ in them, all that occur."""
-    sizes = dict.fromkeys(f"{result.images:,} images for {result.epochs} epochs" for result in results)
+    sizes = dict.fromkeys(
+        f"{result.images:,} images for {result.epochs} epochs ({result.images_seen:,} images seen)"
+        for result in results
+    )
     shapes = dict.fromkeys(f"{result.resolution}x{result.resolution}x{result.channels}" for result in results)
     networks = dict.fromkeys(
         f"{result.network} of widths {result.generator_width} (G) and {result.discriminator_width} (D)"
@@ -180,8 +182,8 @@ def _notes(results: Results) -> tuple[tuple[str, str], ...]:
     return (
         (
             "Reading",
-            "Computed from the tables. A variant is said to lead in a figure where its mean ± standard deviation "
-            "overlaps with no other's.",
+            "Computed from the tables, what is not reproduced of a source's finding as well. Two variants differ in a "
+            "figure where their means are further apart than their standard deviations added; ≈ says that they do not.",
         ),
         (
             "KID, precision, recall, diversity",
@@ -203,7 +205,9 @@ def _notes(results: Results) -> tuple[tuple[str, str], ...]:
         (
             "First recognisable epoch",
             f"The first epoch with a look at which at least {RECOGNISABLE_COVERAGE:.0%} of the classes are covered and "
-            f"at least {RECOGNISABLE_PRECISION:.0%} of the samples lie where real images do, by the classifier.",
+            f"at least {RECOGNISABLE_PRECISION:.0%} of the samples lie where real images do, by the classifier. Images "
+            "seen until then are what compares: an epoch of 3,000 images is three of 1,000. Looks come at the ends of "
+            "epochs, so with many images they are far apart.",
         ),
         (
             "Times",

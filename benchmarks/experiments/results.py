@@ -83,6 +83,11 @@ class VariantResult(Record):
     seeds: tuple[SeedResult, ...]
 
     @property
+    def images_seen(self) -> int:
+        """By a run that reaches its end: whole batches of every epoch."""
+        return self.epochs * (self.images // self.batch * self.batch)
+
+    @property
     def exploded(self) -> int:
         """How many runs did not reach their end."""
         return sum(seed.exploded_at is not None for seed in self.seeds)

@@ -38,6 +38,12 @@ def recognisable(seed: SeedResult) -> float | None:
     return None
 
 
+def seen_until_recognisable(seed: SeedResult) -> float | None:
+    """The same in images seen, which compares across data of different sizes; an epoch drops less than a batch."""
+    epoch = recognisable(seed)
+    return None if epoch is None else epoch * seed.images
+
+
 def _measure(name: str) -> Callable[[SeedResult], float | None]:
     return lambda seed: seed.measures.get(name)
 
@@ -77,6 +83,7 @@ COLUMNS = {
     "images_per_second": Column("images/s trained", lambda seed: seed.images_per_second, 0, "higher"),
     "sampled_per_second": Column("images/s sampled", lambda seed: seed.sampled_per_second, 0, "higher"),
     "recognisable": Column("first recognisable epoch", recognisable, 1, "lower"),
+    "seen_until_recognisable": Column("images seen until recognisable", seen_until_recognisable, 0, "lower"),
     "source_image_ms": Column("source's network, ms an image", lambda seed: seed.source_image_ms, 0, "lower"),
     "collapsed": Column(f"collapsed at epoch {WATCHED_EPOCH}", collapsed, counts=True),
     "coverage_at_35": Column(f"classes covered at {WATCHED_EPOCH}", _look("coverage"), 2, "higher"),

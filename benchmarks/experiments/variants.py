@@ -69,7 +69,7 @@ class Experiment:
     source: str  # what the source ran and found
     differs: str  # what is done otherwise at small scale, beside sizes and rates
     columns: tuple[str, ...]  # of its table: keys of `summary.COLUMNS`
-    reading: tuple[str, ...]  # those of them that a sentence is made from
+    reading: tuple[str, ...]  # those of them in which `readings` names a leader
     variants: tuple[Variant, ...]
 
 
@@ -219,8 +219,16 @@ EXPERIMENTS = (
         differs="A narrow DCGAN learns in the place of the source's network, whose cost is timed beside it on "
         "noise, at its own widths. The 64 px pictures are enlarged from 28 px unless rgb_source is set, so they "
         "cost what 64 px cost and show no more detail.",
-        columns=("recognisable", "kid", "precision", "coverage", "step_ms", "source_image_ms"),
-        reading=("step_ms", "recognisable"),
+        columns=(
+            "recognisable",
+            "seen_until_recognisable",
+            "kid",
+            "precision",
+            "coverage",
+            "step_ms",
+            "source_image_ms",
+        ),
+        reading=("seen_until_recognisable", "kid"),
         variants=tuple(_colour(side, images) for side in (28, 64) for images in (1000, 3000)),
     ),
     Experiment(
@@ -231,7 +239,7 @@ EXPERIMENTS = (
         differs="Clothes of 28 px instead of faces of 64 px. Corners are filled by reflection, since black ones would "
         "be learned. Both are compared with aligned real images.",
         columns=QUALITY,
-        reading=("kid", "recall"),
+        reading=("kid", "precision", "recall", "diversity"),
         variants=(
             _faces("aligned", "aligned", train={"rotation": 0.0}),
             _faces("rotated", "rotated by up to 30 degrees", train={"rotation": 30.0}),

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from benchmarks.experiments import pictures
+from benchmarks.experiments.readings import reading
 from benchmarks.experiments.report import write_report
 from benchmarks.experiments.results import RESULT, VariantResult
 from benchmarks.experiments.run import run_variant, start_workers
@@ -284,3 +285,83 @@ def test_pictures_of_a_source_come_with_its_class_folders(tmp_path: Path) -> Non
             pictures.prepare(pictures.PictureKind(28, 3, "photos/red"), tmp_path / "red")
     made = pictures.load(tmp_path / "arrays")
     assert [tuple(one[0, 0]) for one in made.images] == [(BLUE, RED)[label] for label in made.labels]
+
+
+def told(result: VariantResult, name: str, kid: float = 1.0, coverage: float = 1.0, epoch: int = 35) -> VariantResult:
+    """The result as another variant's: its KID, and the classes covered at an epoch and at the end."""
+    look = result.seeds[0].looks[0].model_copy(update={"coverage": coverage, "diversity": 0.9, "precision": 0.5})
+    looks = (look.model_copy(update={"epoch": epoch}), look.model_copy(update={"epoch": 50}))
+    images = find(name).small.images
+    seeds = tuple(
+        seed.model_copy(update={"looks": looks, "images": images, "measures": {"kid": kid + 0.01 * seed.seed}})
+        for seed in result.seeds
+    )
+    return result.model_copy(update={"name": name, "seeds": seeds, "images": images})
+
+
+def said(experiment: str, *results: VariantResult) -> str:
+    """The reading of some variants of an experiment."""
+    (asked,) = (one for one in EXPERIMENTS if one.name == experiment)
+    return reading(asked, {result.name: result for result in results})
+
+
+def test_the_reading_on_collapse_answers_whether_there_was_one(bench: Bench) -> None:
+    result = read(bench.results("dcgan"))
+    remedies = [told(result, "collapse-replay", kid=0.5), told(result, "collapse-noise", kid=1.5, coverage=0.4)]
+    holds = said("collapse", told(result, "collapse-plain"), *remedies)
+    assert holds.startswith("No: 0 of 2 plain runs had collapsed by epoch 35.")
+    assert "Not reproduced: the source's collapse." in holds
+    assert (
+        'KID against "plain" (1.005): lower with "replay of old fakes" (0.505) and higher with "instance noise"'
+        in holds
+    )
+    assert 'Collapsed with a remedy: "instance noise" (2 of 2).' in holds
+    falls = said("collapse", told(result, "collapse-plain", coverage=0.3), *remedies)
+    assert falls.startswith("Yes: 2 of 2 plain runs had collapsed by epoch 35.")
+    assert "Not reproduced" not in falls
+
+
+def test_a_reading_says_where_a_table_contradicts_the_source(bench: Bench) -> None:
+    result = read(bench.results("dcgan"))
+    whole = said("digits", told(result, "digits-gan", coverage=0.6), told(result, "digits-dcgan", coverage=1.0))
+    assert "Not reproduced: a DCGAN that loses classes. Here it covers 1.00 of them" in whole
+    assert "the vanilla GAN 0.60, which contradicts it." in whole
+    few = said("digits", told(result, "digits-gan", coverage=0.6), told(result, "digits-dcgan", coverage=0.3))
+    assert "Not reproduced" not in few
+
+
+def test_data_of_different_sizes_are_compared_by_images_seen(bench: Bench) -> None:
+    result = read(bench.results("dcgan"))
+    few, many = told(result, "rgb-28-1000", epoch=5), told(result, "rgb-28-3000", epoch=2)
+    assert "Lowest images seen until recognisable: 28 px, 1,000 images (5,000)." in said("colour", few, many)
+    long, short = told(result, "latent-10", kid=0.5), told(result, "latent-10-short", kid=0.9)
+    others = told(result, "latent-50", kid=0.7), told(result, "latent-50-short", kid=0.6)
+    apart = said("latent", long, others[0], short, others[1])
+    assert "Lowest KID: latent 10 (0.505)." in apart
+    assert "Lowest KID: latent 50, short (0.605)." in apart
+    assert "Not reproduced: that latent 50 is better than latent 10, as their KIDs are the other way round." in apart
+
+
+def test_a_reading_of_runs_that_exploded_or_are_missing_says_only_what_is_known(exploded: VariantResult) -> None:
+    for experiment in EXPERIMENTS:
+        for variant in experiment.variants:
+            assert "nan" not in said(experiment.name, exploded.model_copy(update={"name": variant.name}))
+        every = [exploded.model_copy(update={"name": variant.name}) for variant in experiment.variants]
+        assert "(0." not in said(experiment.name, *every)
+
+
+def test_every_figure_of_a_committed_reading_stands_in_its_table() -> None:
+    report = (ROOT / "reports" / "experiments" / "README.md").read_text()
+    checked = 0
+    for experiment in EXPERIMENTS:
+        section = report[report.index(f"## {experiment.title}\n") :]
+        section = section[: section.index("\n### ")]
+        rows = {
+            line.split(" | ")[0].removeprefix("| "): line for line in section.splitlines() if re.match(r"\| \w", line)
+        }
+        (text,) = re.findall(r"\*\*Reading\.\*\* (.*)", section)
+        for label, row in rows.items():
+            for figure in re.findall(rf'(?:: |"){re.escape(label)}"? \(([\d.,]+)\)', text):
+                assert f"| {figure} ± " in row, (label, figure)
+                checked += 1
+    assert checked > 20
