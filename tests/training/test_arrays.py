@@ -126,6 +126,7 @@ def test_labels_may_be_class_names_themselves(project: Project, kind: str, names
     ("arrays", "said"),
     [
         ({"classes": np.array([b"a", b"\xff", b"c"])}, "a name in it is not UTF-8"),
+        ({"classes": np.array(["a", "b" * 300, "c"], object)}, "is not an .npz file of plain arrays or is damaged"),
         ({"classes": np.array(["a", print, "c"], object)}, "is not an .npz file of plain arrays or is damaged"),
         ({"classes": np.array([b"a", b"a", b"c"])}, "two classes have the same name; give each its own"),
         ({"classes": np.array([1.5, 2.5, 3.5])}, "classes are float64 [3]; save them as a list of names"),

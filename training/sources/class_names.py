@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from training.manifest import DataError
 from training.sources.class_folders import in_class_order
 
+LONGEST = 255  # characters of a name; NumPy makes every string of an array as long as the longest one
 STRINGS = {"SHORT_BINUNICODE", "BINUNICODE", "SHORT_BINBYTES", "BINBYTES"}  # what pickle writes strings as
 BETWEEN = {"MARK", "MEMOIZE", "BINPUT", "LONG_BINPUT", "FRAME", "APPEND", "APPENDS"}  # what stands between them
 
@@ -31,9 +32,11 @@ def pickled_names(npy: bytes) -> NDArray[Any] | None:
         return None
     begin = names.index("EMPTY_LIST") + 1  # of the list of the array's values
     listed = operations[begin : names.index("TUPLE", begin)] if "TUPLE" in names[begin:] else []
-    strings = [argument for name, argument in listed if name in STRINGS]
+    strings: list[str | bytes] = [argument for name, argument in listed if name in STRINGS]  # type: ignore[misc]
     others = {name for name, _ in listed} - STRINGS - BETWEEN
-    return None if others or len({type(string) for string in strings}) != 1 else np.array(strings)
+    if others or len({type(string) for string in strings}) != 1 or max(map(len, strings)) > LONGEST:
+        return None
+    return np.array(strings)
 
 
 def labels_from_names(
