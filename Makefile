@@ -54,11 +54,11 @@ bench: setup  ## the service under load beside its rivals, in one run (needs wrk
 bench-faults: setup  ## overload, clients that vanish, SIGTERM and exchanged model files under load
 	@for drill in overload clients drain swap; do python -m benchmarks.serving.$$drill || exit 1; done
 
-bench-quality: setup  ## the default against every other recipe after equal training time (half an hour on two cores)
-	@python -m benchmarks.quality
+bench-quality: setup  ## every recipe after the same tuning and training time (an hour and a half on two idle cores)
+	@python -m benchmarks.quality $(ARGS)
 
-bench-modes: setup  ## mode coverage of the default and of plain DCGAN (two hours on two cores)
-	@python -m benchmarks.modes
+bench-modes: setup  ## mode coverage of the default and of plain DCGAN, tuned and not (three hours on two cores)
+	@python -m benchmarks.modes $(ARGS)
 
 # A file's tests share what is dear to start, so a file stays together. One thread a process: the processes fill the cores.
 test: setup system  ## run the whole test suite

@@ -1,34 +1,58 @@
-"""The default against every other recipe on the embedded images, after the same time on one core each.
+"""Every recipe on the embedded images after the same small tuning and the same training time.
 
-    python -m benchmarks.quality [--minutes N]     writes reports/bench-quality.json and prints a table
+    python -m benchmarks.quality [--training SECONDS] [--seeds N] [--workers N]
 
-Each recipe goes through the four stages in a folder of its own, with one thread, as many of them at a time as there are
-cores; so the figures are those of `evaluate`, taken on the exported files.
+A recipe tries two learning rates with two batches, each for the whole training time, and plays the best pair once
+more with fresh seeds; its source's own pair plays beside it with the same seeds, untuned. Figures are those of
+`evaluate`, taken on the exported files. Writes reports/bench-quality.json, and from it the table in docs/gans.md. Each
+run that is done is kept in .runs/quality/ under the code that trained it, so an interrupted benchmark goes on.
 """
 
 import argparse
+import hashlib
 import json
+import math
 import os
-import subprocess
-import sys
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
+import re
+import shutil
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import chdir
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import product
+from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
 import yaml
 
+from benchmarks import quality_docs
+from benchmarks.budget import train_for
 from benchmarks.machine import cpu_model
 from benchmarks.recipes import DEFAULT, PLAIN, recipe
+from serving.errors import MintError
 from serving.files import replacing
-from training import paths
+from training import checkpoint, evaluate, export, paths, preprocess
+from training.data import class_tags, load_training_data
+from training.gan import GAN
+from training.manifest import read_manifest
 from training.params import Params
+from training.presets import overlay
 from training.stage import run
+from training.train import hand_over, start_fabric
 
-REPORT = Path("reports/bench-quality.json")
-SHOWN = ("kid", "kid_std", "fid", "precision", "recall", "class_coverage", "class_agreement", "kimg")
+KEPT = paths.RUNS / "quality"
+RATE_FACTORS = (1.0, 5.0)  # times the rates of the recipe's source
+BATCHES = (32, 128)
+TUNING_SEED = 0  # the trials take others, or the luck of the best pair would count twice
+TUNING_IMAGES = 500  # enough to rank pairs by, at a quarter of the cost; KID has no bias from their number
+FEATURES = "features-*.pt"  # of the real images, the same for every run
+MEASURING = ("classifier.py", "evaluate.py", "export.py", "features.py", "metrics.py")  # beside checkpoint.CODE
 
-# What each row of the table is: a preset, and what is changed of it.
+# What each row of the table is: a preset, and what is changed of it. Shoes all point left here, so nothing is mirrored.
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "default": (DEFAULT, {}),
     "default, no classes": (DEFAULT, {"network": {"condition": "none"}}),
@@ -41,69 +65,196 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+@dataclass(frozen=True)
+class Trial:
+    """One training run of a recipe: its rates times `rate_factor`, its batch, the seed, and the images measured."""
+
+    recipe: str
+    rate_factor: float
+    batch: int
+    seed: int
+    seconds: float  # of one core
+    images: int | None = None  # None for as many as params.yaml says
+
+    @cached_property
+    def params(self) -> Params:
+        """The recipe as this trial plays it."""
+        preset, changes = RECIPES[self.recipe]
+        train = recipe(preset, **changes).train
+        asked: dict[str, Any] = {
+            "train": {
+                "generator_lr": train.generator_lr * self.rate_factor,
+                "discriminator_lr": train.discriminator_lr * self.rate_factor,
+                "batch": self.batch,
+                "seed": self.seed,
+                "device": "cpu",
+            },
+            # A tuning run is ranked by its KID, which asks no classifier.
+            "evaluate": {"images": self.images, "classifier_epochs": 1} if self.images else {},
+        }
+        return recipe(preset, **overlay(changes, asked))
+
+    @cached_property
+    def kept(self) -> Path:
+        """Where the result is kept: the name holds all that it depends on, the code included."""
+        values = self.params.model_dump(mode="json", exclude={"name", "export"})
+        asked = json.dumps([asdict(self), values, code_digest()], sort_keys=True)
+        name = re.sub(r"\W+", "-", self.recipe)
+        return KEPT / f"{name}-{hashlib.sha256(asked.encode()).hexdigest()[:16]}.json"
+
+
 def main() -> None:
-    """Trains and measures all, then writes and prints the comparison."""
-    parser = argparse.ArgumentParser(description="the default against every other recipe after the same time")
-    parser.add_argument("--minutes", type=float, default=5, help="training time of each recipe, on one core")
-    minutes = parser.parse_args().minutes
-    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(os.cpu_count()) as pool:
-        jobs = {name: pool.submit(measure, Path(scratch), name, minutes) for name in RECIPES}
-        results = {name: job.result() for name, job in jobs.items()}
-    best_other = min(metrics["kid"] for name, metrics in results.items() if RECIPES[name][0] != DEFAULT)
+    """Runs what is missing, then writes the report and the documentation from all of it."""
+    parser = argparse.ArgumentParser(description="every recipe after the same small tuning and the same training time")
+    parser.add_argument("--training", type=float, default=60, help="seconds of one core of each run")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of the best pair, and of the source's")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="runs at a time")
+    options = parser.parse_args()
+    prepare()
+    tried = {name: tuning(name, options.training) for name in RECIPES}
+    perform([trial for group in tried.values() for trial in group], options.workers)
+    chosen = {name: min(group, key=kid) for name, group in tried.items()}
+    tuned = {name: repeated(name, best.rate_factor, best.batch, options) for name, best in chosen.items()}
+    untuned = {name: repeated(name, 1.0, own_batch(name), options) for name in RECIPES}
+    perform([trial for group in (*tuned.values(), *untuned.values()) for trial in group], options.workers)
     report = {
-        "hardware": f"{cpu_model()}, one core a recipe",
-        "training_minutes": minutes,
-        "recipes": results,
-        "kid_over_best_other": results["default"]["kid"] / best_other,
-        "kid_over_plain_dcgan": results["default"]["kid"] / results["dcgan"]["kid"],
+        "hardware": f"{cpu_model()}, one core a run",
+        "training_seconds": options.training,
+        "seeds": options.seeds,
+        "recipes": {name: row(tried[name], tuned[name], untuned[name]) for name in RECIPES},
     }
-    with replacing(REPORT) as path:
+    with replacing(quality_docs.REPORT) as path:
         path.write_text(json.dumps(report, indent=2) + "\n")
-    show(report)
+    quality_docs.write()
+    print(quality_docs.section(report))
 
 
-def show(report: dict[str, Any]) -> None:
-    """Prints the table, the best KID first, and the default's ratios."""
-    results = report["recipes"]
-    any_row = results["default"]
-    images = f"{any_row['extractor']}, {any_row['images']} images"
-    print(f"\nafter {report['training_minutes']:g} minutes of training on one core each; {images}")
-    print(f"{'':20}" + "".join(f"{name:>16}" for name in SHOWN))
-    real = {name: any_row.get(f"{name}_of_real") for name in SHOWN}
-    for name, row in [*sorted(results.items(), key=lambda item: item[1]["kid"]), ("real images", real)]:
-        cells = [row.get(figure) for figure in SHOWN]
-        print(f"{name:20}" + "".join(f"{'-':>16}" if cell is None else f"{cell:16.4f}" for cell in cells))
-    print(f"KID of the default / KID of plain DCGAN = {report['kid_over_plain_dcgan']:.2f}")
-    print(f"KID of the default / best KID of the others = {report['kid_over_best_other']:.2f}")
+def tuning(name: str, seconds: float) -> list[Trial]:
+    """What a recipe tries, the same for all: each rate factor with each batch, for the whole training time."""
+    pairs = product(RATE_FACTORS, BATCHES)
+    return [Trial(name, factor, batch, TUNING_SEED, seconds, TUNING_IMAGES) for factor, batch in pairs]
 
 
-def measure(scratch: Path, name: str, minutes: float) -> dict[str, Any]:
-    """Runs the four stages in a folder of their own; returns the metrics and the thousands of images seen."""
+def own_batch(name: str) -> int:
+    """The batch of a recipe's source."""
     preset, changes = RECIPES[name]
-    folder = scratch / name
-    folder.mkdir()
-    (folder / paths.PARAMS).write_text(yaml.safe_dump(written(recipe(preset, **changes), minutes)))
-    for stage in ("preprocess", "train", "export", "evaluate"):
-        done = subprocess.run(
-            [sys.executable, "-m", f"training.{stage}"],
-            cwd=folder,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            text=True,
-            stdout=subprocess.PIPE,
-            check=True,
-        )
-        print(f"{name}: {done.stdout.splitlines()[-1]}", flush=True)
-    metrics: dict[str, Any] = json.loads((folder / paths.METRICS).read_text())
-    progress = json.loads((folder / paths.TRAIN_REPORT / "metrics.json").read_text())
-    return metrics | {"kimg": progress["kimg"]}
+    return recipe(preset, **changes).train.batch
 
 
-def written(params: Params, minutes: float) -> dict[str, Any]:
-    """The contents of a params.yaml for a folder elsewhere."""
+def repeated(name: str, rate_factor: float, batch: int, options: argparse.Namespace) -> list[Trial]:
+    """The trials of one pair, with seeds that the tuning has not seen."""
+    seeds = range(TUNING_SEED + 1, TUNING_SEED + 1 + options.seeds)
+    return [Trial(name, rate_factor, batch, seed, options.training) for seed in seeds]
+
+
+def row(tried: list[Trial], tuned: list[Trial], untuned: list[Trial]) -> dict[str, Any]:
+    """What the report says of a recipe."""
+    return {
+        "preset": RECIPES[tuned[0].recipe][0],
+        "tried": [pair_of(trial) | {"kid": result(trial).get("kid")} for trial in tried],
+        "tuned": pair_of(tuned[0]) | {"runs": [result(trial) for trial in tuned]},
+        "source": pair_of(untuned[0]) | {"runs": [result(trial) for trial in untuned]},
+    }
+
+
+def pair_of(trial: Trial) -> dict[str, float]:
+    """The rates and the batch of a trial."""
+    train = trial.params.train
+    return {name: getattr(train, name) for name in ("generator_lr", "discriminator_lr", "batch")}
+
+
+def result(trial: Trial) -> dict[str, Any]:
+    """What a trial that is done has left."""
+    found: dict[str, Any] = json.loads(trial.kept.read_text())
+    return found
+
+
+def kid(trial: Trial) -> float:
+    """The KID of a trial that is done; infinite where it has none, as after an explosion."""
+    found = result(trial).get("kid")
+    return math.inf if found is None else float(found)
+
+
+def perform(trials: Iterable[Trial], workers: int) -> None:
+    """Plays every trial that has left no result yet."""
+    missing = [trial for trial in dict.fromkeys(trials) if not trial.kept.exists()]
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        running = {pool.submit(play, trial): trial for trial in missing}
+        for position, future in enumerate(as_completed(running), start=1):
+            future.result()
+            trial = running[future]
+            print(f"{position} of {len(missing)}: {trial}: KID {kid(trial):.3f}", flush=True)
+
+
+def prepare() -> None:
+    """Prepares the images once for all runs."""
+    folder = KEPT / "images"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_params(recipe(DEFAULT), folder)
+    with chdir(folder):
+        preprocess.main()
+
+
+def play(trial: Trial) -> None:
+    """Trains, exports and measures one run in a folder of its own, and keeps what it scored."""
+    torch.set_num_threads(1)
+    params, images = trial.params, (KEPT / "images" / paths.PREPARED.parent).resolve()
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        write_params(params, folder)
+        (folder / paths.PREPARED.parent).symlink_to(images)
+        share_features(KEPT, folder / paths.RUNS)
+        with chdir(folder):
+            found = measured(params, trial.seconds)
+        share_features(folder / paths.RUNS, KEPT)
+    with replacing(trial.kept) as path:
+        path.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def measured(params: Params, seconds: float) -> dict[str, Any]:
+    """The figures of `evaluate` and the kimg seen; for a run that cannot be measured, why not."""
+    fabric = start_fabric("cpu")
+    manifest = read_manifest()
+    data = load_training_data(manifest, fabric.device, params.train.batch)
+    gan = GAN(params, class_tags(params, manifest), fabric)
+    train_for(gan, data.batches(0, params.train), seconds)
+    seen = {"kimg": gan.images_seen / 1000}
+    if not all(torch.isfinite(weight).all() for weight in gan.average.parameters()):
+        return seen | {"failed": "the weights are not numbers"}
+    hand_over(gan)
+    try:
+        export.main()
+        evaluate.main()
+    except MintError as error:
+        return seen | {"failed": str(error)}
+    found: dict[str, Any] = json.loads(paths.METRICS.read_text())
+    return found | seen
+
+
+def share_features(source: Path, target: Path) -> None:
+    """Copies the features of real images that another run has already computed."""
+    target.mkdir(parents=True, exist_ok=True)
+    for file in source.glob(FEATURES):
+        if not (target / file.name).exists():
+            with replacing(target / file.name) as path:
+                shutil.copyfile(file, path)
+
+
+def write_params(params: Params, folder: Path) -> None:
+    """A params.yaml for a folder elsewhere."""
     values = params.model_dump(mode="json")
-    values["train"]["length"] = f"{minutes} minutes"
+    values["train"]["length"] = f"{params.train.length.amount} {params.train.length.unit}"
     values["data"]["source"] = str(Path(params.data.source).resolve())
-    return values
+    (folder / paths.PARAMS).write_text(yaml.safe_dump(values))
+
+
+def code_digest() -> str:
+    """The SHA-256 of the code that trains and measures a run."""
+    digest = hashlib.sha256()
+    here = Path(checkpoint.__file__).parent
+    for path in sorted(path for pattern in (*checkpoint.CODE, *MEASURING) for path in here.glob(pattern)):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 if __name__ == "__main__":

@@ -9,9 +9,8 @@ import torch
 
 from benchmarks import gaussians, modes, stacked
 from benchmarks.modes import Task
-from benchmarks.recipes import recipe
+from benchmarks.recipes import DEFAULT, PLAIN, PLAIN_TUNED, recipe
 from training.classifier import Classifier, train_classifier
-from training.presets import load_preset
 
 
 @pytest.mark.parametrize(("mixture", "count"), [(gaussians.ring(), 8), (gaussians.grid(), 25)])
@@ -65,13 +64,21 @@ def test_a_collapsed_generator_covers_one_mode(pictures: np.ndarray, classifier:
 def test_the_recipes_are_told_no_classes_and_keep_their_own_rates() -> None:
     for name in modes.RECIPES:
         task = Task("quarter", name, seed=2, cpu_seconds=1)
-        preset = load_preset(name).values
+        own = recipe(name)
         assert task.params.network.condition == "none"
         assert task.params.data.channels == 3
-        assert task.params.network.discriminator_width * 4 == preset["network"]["generator_width"]
-        assert task.params.train.generator_lr == preset["train"]["generator_lr"]
-        assert task.params.objective.name == preset["objective"]["name"]
+        assert task.params.network.discriminator_width * 4 == own.network.generator_width
+        assert task.params.train.generator_lr == own.train.generator_lr
+        assert task.params.objective == own.objective
         assert task.params.train.seed == 2
+
+
+def test_plain_dcgan_plays_with_its_sources_rates_and_with_the_defaults() -> None:
+    source, tuned, default = (recipe(name).train for name in (PLAIN, PLAIN_TUNED, DEFAULT))
+    assert (source.generator_lr, source.discriminator_lr, source.batch) == (2e-4, 2e-4, 128)
+    assert (tuned.generator_lr, tuned.discriminator_lr) == (default.generator_lr, default.discriminator_lr)
+    assert tuned.batch == default.batch
+    assert recipe(PLAIN_TUNED).network == recipe(PLAIN).network
 
 
 def test_both_recipes_play_in_the_plane_and_on_stacks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,7 +86,7 @@ def test_both_recipes_play_in_the_plane_and_on_stacks(monkeypatch: pytest.Monkey
     torch.set_num_threads(1)
     untrained = Classifier(1, 10).eval()
     noise = np.random.RandomState(0).randint(0, 256, (20, 28, 28)).astype(np.uint8)
-    for name in modes.RECIPES:
+    for name in (PLAIN, DEFAULT):
         found = gaussians.cover(gaussians.ring(), Task("ring", name, 0, 0.3).params, cpu_seconds=0.3)
         assert found.of == 8
         small = recipe(
