@@ -1,6 +1,7 @@
 """Batches: every image once an epoch, in an order that follows from the seed, in the range of the networks."""
 
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,3 +125,21 @@ def test_fewer_images_than_a_batch_is_an_error_that_says_what_to_change(
     manifest = invented_manifest(images=images, data_sha256=data_sha256())
     with pytest.raises(MintError, match=sentence):
         load_training_data(manifest, CPU, batch=64)
+
+
+@pytest.mark.parametrize("path", [paths.IMAGES, paths.LABELS])
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "bit flipped"])
+def test_damaged_arrays_are_refused_before_they_are_trained_on(project: Project, path: Path, damage: str) -> None:
+    paths.PREPARED.mkdir(parents=True)
+    np.save(paths.IMAGES, np.zeros((4, 28, 28, 1), np.uint8))
+    np.save(paths.LABELS, np.zeros(4, np.int64))
+    manifest = invented_manifest(images=4, data_sha256=data_sha256())
+    assert len(load_training_data(manifest, CPU, batch=2)) == 4
+    content = path.read_bytes()
+    path.unlink()
+    if damage != "missing":
+        path.write_bytes({"empty": b"", "cut": content[:-1], "bit flipped": content[:-1] + b"\1"}[damage])
+    with pytest.raises(MintError) as refusal:
+        load_training_data(manifest, CPU, batch=2)
+    assert "data/prepared/" in str(refusal.value)
+    assert str(refusal.value).endswith("and run `dvc repro` (or python -m training.preprocess) to prepare them again")

@@ -1,5 +1,6 @@
 """The exported file is the trained generator, and says so itself."""
 
+import pickle
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,9 @@ def test_a_name_and_a_licence_in_the_parameters_win_over_the_datas(project: Proj
     assert (card.name, card.licence) == (manifest.name, manifest.licence)
 
 
-def test_the_card_names_the_commit_and_whether_it_was_changed(project: Project) -> None:
+def test_the_card_names_the_commit_and_whether_it_was_changed(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert export.git_revision() is None
     for command in ("init -q", "-c user.name=t -c user.email=t@example.org commit -q --allow-empty -m first"):
         subprocess.run(["git", *command.split()], check=True)
@@ -126,6 +129,8 @@ def test_the_card_names_the_commit_and_whether_it_was_changed(project: Project) 
     Path("file").write_text("one")
     subprocess.run(["git", "add", "file"], check=True)
     assert export.git_revision() == f"{head}-dirty"
+    monkeypatch.setenv("PATH", str(project.folder))  # where git is not installed
+    assert export.git_revision() is None
 
 
 def test_the_same_weights_give_the_same_file(project: Project) -> None:
@@ -141,6 +146,26 @@ def test_missing_weights_are_one_sentence(project: Project) -> None:
     paths.GENERATOR_WEIGHTS.unlink()
     with pytest.raises(MintError, match="models/generator.pt does not exist; run dvc repro"):
         export.main()
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "pickled", "key missing", "bit flipped"])
+def test_damaged_weights_are_refused_with_what_to_run(project: Project, damage: str) -> None:
+    trained(project)
+    content = paths.GENERATOR_WEIGHTS.read_bytes()
+    middle = len(content) // 2
+    damaged = {
+        "cut": content[:-50],
+        "empty": b"",
+        "pickled": pickle.dumps({"generator": {}, "images_seen": 1}),
+        "bit flipped": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+    }
+    if damage == "key missing":
+        torch.save({"images_seen": 1234}, paths.GENERATOR_WEIGHTS)
+    else:
+        paths.GENERATOR_WEIGHTS.write_bytes(damaged[damage])
+    with pytest.raises(MintError, match=r"models/generator.pt (is cut|does not have the checksum) .*; run dvc repro"):
+        export.main()
+    assert not paths.MODEL.exists()
 
 
 def test_weights_of_another_network_are_refused(project: Project) -> None:

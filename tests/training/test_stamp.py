@@ -75,6 +75,24 @@ def test_a_touched_file_prepares_anew(prepared: Project, rebuilt: Callable[..., 
     assert not rebuilt()
 
 
+@pytest.mark.parametrize("how", ["written over", "put in its place"])
+def test_another_content_of_the_same_size_and_time_prepares_anew(
+    prepared: Project, rebuilt: Callable[..., bool], how: str
+) -> None:
+    path = prepared.folder / "photos/a.png"
+    before = path.stat()
+    other = path.read_bytes()[:-1] + b"\0"  # the last byte of a PNG's own checksum of an empty chunk
+    if how == "written over":
+        path.write_bytes(other)
+    else:
+        (prepared.folder / "other").write_bytes(other)
+        (prepared.folder / "other").rename(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert rebuilt()
+    assert not rebuilt()
+
+
 def test_another_row_in_the_csv_prepares_anew(prepared: Project, rebuilt: Callable[..., bool]) -> None:
     prepared.write({"tags.csv": b"a.png,dog\nb.png,cat\n"}, under="labels")
     os.utime(prepared.folder / "labels/tags.csv", ns=(0, 0))
