@@ -4,6 +4,7 @@ Where a limit on all of them is reached, those give way for whom the service has
 """
 
 import asyncio
+import ctypes
 import math
 import resource
 from contextlib import suppress
@@ -21,6 +22,11 @@ from serving.settings import Settings
 SPARE_CONNECTIONS = 64  # beyond the limit, to say that it is reached
 OTHER_FILES = 128 + SPARE_CONNECTIONS  # that the process has open: models, libraries, its log
 SHARE_OF_TIMEOUT = 0.9  # a body that is late is told from images that are
+
+
+MANY_CONNECTIONS = 256  # from here on, connections hold memory to speak of
+GIVE_BACK_AFTER_S = 0.5  # many end at once
+malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)  # of glibc (malloc_trim(3))
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,7 @@ class Usage:
     held_bytes: int = 0
     unread_bytes: dict["LimitedConnection", int] = field(default_factory=dict)
     waiting: dict["LimitedConnection", None] = field(default_factory=dict)  # for their clients to send something
+    most_connections: int = MANY_CONNECTIONS  # since memory was last given back
 
 
 class LimitedConnection(HttpToolsProtocol):
@@ -94,6 +101,7 @@ class LimitedConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Takes a connection; when there are too many, instead of the one that has been waited for longest."""
         super().connection_made(Outgoing(transport, self))  # type: ignore[arg-type]
+        self.usage.most_connections = max(self.usage.most_connections, len(self.connections))
         if len(self.connections) > self.limits.connections:
             longest = next(iter(self.usage.waiting), None)
             if longest is not None:
@@ -112,6 +120,7 @@ class LimitedConnection(HttpToolsProtocol):
         for cycle, _ in self.pipeline:
             cycle.release()  # type: ignore[attr-defined]
         self.pipeline.clear()
+        self._give_memory_back()
         if self._running is not None:
             self._running.disconnect()
         super().connection_lost(exc)
@@ -133,6 +142,13 @@ class LimitedConnection(HttpToolsProtocol):
         self.cycle.keep_alive = False
         self.transport.probe()  # type: ignore[attr-defined]
         return True
+
+    def _give_memory_back(self) -> None:
+        """Has the C library return what many connections held, when most of them are gone: by itself it keeps it."""
+        most = self.usage.most_connections
+        if most > MANY_CONNECTIONS and len(self.connections) < most / 2:
+            self.usage.most_connections = MANY_CONNECTIONS
+            self.loop.call_later(GIVE_BACK_AFTER_S, self.loop.run_in_executor, None, malloc_trim, 0)
 
     def abort(self) -> None:
         """Ends the connection at once."""
