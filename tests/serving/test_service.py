@@ -70,7 +70,7 @@ def test_the_service_answers_counts_and_logs(server: LiveService, model_path: Pa
 
 
 def test_sigterm_says_so_first_and_then_ends(model_path: Path, tmp_path: Path) -> None:
-    with live_service(model_path, tmp_path, MINT_DRAIN="1") as service:
+    with live_service(model_path, tmp_path, MINT_DRAIN="3") as service:
         service.process.send_signal(signal.SIGTERM)
         answers = []
         with contextlib.suppress(httpx.TransportError):  # the end
@@ -201,7 +201,7 @@ asyncio.run(main())
 
 def test_bentoml_serves_the_same_app_drains_it_and_reports_to_nobody(model_path: Path, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "BENTOML_DO_NOT_TRACK"}
-    environment |= {"BENTOML_HOME": str(tmp_path), "MINT_MODEL": str(model_path), "MINT_DRAIN": "0.2"}
+    environment |= {"BENTOML_HOME": str(tmp_path), "MINT_MODEL": str(model_path), "MINT_DRAIN": "2"}
     told = subprocess.run(
         [sys.executable, "-c", DRAINED_BY_BENTOML],
         cwd=ROOT,
