@@ -27,7 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def make_folder(folder: Path) -> None:
     """Makes a folder and the missing ones above it, each of them on the disk before what it will hold."""
-    if folder.is_dir():
+    if folder.exists():  # as a file, too: whoever writes into it is told what is wrong
         return
     make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
