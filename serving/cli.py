@@ -160,7 +160,8 @@ def fetch_batches(
 ) -> Iterator[Batch]:
     """The same from a service, so many at a time as it allows, all of the very model that `model` describes."""
     for part in parts(len(seeds), min(model.limits.max_images, IMAGES_OF_A_REQUEST)):
-        asked = None if labels is None else labels[part].tolist()
+        # By name: an index could be another class's name.
+        asked = None if labels is None else [model.card.classes[label] for label in labels[part]]
         made = service.generate(seeds[part], labels=asked, truncation=truncation, model=model.model_id)
         yield made.images, made.labels
 

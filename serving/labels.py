@@ -24,8 +24,11 @@ class ClassNames:
         self.listed = _listed(names)
         self._by_name: dict[str, int] = {}
         self._alike: dict[str, int | None] = {}  # by folded name; None where several classes share one
+        self._by_number: dict[int, int] = {}  # the classes whose names are numbers
         for index, name in enumerate(names):
             self._by_name.setdefault(name, index)
+            if _is_index(name):
+                self._by_number.setdefault(int(name), index)
             folded = _folded(name)
             self._alike[folded] = None if folded in self._alike else index
 
@@ -36,6 +39,10 @@ class ClassNames:
         """The class of this name as written, else the only one that differs by case or by how accents are stored."""
         found = self._by_name.get(name)
         return self._alike.get(_folded(name)) if found is None else found
+
+    def called(self, number: int) -> int | None:
+        """The class whose name is this number, which need not be the one that has it as its index."""
+        return self._by_number.get(number)
 
     def hint(self, name: str) -> str:
         """The nearest name, or what the names are."""
@@ -50,20 +57,29 @@ def label_index(label: int | str, classes: ClassNames) -> int:
     """The index of a class given by name or index.
 
     A name counts as written, then without regard to case; after that digits are an index, so that
-    a command line and a URL can give one. Raises InputError that names the nearest class, or all.
+    a command line and a URL can give one. Raises InputError that names the nearest class, or all,
+    and for an index that is another class's name: either could be meant.
     """
     if not len(classes):
         raise InputError("this model has no classes; leave labels out", "labels")
     if isinstance(label, str):
         if (index := classes.index(label)) is not None:
             return index
-        if not (label.isascii() and label.isdigit() and len(label) < 10):
+        if not _is_index(label):
             raise InputError(f"{quoted(label)} is not a class of this model; {classes.hint(label)}", "labels")
         label = int(label)
     if not 0 <= label < len(classes):
         raise InputError(
             f"label {str(label)[:20]} is not a class of this model; its labels are 0 to {len(classes) - 1} "
             f"({classes.listed})",
+            "labels",
+        )
+    called = classes.called(label)
+    if called not in (None, label):
+        named, counted = quoted(classes.names[called]), quoted(classes.names[label])
+        raise InputError(
+            f"label {label} could be the class {named} or the one at index {label}, {counted}; "
+            f"write its name, in quotes: {named} or {counted}",
             "labels",
         )
     return label
@@ -83,6 +99,11 @@ def label_indices(labels: Sequence[int | str] | None, count: int, classes: Class
         )
     indices = [label_index(label, classes) for label in labels]
     return np.array(indices * count if len(indices) == 1 else indices, np.int64)
+
+
+def _is_index(text: str) -> bool:
+    """Whether a text can be read as an index."""
+    return text.isascii() and text.isdigit() and len(text) < 10
 
 
 def _listed(names: Sequence[str]) -> str:

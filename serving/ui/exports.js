@@ -86,7 +86,7 @@ export const openPicture = (app) => async (format) => {
   const { open, truncation } = app.view;
   const file = `mint-${writeRecipe(open).replace(/[^\w.-]+/g, "_").slice(0, 40)}.${format}`;
   if (open.kind !== "seed") return { ...(await pictures(app, () => [open], "")(format)), file };
-  const label = open.label === null ? {} : { label: open.label };
+  const label = open.label === null ? {} : { label: app.studio.asked(open.label) };
   const query = new URLSearchParams({ ...label, truncation, model: app.studio.id });
   return { path: `images/${open.seed}.${format}?${query}`, file };
 };

@@ -15,6 +15,7 @@ export class Studio {
   #service;
   #latents = new Map(); // Float32Array by seed
   #labels = new Map(); // the classes drawn, by seed
+  #numbered; // whether classes have numbers for names, which could be taken for indices
 
   /**
    * @param {import("./service.js").Service} service
@@ -24,6 +25,7 @@ export class Studio {
     this.#service = service;
     this.id = model.model_id;
     this.card = { directions: [], ...model.card };
+    this.#numbered = this.card.classes.some((name) => /^\d+$/.test(name));
     this.maxImages = Math.min(model.limits.max_images, LISTED);
     this.maxSize = model.limits.max_size;
   }
@@ -37,7 +39,7 @@ export class Studio {
   async sheet(seeds, label, truncation, signal) {
     const images = [];
     for (const some of parts(seeds, this.maxImages)) {
-      const labels = label === null ? {} : { labels: label };
+      const labels = label === null ? {} : { labels: this.asked(label) };
       const asked = { seeds: some, ...labels, truncation, format: "npy", model: this.id };
       const { headers, body } = await this.#service.post("generate", asked, signal, bytes);
       if (label === null) this.#remember(some, headers.get("X-Mint-Labels"));
@@ -56,7 +58,7 @@ export class Studio {
     const images = [];
     for (const part of parts([...latents.keys()], this.maxImages)) {
       const query = new URLSearchParams({ truncation, format: "npy", model: this.id });
-      for (const label of shortened(part.map((row) => labels[row]))) query.append("labels", label);
+      for (const label of shortened(part.map((row) => labels[row]))) query.append("labels", this.asked(label));
       const rows = Float32Array.from(part.flatMap((row) => [...latents[row]]));
       const headers = { "Content-Type": "application/x-npy" };
       const body = writeNpy(rows, [part.length, this.card.latent_dim]);
@@ -84,10 +86,15 @@ export class Studio {
     return label ?? this.#labels.get(seed) ?? null;
   }
 
+  /** A class as a request names it: by index, or by name where an index could be another one's name. */
+  asked(label) {
+    return this.#numbered ? this.card.classes[label] : label;
+  }
+
   /**
    * Recipes as fields of a JSON body: seeds where there is nothing else, latents otherwise.
    * @param {Recipe[]} recipes
-   * @returns {Promise<{seeds?: number[], latents?: number[][], labels?: number[]}>}
+   * @returns {Promise<{seeds?: number[], latents?: number[][], labels?: (number | string)[]}>}
    */
   async fields(recipes, signal) {
     const onlySeeds = recipes.every(({ kind }) => kind === "seed");
@@ -96,7 +103,7 @@ export class Studio {
     const rows = latents.map((latent) => Array.from(latent, (number) => Number(number.toPrecision(FLOAT32_DIGITS))));
     const source = onlySeeds ? { seeds: recipes.map(({ seed }) => seed) } : { latents: rows };
     const known = shortened(labels);
-    return known.length ? { ...source, labels: known } : source;
+    return known.length ? { ...source, labels: known.map((label) => this.asked(label)) } : source;
   }
 
   async #learn(seeds, signal) {
