@@ -51,8 +51,8 @@ experiments: setup  ## the experiments of the sources, into reports/experiments 
 bench: setup  ## the service under load beside its rivals, in one run (needs wrk; on an otherwise idle machine)
 	@python -m benchmarks.serving
 
-bench-faults: setup  ## overload, clients that vanish, SIGTERM and exchanged model files under load
-	@for drill in overload clients drain swap; do python -m benchmarks.serving.$$drill || exit 1; done
+bench-faults: setup  ## overload, clients that vanish, SIGTERM and exchanged model files under load, attacks
+	@for drill in overload clients drain swap under_attack; do python -m benchmarks.serving.$$drill || exit 1; done
 
 bench-quality: setup  ## every recipe after the same tuning and training time (an hour and a half on two idle cores)
 	@python -m benchmarks.quality $(ARGS)
