@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.serving import __main__ as bench
-from benchmarks.serving import clients, drain, lineup, measure, overload, profile, swap
+from benchmarks.serving import clients, drain, lineup, measure, overload, profile, swap, under_attack
 from benchmarks.serving.cpu_timer import signal_every
 from benchmarks.serving.drill import Promise, conclude
 from benchmarks.serving.messages import ONE_PNG, Request, ask, metric
@@ -180,6 +180,22 @@ def test_no_accepted_request_is_lost_when_the_service_is_ended(model_path: Path)
 
 def test_a_model_is_replaced_under_load_and_a_damaged_one_is_not_served(model_path: Path) -> None:
     assert all(kept(asyncio.run(swap.drill(model_path, rounds=1))).values())
+
+
+def test_under_attack_no_plain_picture_is_refused(model_path: Path) -> None:
+    """Without the promises about time and memory, as the machine that runs tests is busy."""
+    seen = asyncio.run(under_attack.drill(model_path, ["long names", "unread", "large pictures"], seconds=0.5))
+    assert [attack.attacker for attack in seen] == [0, 0, 0]
+    assert all(probe.times_ms and not probe.failed for attack in seen for probe in (attack.live, attack.picture))
+
+
+def test_a_slow_answer_a_failed_one_and_memory_that_stays_break_promises_under_attack() -> None:
+    def attack(time_ms: float = 5, failed: int = 0, after: float = 100, attacker: int = 0) -> under_attack.Seen:
+        live = under_attack.Probe(b"", [time_ms], failed)
+        return under_attack.Seen("an attack", live, under_attack.Probe(b"", [5]), (100, 300, after), attacker)
+
+    seen = [attack(), attack(after=149), attack(1001), attack(failed=1), attack(after=151), attack(attacker=1)]
+    assert [promise.kept for promise in under_attack.verdict(seen)] == [True, True, False, False, False, False]
 
 
 def test_a_drill_with_a_broken_promise_fails(capsys: pytest.CaptureFixture[str]) -> None:
