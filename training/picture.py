@@ -36,6 +36,7 @@ PngImagePlugin.MAX_TEXT_CHUNK = 16 << 20
 
 JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 JPEG_FILLER = bytes(73 * i % 255 for i in range(4096))  # arbitrary, without a byte that could begin a marker
+COMPARED = 1024  # resolution, in pixels; only what is several times larger is shrunk in decoding
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_CHUNK_OVERHEAD = 12  # bytes of a chunk beside its content: length, type, checksum
 REDUCIBLE = ("L", "LA", "RGB", "RGBA", "CMYK")
@@ -132,11 +133,12 @@ def _mended(content: bytes, resolution: int) -> Image.Image | None:
 def _jpeg_without_end(content: bytes, resolution: int) -> Image.Image | None:
     """A JPEG that lacks its end mark; None for one that lacks pixels.
 
-    libjpeg makes up what is missing before an end mark. Missing pixels are those that filler would change.
+    libjpeg makes up what is missing before an end mark. Missing pixels are those that filler would change. They are
+    compared large: shrunk by much, a progressive file looks whole after its first tenth.
     """
-    image = _load(content + JPEG_END, resolution)
-    filled = _load(content + JPEG_FILLER + JPEG_END, resolution)
-    return image if image.tobytes() == filled.tobytes() else None
+    image = _load(content + JPEG_END, COMPARED)
+    filled = _load(content + JPEG_FILLER + JPEG_END, COMPARED)
+    return _load(content + JPEG_END, resolution) if image.tobytes() == filled.tobytes() else None
 
 
 def _png_without_notes(content: bytes) -> bytes:

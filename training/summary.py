@@ -27,19 +27,19 @@ def summary(manifest: Manifest) -> list[str]:
 
 
 def listed_kinds(left_out: Sequence[LeftOutFiles]) -> str:
-    """`8000 .txt files, 9 system files`."""
+    """`.txt files (8000), system files (9)`."""
     rest = sum(kind.files for kind in left_out[LISTED_KINDS:])
-    listed = ", ".join(f"{kind.files} {kind.kind}" for kind in left_out[:LISTED_KINDS])
-    return f"{listed}, {rest} others" if rest else listed
+    listed = ", ".join(f"{kind.kind} ({kind.files})" for kind in left_out[:LISTED_KINDS])
+    return f"{listed}, others ({rest})" if rest else listed
 
 
 def _classes(manifest: Manifest) -> str:
-    """`classes: cat 6, dog 6`; of many the first, and between which counts the others lie."""
+    """`classes: cat (6), dog (6)`; of many the first, and between which counts the others lie."""
     if not manifest.classes:
         return "classes: none"
     counts = manifest.images_per_class
     shown = manifest.classes if len(counts) <= LISTED_CLASSES else manifest.classes[:FIRST_CLASSES]
-    listed = ", ".join(f"{visible(name)} {counts[name]}" for name in shown)
+    listed = ", ".join(f"{visible(name)} ({counts[name]})" for name in shown)
     if rest := len(counts) - len(shown):
         few, many = min(counts.values()), max(counts.values())
         listed += f" and {rest} more; {few} to {many} images each"

@@ -72,8 +72,8 @@ def test_a_source_is_read_as_it_is_meant(project: Project, name: str, capsys: py
     assert manifest.skipped == ()
     assert {kind.kind: kind.files for kind in manifest.left_out} == right.left_out
     said = capsys.readouterr().out
-    assert all(f"{name} {count}" in said for name, count in right.classes.items())
-    assert all(f"{count} {kind}" in said for kind, count in right.left_out.items())
+    assert all(f"{name} ({count})" in said for name, count in right.classes.items())
+    assert all(f"{kind} ({count})" in said for kind, count in right.left_out.items())
     images = project.images().astype(int)
     expected = right.pixels if right.pixels is not None else np.stack([noise(seed) for seed in range(len(images))])
     assert np.abs(images - expected).max() <= right.tolerance

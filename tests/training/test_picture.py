@@ -241,9 +241,11 @@ def test_a_jpeg_without_its_end_mark_is_read(project: Project, missing: int, pro
     np.testing.assert_array_equal(shown(whole[:-missing], data), shown(whole, data))
 
 
+@pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("kept", [0.3, 0.5, 0.9])
-def test_half_a_jpeg_stays_a_failure(project: Project, kept: float) -> None:
-    whole = encoded(Image.effect_noise((60, 60), 50), "JPEG")
+@pytest.mark.parametrize("side", [60, 900])  # the larger one is decoded small
+def test_half_a_jpeg_stays_a_failure(project: Project, side: int, kept: float, progressive: bool) -> None:
+    whole = encoded(Image.effect_noise((side, side), 50), "JPEG", progressive=progressive)
     with pytest.raises(UnreadableError, match="damaged or truncated"):
         shown(whole[: int(len(whole) * kept)], project.data())
 
