@@ -11,11 +11,14 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from serving.errors import InputError
 from serving.network import Images
 from serving.png import to_png
 
 ImageFormat = Literal["png", "jpeg", "webp"]
 FilmFormat = Literal["gif", "webp"]
+
+MAX_SIDE = {"jpeg": 65_500, "webp": 16_383}  # of libjpeg (JPEG_MAX_DIMENSION) and of WebP's header
 
 GAP = 2  # pixels between the images of a sheet
 GAP_COLOUR = 255  # white
@@ -31,10 +34,17 @@ SAVE_OPTIONS: dict[str, dict[str, object]] = {
 def encode(image: Images, format: ImageFormat, text: Mapping[str, str] | None = None) -> bytes:
     """One image uint8 [H, W, C] as a file; one channel stays grey where the format has grey.
 
-    text: what a PNG says about itself, one tEXt chunk for each entry; the other formats have no place for it.
+    text: what a PNG says about itself, one tEXt chunk for each entry; the other formats have no place for it. Raises
+    InputError for an image, such as a sheet of many, that is larger than the format can say.
     """
     if format == "png":
         return to_png(image, text)
+    longest = max(image.shape[:2])
+    if longest > MAX_SIDE[format]:
+        raise InputError(
+            f"{format} has at most {MAX_SIDE[format]} pixels a side and this is {longest}; ask for png or fewer images",
+            "format",
+        )
     file = io.BytesIO()
     _picture(image).save(file, format, **SAVE_OPTIONS[format])
     return file.getvalue()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from serving.errors import InputError
 from serving.images import (
     GAP,
     GAP_COLOUR,
@@ -143,3 +144,12 @@ def test_a_strip_is_one_row() -> None:
     row = strip(images)
     assert row.shape == (8, 3 * 8 + 2 * GAP, 3)
     assert np.array_equal(row[:, 8 + GAP : 16 + GAP], images[1])
+
+
+@pytest.mark.parametrize(("format", "side"), [("webp", 16_383), ("jpeg", 65_500)])
+def test_a_picture_larger_than_its_format_can_be_is_refused(format: ImageFormat, side: int) -> None:
+    assert encode(np.zeros((1, side, 1), np.uint8), format)
+    with pytest.raises(
+        InputError, match=rf"{format} has at most {side} pixels a side and this is {side + 1}; ask for png"
+    ):
+        encode(np.zeros((1, side + 1, 1), np.uint8), format)

@@ -14,7 +14,7 @@ from serving.app import App
 from serving.batching import ENCODERS, Batcher
 from serving.cost import SECONDS_PER_MEGAPIXEL, encoding_seconds
 from serving.generator import Generator
-from serving.network import Arrays, Images
+from serving.network import Arrays, Feed, Images
 from serving.schemas import FILM_MEDIA_TYPES, MEDIA_TYPES
 from tests.serving.conftest import assert_refused, caller, loaded
 from tests.serving.held import Held, images_of
@@ -24,6 +24,12 @@ pytestmark = pytest.mark.anyio
 
 LONG_S = 3.0  # as the service estimates it; nothing waits for as long
 LIMIT_S = 60
+
+
+@pytest.fixture(autouse=True)
+def _faults_are_shown_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Longer than any machine takes to look at them."""
+    monkeypatch.setattr(supervision, "SHOWN_S", 3600)
 
 
 @pytest.fixture
@@ -114,26 +120,30 @@ async def test_the_shorter_of_two_long_answers_is_encoded_first(batcher: Batcher
     assert encodings.begun[ENCODERS:] == ["picture", "film"]
 
 
+class Named(Arrays):
+    """Inputs that note when the network asks for them."""
+
+    def __init__(self, name: str, inputs: tuple[Any, Any], fed: list[str]) -> None:
+        super().__init__(*inputs)
+        object.__setattr__(self, "note", lambda: fed.append(name))
+
+    def feed(self, rows: slice) -> Feed:
+        self.note()  # type: ignore[attr-defined]
+        return super().feed(rows)
+
+
 async def test_one_image_overtakes_many_and_many_are_not_kept_waiting_for_ever(generator: Generator) -> None:
     batcher = Batcher(max_queue=100, max_batch=8)
     held = Held(batcher, generator)
     await held.until_running()
-    order: list[str] = []
-
-    async def ask(name: str, count: int) -> None:
-        await images_of(batcher, generator, *generator.inputs(list(range(count))))
-        order.append(name)
-
-    asked = [asyncio.create_task(ask("many", 40))]
-    await until(lambda: batcher.held == 41)
-    asked += [asyncio.create_task(ask("one", 1)) for _ in range(48)]
+    fed: list[str] = []
+    many = Named("many", generator.inputs(list(range(40))), fed)
+    ones = [Named("one", generator.inputs([seed]), fed) for seed in range(48)]
+    asked = [asyncio.create_task(batcher.submit(generator, inputs, len)) for inputs in (many, *ones)]
     await until(lambda: batcher.held == 89)
     await held.let_go()
-    await asyncio.gather(*asked)
-    assert order[:8] == ["one"] * 8  # the first batch after it
-    # By turns from then on: five batches of the forty, beside six of eight single images.
-    assert "one" in order[-9:]
-    assert order.index("many") > 8
+    assert await asyncio.gather(*asked) == [40] + [1] * 48
+    assert fed == (["one"] * 8 + ["many"]) * 5 + ["one"] * 8  # batches of eight, by turns
     batcher.close()
 
 
