@@ -67,13 +67,15 @@ def started(name: str, arguments: Sequence[str], environment: Mapping[str, str],
     port = free_port()
     home = scratch / name.replace(" ", "-")
     home.mkdir(parents=True)
+    # The service refuses MINT_ variables that it does not know, such as those of the tests.
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("MINT_")}
     own = {"BENTOML_HOME": str(home), "TMPDIR": str(home), "BENTOML_DO_NOT_TRACK": "true", **environment}
     log = home / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, *(argument.replace(PORT, str(port)) for argument in arguments)],
             cwd=ROOT,
-            env=os.environ | own,
+            env=outside | own,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
