@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.backend import Backend
 from serving.cors import CrossOrigin
-from serving.edge import Edge, KeyGuard
+from serving.edge import AuthMiddleware, Edge
 from serving.errors import MintError
 from serving.lifespan import lifespan
 from serving.routes import about, answers, page, pictures
@@ -51,7 +51,7 @@ class App:
         settings = backend.settings
         app: ASGIApp = inner
         if settings.api_keys:
-            app = KeyGuard(app, [each.get_secret_value() for each in settings.api_keys], answers.refusal)
+            app = AuthMiddleware(app, [each.get_secret_value() for each in settings.api_keys], answers.refusal)
         if settings.cors_origins:
             app = CrossOrigin(app, settings.cors_origins)  # asked before a key is: browsers ask without one
         self.edge = Edge(app, settings.trusted_proxies)

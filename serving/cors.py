@@ -27,7 +27,7 @@ class CrossOrigin(CORSMiddleware):
         )
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """What a browser is told that asks before it sends a page's request."""
+        """The answer to a browser that asks before it sends a page's request."""
         if len(request_headers.get("access-control-request-headers", "")) > LONGEST_LIST:
             return problem(
                 400, f"Access-Control-Request-Headers has more than {LONGEST_LIST} characters; ask for fewer"

@@ -17,7 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.clients import client_address
+from serving.client_address import client_address
 from serving.errors import MintError
 from serving.keys import check_key
 from serving.logs import request_id
@@ -72,7 +72,7 @@ class Edge:
             request_id.reset(token)
 
 
-class KeyGuard:
+class AuthMiddleware:
     """ASGI middleware that lets requests with a known key pass, and probes.
 
     An answer that needed a key belongs to whoever has it and is marked so that no shared cache keeps it. Caches that

@@ -57,7 +57,7 @@ def explained(error: ValidationError, model: type[BaseModel], kind: str = "field
 
 
 def _not_json(body: bytes, parser: str) -> InputError:
-    """Why a body is not JSON, in words for those who do not know what has become of it on its way; or the parser's."""
+    """The error of a body that is not JSON: what it is instead, if its first bytes tell, else what the parser said."""
     said = next((said for start, said in STARTS.items() if body.startswith(start)), None)
     if said is None and b"\0" in body[:4]:
         said = "it is UTF-16 or UTF-32; send UTF-8"

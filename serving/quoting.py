@@ -1,4 +1,4 @@
-"""What an error sentence quotes of a request: short, on one line, and readable in any alphabet."""
+"""Quotes of a request for error sentences: short, on one line, and readable in any alphabet."""
 
 import json
 from collections.abc import Iterable

@@ -47,8 +47,8 @@ async def read_body(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
-async def beside_the_loop(size: int, work: Callable[[], T]) -> T:
-    """What `work` makes of `size` bytes: of few at once, of many in a thread, one request after another."""
+async def offload_if_large(size: int, work: Callable[[], T]) -> T:
+    """The result of `work` on a body of `size` bytes: of a small one at once, of a large one in the parser's thread."""
     if size < LARGE:
         return work()
     return await asyncio.get_running_loop().run_in_executor(_parser, work)

@@ -1,6 +1,6 @@
 """Slow and vanished clients: what nobody waits for is not done, and nothing of them stays.
 
-    python -m benchmarks.serving.clients [--clients N]
+    python -m benchmarks.serving.client_address [--clients N]
 
 A quarter of the clients stop in the middle of the head, a quarter in the middle of the body; a quarter ask for images
 and vanish at once, a quarter ask and never read. Then all of them hang up.

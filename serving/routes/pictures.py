@@ -29,7 +29,7 @@ from serving.negotiation import preferred_format
 from serving.network import Images
 from serving.npy import read_latents
 from serving.number_list import write_numbers
-from serving.reading import JSON, beside_the_loop, content_type, read_body, read_query
+from serving.reading import JSON, content_type, offload_if_large, read_body, read_query
 from serving.routes.answers import ClientGone
 from serving.schemas import (
     FILM_MEDIA_TYPES,
@@ -72,10 +72,10 @@ async def interpolate(request: Request) -> Response:
         content_type(request.headers, JSON)
         read_query(request, Query)
         body = await read_body(request, backend.body_limit)
-        asked = await beside_the_loop(len(body), partial(InterpolateRequest.parse, body))
+        asked = await offload_if_large(len(body), partial(InterpolateRequest.parse, body))
         generator = backend.models.get(asked.model)
         format: Film = asked.format or preferred_format(request.headers.get("accept", ""), FILM_MEDIA_TYPES)
-        drawing = await beside_the_loop(len(body), partial(draw_frames, asked, generator, backend.settings.max_images))
+        drawing = await offload_if_large(len(body), partial(draw_frames, asked, generator, backend.settings.max_images))
         _check_duration(asked, format)
         finish = partial(render_film, format=format, fps=asked.fps, size=asked.size)
         content = await _make(request, backend, drawing, finish, drawing.encoding_seconds(format, asked.size))
@@ -114,11 +114,11 @@ async def _read_generate(request: Request, backend: Backend) -> tuple[Drawing, F
         return draw_latents(latents, options, generator, backend.settings.max_images), options.format
     read_query(request, Query)
     body = await read_body(request, backend.body_limit)
-    asked = await beside_the_loop(len(body), partial(GenerateRequest.parse, body))
+    asked = await offload_if_large(len(body), partial(GenerateRequest.parse, body))
     generator = backend.models.get(asked.model)
     if asked.size <= backend.settings.max_images:
         backend.batcher.check_room(Work(asked.size))  # before latents are drawn for nothing
-    drawing = await beside_the_loop(len(body), partial(draw, asked, generator, backend.settings.max_images))
+    drawing = await offload_if_large(len(body), partial(draw, asked, generator, backend.settings.max_images))
     return drawing, asked.format
 
 

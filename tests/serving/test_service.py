@@ -143,6 +143,7 @@ def test_a_start_that_cannot_succeed_is_one_sentence(
     ]:
         with monkeypatch.context() as patched:
             patched.setattr(sys, "argv", ["mint", "serve", *options])
+            patched.delenv("MINT_CHROMIUM", raising=False)  # of the tests, and not of the service
             for name, value in {"MINT_MODEL": str(model_path), "MINT_PROVIDER": "cpu", **settings}.items():
                 patched.setenv(name, value)
             with pytest.raises(SystemExit) as ended:

@@ -1,4 +1,4 @@
-"""The address that a request comes from, through proxies that are trusted to say it."""
+"""The address of a request's client, behind proxies that are trusted to name it."""
 
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
