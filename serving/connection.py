@@ -134,9 +134,9 @@ class LimitedConnection(HttpToolsProtocol):
             self._refuse(cut)
         elif self._in_body and not self.cycle.response_complete:
             self.cycle.fail(cut)
-        self._await(None)
         self._in_head = self._in_body = self._refused = False  # nothing more will come
-        self._deaf = self._ended = True
+        self._ended = True
+        self._listen_no_more()
         if not self._unanswered:
             return False
         self.cycle.keep_alive = False
@@ -163,7 +163,7 @@ class LimitedConnection(HttpToolsProtocol):
         A connection that is closed with something unread is reset, and the client may lose the answer.
         """
         if self._in_head or self._in_body or self._refused:
-            self._deaf = True
+            self._listen_no_more()
             self.flow.resume_reading()
             with suppress(OSError, RuntimeError):  # it has ended by itself
                 self.transport.write_eof()
@@ -211,10 +211,15 @@ class LimitedConnection(HttpToolsProtocol):
         """Whether an answer has begun and is not over."""
         return self._running is not None and self._running.response_started and not self._running.response_complete
 
+    def _listen_no_more(self) -> None:
+        """Takes what is still sent for nothing, and waits for nothing more from the client."""
+        self._deaf = True
+        self._await(None)
+
     def _await_client(self, idle: str) -> None:
         """Watches what is to come from the client; idle: what that is between two requests."""
         if self._deaf:
-            return  # nothing, or the end
+            return
         if self._in_body:
             failed = self.cycle.failure is not None
             self._await(None if failed or self.pipeline else "body")

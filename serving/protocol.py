@@ -118,7 +118,7 @@ class RequestProtocol(LimitedConnection):
             self._stop(error)
         if len(self.pipeline) >= self.limits.ahead:
             self.cycle.keep_alive = False  # the client sends the others again, on another connection
-            self._deaf = True
+            self._listen_no_more()
             self._stop(TransferError(400, "too many requests are sent ahead"))
         scope: Any = self.scope
         scope |= {"method": method, "http_version": version, "path": path, "raw_path": raw_path, "query_string": query}
@@ -146,7 +146,7 @@ class RequestProtocol(LimitedConnection):
         self._in_body = False
         super().on_message_complete()
         if not self.parser.should_keep_alive():
-            self._deaf = True  # it has said that it is the last one
+            self._listen_no_more()  # it has said that it is the last one
 
     @property
     def _head_too_large(self) -> TransferError:
@@ -186,8 +186,8 @@ class RequestProtocol(LimitedConnection):
 
     def _refuse(self, error: TransferError) -> None:
         """Answers what is no request with an error, after the answers before it, and reads nothing more."""
-        self._deaf = self._refused = True
-        self._await(None)
+        self._refused = True
+        self._listen_no_more()
         if self._in_body and not self.cycle.response_complete:
             self.cycle.fail(error)
             return

@@ -15,18 +15,20 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
+
+# With this variable prometheus_client, from its import on, keeps figures in files for several processes. Here is one.
+os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 
 import uvicorn
 import uvloop
 
+from serving.app import App
+from serving.backend import Backend
 from serving.lifespan import drain
 from serving.listener import Address, bind, parse_port
 from serving.logs import log_as_json
+from serving.protocol import protocol_for
 from serving.settings import Settings
-
-if TYPE_CHECKING:
-    from serving.app import App
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +40,7 @@ def serve(host: str | None = None, port: str | None = None) -> None:
 
     Raises MintError where the settings, the address or the model cannot be used.
     """
-    # With this variable prometheus_client keeps its figures in files, for several processes to share; there is one.
-    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+    _open_standard_streams()
     settings = Settings.from_environment()
     configured = Address.parse(settings.listen)
     address = Address(host or configured.host, configured.port if port is None else parse_port(port))
@@ -49,11 +50,17 @@ def serve(host: str | None = None, port: str | None = None) -> None:
         runner.run(_serve(settings, listener))
 
 
+def _open_standard_streams() -> None:
+    """Opens those that whoever started this has closed: a connection would get their number, and with it the log."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number
+
+
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     """Loads the default model, then answers until the server is told to stop."""
-    from serving.app import App  # after that variable is gone: prometheus_client reads it when it is imported
-    from serving.backend import Backend
-
     log_as_json()
     app = App(Backend(settings))
     await app.backend.models.load_default()
@@ -65,9 +72,7 @@ async def _serve(settings: Settings, listener: socket.socket) -> None:
 class Server(uvicorn.Server):
     """uvicorn's server, with our way of stopping and an exit status of 0 after it."""
 
-    def __init__(self, app: "App") -> None:
-        from serving.protocol import protocol_for  # see _serve
-
+    def __init__(self, app: App) -> None:
         settings = app.backend.settings
         super().__init__(
             uvicorn.Config(

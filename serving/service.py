@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
+os.environ.setdefault("FORWARDED_ALLOW_IPS", "")  # uvicorn leaves proxies' headers to MINT_TRUSTED_PROXIES
 
 import bentoml
 from _bentoml_sdk import Service

@@ -282,6 +282,12 @@ def test_what_does_not_come_in_time_is_answered_with_408() -> None:
         silent, between = stack.enter_context(Client(port)), stack.enter_context(Client(port))
         between.send(NEXT).answer()
         between.send(b"\r\n")  # no more of a request than the line ends before it
+        whole = [
+            stack.enter_context(Client(port)).send(b"GET /held HTTP/1.%d\r\nHost: mint\r\n%b\r\n" % (minor, option))
+            for minor, option in ((0, b""), (1, b"Connection: close\r\n"), (1, b""))
+        ]
+        until(lambda: app.paths.count("/held") == len(whole))
+        later = stack.enter_context(Client(port)).send(b"GET /late HTTP/1.1\r\nHos")
         for client, sentence in zip(clients, late.values(), strict=True):
             status, headers, said = client.answer()
             assert (status, headers["connection"]) == (408, "close")
@@ -289,6 +295,9 @@ def test_what_does_not_come_in_time_is_answered_with_408() -> None:
             assert client.over()
         assert silent.over()
         assert between.over()
+        assert later.answer()[0] == 408  # so the time is over for those before it, whose answers just take longer
+        app.go_on.set()
+        assert [client.answer()[0] for client in whole] == [200, 200, 200]
         assert "/late" not in app.paths
 
 

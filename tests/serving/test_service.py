@@ -27,7 +27,9 @@ from tests.pixels import assert_same_pixels
 def server(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
     """The service with the tiny model, with no home and nowhere to write, and a client of it."""
     nowhere = str(tmp_path_factory.mktemp("nowhere") / "none")
-    with live_service(model_path, tmp_path_factory.mktemp("log"), HOME=nowhere, TMPDIR=nowhere) as service:
+    with live_service(
+        model_path, tmp_path_factory.mktemp("log"), HOME=nowhere, TMPDIR=nowhere, PROMETHEUS_MULTIPROC_DIR=nowhere
+    ) as service:
         yield service
 
 
@@ -166,6 +168,7 @@ DRAINED_BY_BENTOML = """
 import asyncio, os, signal
 from bentoml._internal.utils.analytics.usage_stats import do_not_track
 told_before = do_not_track()
+import uvicorn
 from serving import service
 print(told_before, do_not_track())
 
@@ -192,6 +195,9 @@ async def main():
     os.kill(os.getpid(), signal.SIGTERM)
     print(await status(app, "/readyz"), stop.is_set())
     await stop.wait()
+    served = uvicorn.Config(app)
+    served.load()
+    print(served.http_protocol_class.func.__name__, served.forwarded_allow_ips == "")
     messages.put_nowait({"type": "lifespan.shutdown"})
     await running
 
@@ -201,7 +207,7 @@ asyncio.run(main())
 
 
 def test_bentoml_serves_the_same_app_drains_it_and_reports_to_nobody(model_path: Path, tmp_path: Path) -> None:
-    theirs = ("MINT_", "BENTOML_DO_NOT_TRACK")
+    theirs = ("MINT_", "BENTOML_DO_NOT_TRACK", "FORWARDED_ALLOW_IPS")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
     environment |= {"BENTOML_HOME": str(tmp_path), "MINT_MODEL": str(model_path), "MINT_DRAIN": "2"}
     told = subprocess.run(
@@ -212,4 +218,4 @@ def test_bentoml_serves_the_same_app_drains_it_and_reports_to_nobody(model_path:
         text=True,
         check=True,
     )
-    assert told.stdout == "False True\n503 False\n"
+    assert told.stdout == "False True\n503 False\nRequestProtocol True\n"
