@@ -50,8 +50,8 @@ def test_names_are_printed_without_what_steers_a_terminal(project: Project, caps
     project.write({"re\x1b[31md/a.png": picture(), "blue\n/a.png": picture(), "c.\x07xt": b"no picture"})
     project.prepare()
     said = capsys.readouterr().out
-    assert r"re\u001b[31md 1" in said
-    assert r"blue\n 1" in said
+    assert r"re\u001b[31md (1)" in said
+    assert r"blue\n (1)" in said
     assert "\x1b" not in said
     assert "\x07" not in said
 
