@@ -65,7 +65,7 @@ ENTRYPOINT ["mint", "serve"]
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Mint" \
-      org.opencontainers.image.description="Images from seeds over HTTP: a GAN's generator behind BentoML" \
+      org.opencontainers.image.description="Images from seeds over HTTP: a GAN's generator as a service" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
