@@ -34,6 +34,7 @@ from training.metrics import (
 from training.params import EvaluateParams, load_params
 
 AGREEMENT_IMAGES = 1000  # made to ask whether the class that was requested is recognised, or one a class
+HUNDRED = 100  # real images without which the nearest hundredth of them is no image
 SHEET_COLUMNS = 8
 
 
@@ -113,20 +114,21 @@ def feature_metrics(sample: Sample, extractor: str, device: torch.device) -> dic
 
 
 def neighbour_metrics(sample: Sample, images: NDArray[np.uint8], gaps: NDArray[np.float32]) -> dict[str, Any]:
-    """Whether the model copies: how near it comes to training images, and how near real images are to the others."""
-    if len(images) == 1:
-        alone = Omitted("needs at least 2 images in the data")
-        return {"nearest_training": float(np.median(gaps))} | dict.fromkeys(
-            ("nearest_training_of_real", "memorised", "memorised_of_real"), alone
-        )
+    """Whether the model copies: how near it comes to training images, and how near real images are to the others.
+
+    gaps: [N], of the generated images to their nearest training images.
+    """
+    metrics: dict[str, Any] = {"nearest_training": float(np.median(gaps))}
     _, real_gaps = nearest_neighbours(sample.held_out, images, exclude=sample.held_out_index)
+    alone = Omitted("needs at least 2 images in the data")
+    metrics["nearest_training_of_real"] = float(np.median(real_gaps)) if len(images) > 1 else alone
+    if len(sample.reference) < HUNDRED:
+        few = Omitted(f"needs a hundredth of the real images that are compared: {2 * HUNDRED} images in the data")
+        return metrics | dict.fromkeys(("memorised", "memorised_of_real"), few)
     _, reference_gaps = nearest_neighbours(sample.reference, images, exclude=sample.reference_index)
-    return {
-        "nearest_training": float(np.median(gaps)),
-        "nearest_training_of_real": float(np.median(real_gaps)),
-        "memorised": memorised_share(gaps, reference_gaps),
-        "memorised_of_real": memorised_share(real_gaps, reference_gaps),
-    }
+    metrics["memorised"] = memorised_share(gaps, reference_gaps)
+    metrics["memorised_of_real"] = memorised_share(real_gaps, reference_gaps)
+    return metrics
 
 
 def class_metrics(
