@@ -176,7 +176,7 @@ class Models:
             why = "it does not answer"
         else:
             why = error.strerror or "" if isinstance(error, OSError) else brief(error)
-        trouble = f"the model folder {printable(str(self.folder))} is not followed ({why})"
+        trouble = f"the model folder is not followed ({why})"  # /readyz shows it to everybody
         if trouble != self.trouble:
             self._faults.report(error)
         self.trouble = trouble
