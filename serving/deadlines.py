@@ -37,12 +37,13 @@ class DeadlineThread:
 
         self._thread = threading.Thread(target=run, name=self._name, daemon=True)
         self._thread.start()
-        async with asyncio.timeout(seconds):
-            result = await done
-        # It has nothing left to do but to end; the next call must not find it alive.
-        self._thread.join()
-        self._thread = None
-        return result
+        try:
+            async with asyncio.timeout(seconds):
+                return await done
+        finally:
+            # The thread has nothing left to do but to end, and the next call must not find it alive.
+            if done.done() and not done.cancelled():
+                self._thread.join()
 
 
 def _settle(future: "asyncio.Future[Any]", result: object, failure: Exception | None) -> None:
