@@ -207,9 +207,9 @@ class LimitedConnection(HttpToolsProtocol):
         return self.cycle is not None and (self._unread or not self.cycle.response_complete)
 
     @property
-    def answering(self) -> bool:
-        """Whether an answer has begun and is not over."""
-        return self._running is not None and self._running.response_started and not self._running.response_complete
+    def preparing(self) -> bool:
+        """Whether an answer is awaited from the app and has not begun."""
+        return self._running is not None and not self._running.response_started
 
     def _listen_no_more(self) -> None:
         """Takes what is still sent for nothing, and waits for nothing more from the client."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 STATUS_LINE = b"HTTP/1.1 "  # how every answer starts
 TCP_CLOSED = 7  # of Linux's states of a connection (include/net/tcp_states.h)
+PROBE_AFTER_S = 0.05  # most answers are there before
 FIRST_LOOK_S, LONGEST_LOOK_S = 0.05, 1.0
 
 
@@ -110,10 +111,13 @@ class Outgoing:
     def probe(self) -> None:
         """Finds out whether a client that sends nothing more still reads, and aborts the connection where it does not.
 
-        Both look the same until something is sent to the client. So the answer begins now, with what all answers begin
-        with: the system of a client that is gone refuses it.
+        Both look the same until something is sent to the client. So an answer that is not there soon begins with what
+        all answers begin with: the system of a client that is gone refuses it.
         """
-        if not self._sent_ahead and not self._protocol.answering:
+        self._protocol.loop.call_later(PROBE_AFTER_S, self._begin_answer)
+
+    def _begin_answer(self) -> None:
+        if self._protocol.preparing and not self.is_closing():
             self.write(STATUS_LINE)
             self._sent_ahead = True
         self._look(FIRST_LOOK_S)

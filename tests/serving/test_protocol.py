@@ -441,6 +441,11 @@ def test_who_has_ended_its_own_side_still_gets_its_answers() -> None:
                 assert client.over()
         with Client(port) as client:
             assert client.end().over()
+        with Client(port) as client:
+            client.send(b"GET /large HTTP/1.1\r\nHost: mint\r\n\r\n").end()
+            until(lambda: "/large" in app.paths)
+            assert client.answer()[2] == bytes(LARGE)
+            assert client.over()
 
 
 def test_the_app_is_told_when_a_client_is_gone_and_not_only_silent() -> None:
