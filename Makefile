@@ -54,7 +54,7 @@ bench: setup  ## the service under load beside its rivals, in one run (needs wrk
 bench-faults: setup  ## overload, clients that vanish, SIGTERM and exchanged model files under load, attacks
 	@for drill in overload clients drain swap under_attack; do python -m benchmarks.serving.$$drill || exit 1; done
 
-bench-quality: setup  ## every recipe after the same tuning and training time (an hour and a half on two idle cores)
+bench-quality: setup  ## every recipe after the same tuning and training time (two hours on two idle cores)
 	@python -m benchmarks.quality $(ARGS)
 
 bench-modes: setup  ## mode coverage of the default and of plain DCGAN, tuned and not (three hours on two cores)

@@ -38,7 +38,7 @@ def section(report: Report | None) -> str:
     recipes = report["recipes"]
     ranked = sorted(recipes, key=lambda name: mean_of(recipes[name]["tuned"], "kid") or float("inf"))
     lines = [
-        f"{report['hardware']}, {report['training_seconds']:g} s of training, means of {report['seeds']} seeds; "
+        f"{report['hardware']}, {report['training_seconds']:g} s of training, means of seeds 1 to {report['seeds']}; "
         "the best pair of each recipe's tuning, and below it its source's own settings, untuned.\n\n",
         HEAD,
     ]
@@ -75,16 +75,15 @@ def claims(report: Report) -> list[str]:
         return ["The default did not train to the end in every run; nothing is claimed."]
     said = []
     if tuned["dcgan"] is not None:
-        said.append(f"The default's KID is {default / tuned['dcgan']:.2f} times that of plain DCGAN, both tuned alike")
-        said[-1] += f", and {default / source:.2f} times that of plain DCGAN untuned." if source else "."
+        untuned = f", and {default / source:.2f} times that of plain DCGAN untuned" if source else ""
+        alike = f"{default / tuned['dcgan']:.2f} times that of plain DCGAN, both tuned alike"
+        said.append(f"The default's KID is {alike}{untuned}.")
     others = {
         name: found for name, found in tuned.items() if found is not None and recipes[name]["preset"] != "default"
     }
     if others:
         best = min(others, key=lambda name: others[name])
-        said.append(
-            f"The best of the others is {best}, of whose KID the default has {default / others[best]:.2f} times."
-        )
+        said.append(f"The best of the others is {best}: the default's KID is {default / others[best]:.2f} times its.")
     return said
 
 

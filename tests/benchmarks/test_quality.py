@@ -117,7 +117,7 @@ def test_the_documentation_claims_what_the_report_says_even_where_the_default_is
     assert "| `digits-dcgan` (dcgan) | 0.001 / 0.001, 32 | 0.100 +- 0.010 | 100 | 0.50 | 0.25 | 12 |" in text
     assert "| `flowers-28` (upsampling) | 0.0001 / 1e-05, 32 | - | - | - | - | 1 |" in text
     assert "The default's KID is 2.00 times that of plain DCGAN, both tuned alike, and 0.40 times that of" in text
-    assert "The best of the others is dcgan, of whose KID the default has 2.00 times." in text
+    assert "The best of the others is dcgan: the default's KID is 2.00 times its." in text
     assert text.index("(dcgan)") < text.index("(default)") < text.index("(upsampling)")
 
 
