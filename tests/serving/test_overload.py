@@ -212,16 +212,16 @@ async def test_the_room_of_a_client_that_left_returns_when_its_work_ends(
 
 
 async def test_a_request_for_more_encoding_than_there_is_room_for_is_told_when_to_come_back(model_path: Any) -> None:
-    backend = await asyncio.to_thread(loaded, model_path, max_encode=1)
+    backend = await asyncio.to_thread(loaded, model_path, max_encode=20)
     encodings = Encodings(backend.batcher, backend.models.get())
     occupying = await encodings.occupy_all()
-    more = encodings.submit("more", 0.7)
-    await until(lambda: backend.batcher.held_encode_s > 0.7)
+    more = encodings.submit("more", 14.0)
+    await until(lambda: backend.batcher.held_encode_s > 14)
     call = caller(App(backend))
     refused = await asyncio.to_thread(call, "GET", "/images/7.webp?size=2047")
     assert_refused(refused, 429, "s of encoding are waiting already; try again in")
     assert int(refused.headers["retry-after"]) >= 1
-    assert "mint_queue_encode_seconds 0.7" in (await asyncio.to_thread(call, "GET", "/metrics")).text
+    assert "mint_queue_encode_seconds 14." in (await asyncio.to_thread(call, "GET", "/metrics")).text
     encodings.release.set()
     await asyncio.gather(more, *occupying)
     backend.batcher.close()
