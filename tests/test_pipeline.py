@@ -4,19 +4,25 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import yaml
 
 from serving.generator import Generator
 from tests.training.project import tiny, write_params
-from training import paths
+from training import evaluate, export, paths, preprocess, train
+from training.params import Params, Section
 
 ROOT = Path(__file__).parents[1]
 SOURCE = "data/fashion-mnist-10k"
@@ -25,6 +31,8 @@ DVC = [sys.executable, "-m", "dvc"]
 
 class Clone:
     """A git checkout of the pipeline with parameters that take seconds."""
+
+    first_outputs: dict[str, str]
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -49,12 +57,17 @@ class Clone:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [*DVC, *arguments], cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [*DVC, *arguments],
+            cwd=self.folder,
+            env=os.environ | {"SHELL": "/bin/sh"},  # which DVC runs stages in
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
 
     def dvc(self, *arguments: str) -> str:
         process = self.start(*arguments)
-        output = process.communicate(timeout=120)[0]
+        output = process.communicate(timeout=400)[0]
         assert process.returncode == 0, output
         return output
 
@@ -62,12 +75,109 @@ class Clone:
         return Generator.load(self.folder / paths.MODEL, provider="cpu")
 
 
+def hashes(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file that the pipeline leaves for people, for services and for its own stages."""
+    files = [path for name in ("data/prepared", "models", "reports") for path in (folder / name).rglob("[!.]*")]
+    return {
+        path.relative_to(folder).as_posix(): sha256(path.read_bytes()).hexdigest() for path in files if path.is_file()
+    }
+
+
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone in which the pipeline has run once."""
     made = Clone(tmp_path_factory.mktemp("clone"))
     made.dvc("repro")
+    made.first_outputs = hashes(made.folder)
     return made
+
+
+class Reads:
+    """Notes which parameters a stage reads, as dotted keys; a section that is dumped is read as a whole."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, set[str]] = {}
+        self._stage: str | None = None
+        self._sections = {Params: ""} | dict(self._below(Params, ""))
+
+    def _below(self, section: type[Section], prefix: str) -> Iterator[tuple[type[Section], str]]:
+        for name, field in section.model_fields.items():
+            nested = field.annotation
+            if isinstance(nested, type) and issubclass(nested, Section):
+                yield nested, f"{prefix}{name}."
+                yield from self._below(nested, f"{prefix}{name}.")
+
+    def run(self, module: ModuleType, patch: pytest.MonkeyPatch) -> None:
+        """Runs a stage. What is read while params.yaml is checked shapes nothing that it leaves."""
+        load = module.load_params
+
+        def loaded() -> Params:
+            params: Params = load()
+            self._stage = module.__name__.removeprefix("training.")
+            self.keys[self._stage] = set()
+            return params
+
+        patch.setattr(module, "load_params", loaded)
+        module.main()
+        self._stage = None
+
+    def note(self, section: Section, attribute: str) -> None:
+        """Notes one attribute of a section that is asked for."""
+        prefix = self._sections.get(type(section))
+        if self._stage is None or prefix is None:
+            return
+        if attribute.startswith("model_dump"):
+            self.keys[self._stage] |= {prefix.removesuffix(".")} if prefix else set(Params.model_fields)
+        elif attribute in type(section).model_fields and type(section).model_fields[attribute].annotation not in (
+            self._sections
+        ):
+            self.keys[self._stage].add(prefix + attribute)
+
+
+@dataclass
+class Copy:
+    """A clone of the clone, in which each stage was run by itself."""
+
+    folder: Path
+    reads: dict[str, set[str]]  # by stage
+
+
+@pytest.fixture(scope="module")
+def copy(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Copy:
+    """Made in this process, without DVC."""
+    folder = tmp_path_factory.mktemp("elsewhere") / "copy"
+    subprocess.run(["git", "clone", "-q", str(clone.folder), str(folder)], check=True)
+    reads = Reads()
+    get = Section.__getattribute__
+
+    def noting(section: Section, attribute: str) -> Any:
+        reads.note(section, attribute)
+        return get(section, attribute)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(Section, "__getattribute__", noting)
+        for module in (preprocess, train, export, evaluate):
+            reads.run(module, patch)
+            torch.set_flush_denormal(False)  # what train leaves in its process does not reach the next stage
+    return Copy(folder, reads.keys)
+
+
+def test_another_clone_makes_the_same_bytes(clone: Clone, copy: Copy) -> None:
+    made = hashes(copy.folder)
+    assert {"data/prepared/images.npy", "models/generator.pt", "models/generator.onnx", "reports/metrics.json"} < set(
+        made
+    )
+    assert made == clone.first_outputs
+
+
+@pytest.mark.parametrize("stage", ["preprocess", "train", "export", "evaluate"])
+def test_a_stage_depends_on_every_parameter_that_it_reads(copy: Copy, stage: str) -> None:
+    listed = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["params"]
+    read = copy.reads[stage]
+    assert read
+    missing = {key for key in read if not any(key == name or key.startswith(f"{name}.") for name in listed)}
+    assert not missing, f"add to the params of {stage} in dvc.yaml: {sorted(missing)}"
 
 
 def test_one_command_goes_from_images_to_a_measured_model(clone: Clone) -> None:
@@ -97,17 +207,21 @@ def test_changed_images_are_noticed(clone: Clone) -> None:
         classes.write_text(kept)
 
 
-def test_a_pipeline_killed_in_training_goes_on_from_the_last_checkpoint(clone: Clone) -> None:
+def test_training_ends_with_the_dvc_that_started_it_and_goes_on_with_the_next(clone: Clone) -> None:
     clone.configure("100000 epochs", seed=1)
     dvc = clone.start("repro")
-    trainer, reached = wait_for_training(clone, dvc)
-    os.kill(trainer, signal.SIGKILL)
-    assert dvc.wait(timeout=60) != 0
+    wait_for_training(clone, dvc)
+    dvc.terminate()
+    said, _ = dvc.communicate(timeout=400)  # until the last process that writes to its output has ended
+    assert "stopped; run the same command to go on" in said
+    found = newest_checkpoint(clone)
+    assert found
+    reached = found[1]
 
     clone.configure(f"{reached + 1} kimg", seed=1)
     output = clone.dvc("repro")
 
-    assert "going on from " in output
+    assert f"going on from {reached:.1f} kimg" in output
     assert clone.model().card.images_seen == pytest.approx((reached + 1) * 1000, abs=16)
 
 
@@ -152,15 +266,22 @@ def test_make_trains_a_preset_on_images_at_any_path_as_an_experiment(clone: Clon
     assert len(re.findall(r"digits-gan-\d{4}-\d{6}", clone.dvc("exp", "list"))) == 1
 
 
-def wait_for_training(clone: Clone, dvc: subprocess.Popen[str]) -> tuple[int, float]:
-    """The process that trains, and the kimg of its newest checkpoint once there is one."""
-    deadline = time.monotonic() + 90
+def newest_checkpoint(clone: Clone) -> tuple[str, float] | None:
+    """Who holds the lock of the run that was trained last, and the kimg of its newest checkpoint."""
+    checkpoints = list((clone.folder / paths.RUNS).glob("*/kimg-*.pt"))
+    if not checkpoints:
+        return None
+    newest = max(checkpoints, key=lambda path: path.stat().st_mtime_ns)
+    return (newest.parent / "lock").read_text(), float(newest.stem.removeprefix("kimg-"))
+
+
+def wait_for_training(clone: Clone, dvc: subprocess.Popen[str]) -> None:
+    """Waits until a process that runs has written a checkpoint."""
+    deadline = time.monotonic() + 400
     while time.monotonic() < deadline:
         assert dvc.poll() is None, dvc.stdout and dvc.stdout.read()
-        for lock in (clone.folder / paths.RUNS).glob("*/lock"):
-            holder = lock.read_text()
-            checkpoints = sorted(lock.parent.glob("kimg-*"))
-            if holder and Path(f"/proc/{holder}").exists() and checkpoints:
-                return int(holder), float(checkpoints[-1].stem.removeprefix("kimg-"))
+        found = newest_checkpoint(clone)
+        if found and found[0] and Path(f"/proc/{found[0]}").exists():
+            return
         time.sleep(0.1)
     raise AssertionError("no checkpoint was written")
