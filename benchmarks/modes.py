@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from benchmarks import gaussians, stacked
+from benchmarks.code import code_digest
 from benchmarks.experiments import pictures
 from benchmarks.machine import cpu_model
 from benchmarks.recipes import DEFAULT, PLAIN, PLAIN_TUNED, recipe
@@ -70,8 +71,9 @@ class Task:
 
     @property
     def kept(self) -> Path:
-        """Where the result is kept: the name holds all that it depends on but the code."""
-        asked = json.dumps([asdict(self), self.params.model_dump(mode="json", exclude={"name", "export", "evaluate"})])
+        """Where the result is kept: the name holds all that it depends on, the code of training included."""
+        values = self.params.model_dump(mode="json", exclude={"name", "export", "evaluate"})
+        asked = json.dumps([asdict(self), values, code_digest()])
         return KEPT / f"{self.board}-{self.recipe}-{self.seed}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}.json"
 
 

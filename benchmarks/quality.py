@@ -31,11 +31,12 @@ import yaml
 
 from benchmarks import quality_docs
 from benchmarks.budget import train_for
+from benchmarks.code import code_digest
 from benchmarks.machine import cpu_model
 from benchmarks.recipes import DEFAULT, PLAIN, recipe
 from serving.errors import MintError
 from serving.files import replacing
-from training import checkpoint, evaluate, export, paths, preprocess
+from training import evaluate, export, paths, preprocess
 from training.data import class_tags, load_training_data
 from training.gan import GAN
 from training.manifest import read_manifest
@@ -50,7 +51,6 @@ BATCHES = (32, 128)
 TUNING_SEED = 0  # the trials take others, or the luck of the best pair would count twice
 TUNING_IMAGES = 500  # enough to rank pairs by, at a quarter of the cost; KID has no bias from their number
 FEATURES = "features-*.pt"  # of the real images, the same for every run
-MEASURING = ("classifier.py", "evaluate.py", "export.py", "features.py", "metrics.py")  # beside checkpoint.CODE
 
 # What each row of the table is: a preset, and what is changed of it. Shoes all point left here, so nothing is mirrored.
 RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -246,15 +246,6 @@ def write_params(params: Params, folder: Path) -> None:
     values["train"]["length"] = f"{params.train.length.amount} {params.train.length.unit}"
     values["data"]["source"] = str(Path(params.data.source).resolve())
     (folder / paths.PARAMS).write_text(yaml.safe_dump(values))
-
-
-def code_digest() -> str:
-    """The SHA-256 of the code that trains and measures a run."""
-    digest = hashlib.sha256()
-    here = Path(checkpoint.__file__).parent
-    for path in sorted(path for pattern in (*checkpoint.CODE, *MEASURING) for path in here.glob(pattern)):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 if __name__ == "__main__":
