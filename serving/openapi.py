@@ -38,12 +38,16 @@ ERRORS = {
     401: "a key is needed and the request has none",
     403: "the key is not known here",
     404: "there is no such model",
+    408: "the request did not come whole in time",
     413: "the body is larger than the largest request there can be",
+    414: "the address is too long",
     429: "too many images are waiting; `Retry-After` says in how many seconds to try again",
+    431: "the headers are too long or too many",
     500: "a fault of the server",
     503: "the model is not loaded yet, or the server is about to stop",
     504: "the answer was not ready in time",
 }
+TRANSFER = (408, 414, 431)  # of any request, before it gets to its route
 MAKING = (400, 404, 429, 500, 503, 504)
 
 Json = dict[str, Any]
@@ -75,6 +79,9 @@ def openapi_document(settings: Settings) -> Json:
         },
         "components": {"schemas": schemas["$defs"]},
     }
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            operation["responses"] |= _errors(*TRANSFER)
     if settings.api_keys:
         _ask_for_keys(document)
     return document

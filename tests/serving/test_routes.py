@@ -97,7 +97,7 @@ def test_the_openapi_document_covers_every_route_and_status(call: Call) -> None:
     assert document == json.loads(json.dumps(openapi_document(Settings(max_images=MAX_IMAGES))))
     assert set(document["paths"]) == {route.path for route in ROUTES}
     answers = document["paths"]["/generate"]["post"]["responses"]
-    assert set(answers) == {"200", "400", "404", "413", "429", "500", "503", "504"}
+    assert set(answers) == {"200", "400", "404", "408", "413", "414", "429", "431", "500", "503", "504"}
     assert set(answers["200"]["content"]) == set(MEDIA_TYPES.values())
     film = document["paths"]["/interpolate"]["post"]["responses"]["200"]["content"]
     assert set(film) == set(FILM_MEDIA_TYPES.values())
