@@ -12,48 +12,43 @@ AT_ONCE = select.PIPE_BUF  # bytes that a pipe takes without waiting when it tak
 
 
 class DroppingHandler(logging.Handler):
-    """Handler that writes to a file descriptor what can be written at once, keeps the rest, and drops what is too much.
+    """Handler whose lines a thread writes to a file descriptor; where nobody reads them, what is too much is dropped.
 
     A pipe that nobody reads is full after 64 KB, and a write to it waits for ever: on the event loop that would be the
-    end of the service. The descriptor itself stays as it is, since other processes may share it.
+    end of the service. Even a write that does not wait lets go of the interpreter, and takes it up again after whoever
+    computes meanwhile. The descriptor itself stays as it is, since other processes may share it.
     """
 
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self._descriptor = descriptor
         self._waiting: deque[bytes] = deque()
-        self._waiting_bytes = 0
-        self._dropped = 0
+        self._taken_bytes = self._written_bytes = 0  # each is changed under one lock, this handler's and the one below
+        self._writing = threading.Lock()
+        self._dropped = self._confessed = 0  # lines, likewise
         self._late = threading.Event()  # there is something for the thread
-        self._thread: threading.Thread | None = None  # started when something has to wait for the first time
+        self._thread: threading.Thread | None = None  # started by the first line
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes a record, now or later."""
+        """Has a record written, soon."""
         line = (self.format(record) + "\n").encode(errors="backslashreplace")
-        if self._waiting_bytes + len(line) > ROOM_BYTES:
+        if self._taken_bytes - self._written_bytes + len(line) > ROOM_BYTES:
             self._dropped += 1
             return
+        self._taken_bytes += len(line)
         self._waiting.append(line)
-        self._waiting_bytes += len(line)
-        self.flush()
-        if self._waiting:
-            self._late.set()
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._write_later, name="mint-log", daemon=True)
-                self._thread.start()
+        self._late.set()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._write_later, name="mint-log", daemon=True)
+            self._thread.start()
 
     def flush(self) -> None:
         """Writes what can be written without waiting."""
-        self.acquire()  # its lock is one that a thread may take again
-        try:
+        with self._writing:
             while self._waiting and self._writable(0):
                 self._write_some()
-            if self._dropped and not self._waiting:
-                self._waiting.append(self._confession())
-                self._dropped = 0
-                self.flush()
-        finally:
-            self.release()
+                if self._dropped > self._confessed and not self._waiting:
+                    self._waiting.append(self._confession())
 
     def _write_some(self) -> None:
         """Writes the start of the first line that waits, or all of it."""
@@ -61,12 +56,12 @@ class DroppingHandler(logging.Handler):
         written = len(line)
         with suppress(OSError):  # nobody can read it any more
             written = os.write(self._descriptor, line[:AT_ONCE])
-        self._waiting_bytes = max(0, self._waiting_bytes - written)
+        self._written_bytes += written
         if line[written:]:
             self._waiting.appendleft(line[written:])
 
     def _write_later(self) -> None:
-        """Waits for the reader, in a thread of its own."""
+        """Waits for lines, and for their reader."""
         while self._late.wait():
             self._late.clear()
             while self._waiting:
@@ -79,6 +74,10 @@ class DroppingHandler(logging.Handler):
         return bool(poll.poll(timeout))
 
     def _confession(self) -> bytes:
-        text = f"{self._dropped} lines of the log were dropped: nobody has read them"
+        dropped = self._dropped
+        text = f"{dropped - self._confessed} lines of the log were dropped: nobody has read them"
+        self._confessed = dropped
         record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, text, None, None)
-        return (self.format(record) + "\n").encode()
+        line = (self.format(record) + "\n").encode()
+        self._written_bytes -= len(line)  # it takes no room
+        return line

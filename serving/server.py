@@ -110,6 +110,7 @@ class Server(uvicorn.Server):
         """The first signal lets requests in progress end, SIGTERM after a time for draining; a second one cuts them."""
         if self._stopping:
             logger.warning("a second signal: requests in progress are cut off")
+            logging.shutdown()
             os._exit(CUT)  # nothing is kept between requests, so there is nothing to put in order
         self._stopping = True
         drain(self.app, self._loop, self._stop, seconds=self.app.backend.settings.drain if sig == signal.SIGTERM else 0)
