@@ -62,6 +62,9 @@ def test_the_service_answers_counts_and_logs(server: LiveService, model_path: Pa
     assert "process_resident_memory_bytes" in metrics
     assert "no-such-path" not in metrics
 
+    while '"path":"/metrics"' not in server.log:  # the log is written a little later
+        assert server.process.poll() is None
+        time.sleep(0.01)
     lines = [json.loads(line) for line in server.log.splitlines()]
     assert any(f"serving {model_path} (tiny, 8x8x3, 3 classes) on cpu" in line["message"] for line in lines)
     assert any(line["message"].startswith(f"settings: MINT_MODEL={model_path} ") for line in lines)
