@@ -33,6 +33,14 @@ class LiveService:
         """What it has written so far."""
         return log_of(self.home)
 
+    def wait_for_log(self, text: str) -> None:
+        """Returns when it has written the text; the log is written a little later than what it is about is done."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while text not in self.log:
+            assert self.process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
 
 def start(model: Path, home: Path, port: int = 0, **settings: str) -> subprocess.Popen[bytes]:
     """`mint serve` for a model file, with its log inside `home`; port 0 is a free one, which the log then names.

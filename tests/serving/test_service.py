@@ -62,9 +62,7 @@ def test_the_service_answers_counts_and_logs(server: LiveService, model_path: Pa
     assert "process_resident_memory_bytes" in metrics
     assert "no-such-path" not in metrics
 
-    while '"path":"/metrics"' not in server.log:  # the log is written a little later
-        assert server.process.poll() is None
-        time.sleep(0.01)
+    server.wait_for_log('"path":"/metrics"')
     lines = [json.loads(line) for line in server.log.splitlines()]
     assert any(f"serving {model_path} (tiny, 8x8x3, 3 classes) on cpu" in line["message"] for line in lines)
     assert any(line["message"].startswith(f"settings: MINT_MODEL={model_path} ") for line in lines)
@@ -90,9 +88,7 @@ def test_sigterm_says_so_first_and_then_ends(model_path: Path, tmp_path: Path) -
 def test_a_second_signal_ends_the_wait_of_the_first(model_path: Path, tmp_path: Path) -> None:
     with live_service(model_path, tmp_path, MINT_DRAIN="600") as service:
         service.process.send_signal(signal.SIGTERM)
-        while "draining for 600 s" not in service.log:
-            assert service.process.poll() is None
-            time.sleep(0.01)
+        service.wait_for_log("draining for 600 s")
         assert service.client.get("/livez").status_code == 200
         service.process.send_signal(signal.SIGTERM)
         assert service.process.wait(timeout=END_TIMEOUT_S) == 1
