@@ -264,6 +264,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_as_if_unbroken(
     fresh: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configure(fresh.folder, FOR_EVER)
+    run = run_folder()
     process = subprocess.Popen(
         [sys.executable, "-m", "training.train"],
         env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
@@ -272,12 +273,12 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_as_if_unbroken(
         text=True,
     )
     deadline = time.monotonic() + 240
-    while not run_folder().checkpoints() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
+    while not run.checkpoints() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
     process.kill()
     said, _ = process.communicate()
-    assert run_folder().checkpoints(), said
-    reached = seen(run_folder().checkpoints()[-1])
+    assert run.checkpoints(), said
+    reached = seen(run.checkpoints()[-1])
     configure(fresh.folder, f"{(reached + STEP) / 1000} kimg")
     capsys.readouterr()
     train.main()
