@@ -16,7 +16,7 @@ from tests.training.project import COMMITTED_PARAMS, Project
 from training import export, networks, paths, preprocess, presets, train
 from training.gan import GAN
 from training.optimizers import pace
-from training.params import Params
+from training.params import Params, validate
 
 SOURCE = str(COMMITTED_PARAMS.parent / "data/fashion-mnist-10k")
 FULL_SIZE = {"r3gan-cifar10", "r3gan-ffhq-64"}  # the layers of r3gan, too wide to be trained here
@@ -77,7 +77,8 @@ def test_a_preset_trains_exports_and_serves(project: Project, monkeypatch: pytes
 
 
 def with_preset(name: str) -> Params:
-    return presets.with_preset(yaml.safe_load(COMMITTED_PARAMS.read_text()), name)
+    committed = yaml.safe_load(COMMITTED_PARAMS.read_text())
+    return validate(presets.overlay(committed, presets.load_preset(name).values), f"the preset {name}")
 
 
 @pytest.mark.parametrize("name", ["flowers-28", "flowers-64"])
