@@ -1,13 +1,24 @@
 """What every test may use: a tiny real model file and a generator that has loaded it."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from serving.generator import Generator
 from tests.tiny_model import save, tiny_model
+
+# The same cases in every run, however slow the machine; `make fuzz` draws new ones.
+settings.register_profile(
+    "suite",
+    deadline=None,
+    derandomize="MINT_FUZZ" not in os.environ,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("suite")
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -267,7 +267,7 @@ def mostly_right_bodies() -> st.SearchStrategy[Any]:
     return st.fixed_dictionaries({}, optional=fields) | json_values
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100)
 @given(body=mostly_right_bodies().map(json.dumps).map(str.encode) | st.binary(max_size=64))
 def test_no_body_makes_the_server_fail(call: Call, body: bytes) -> None:
     response = call("POST", "/generate", content=body)

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -78,7 +78,7 @@ def test_the_labels_of_a_film_are_bounded_too(call_for_many: Call) -> None:
     assert head_of(response) < HEAD
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 2**32 - 1) | st.integers(0, 9), min_size=1, max_size=400))
 def test_numbers_come_back_from_a_header_or_not_at_all(numbers: list[int]) -> None:
     text = write_numbers(numbers)

@@ -194,7 +194,7 @@ def test_parameters_go_with_arrays_only(call: Call) -> None:
     assert_refused(call("POST", "/generate?format=npy", json={"seeds": [1]}), 400, "it takes no parameters")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.data())
 def test_no_array_makes_the_server_fail(call: Call, data: st.DataObject) -> None:
     shape = data.draw(st.lists(st.integers(0, 9), max_size=3).map(tuple) | st.just((2, 8)))
