@@ -160,8 +160,12 @@ JSON_BODY = b'{"seeds": [7]}'
 @pytest.mark.parametrize(
     ("body", "headers", "sentence"),
     [
-        (gzip.compress(JSON_BODY), {"Content-Encoding": "gzip"}, "the body is compressed (Content-Encoding: gzip)"),
-        (gzip.compress(JSON_BODY), {}, "the body is not JSON (it is gzip); send it uncompressed"),
+        (
+            gzip.compress(JSON_BODY, mtime=0),
+            {"Content-Encoding": "gzip"},
+            "the body is compressed (Content-Encoding: gzip)",
+        ),
+        (gzip.compress(JSON_BODY, mtime=0), {}, "the body is not JSON (it is gzip); send it uncompressed"),
         (JSON_BODY.decode().encode("utf-16"), {}, "the body is not JSON (it is UTF-16); send UTF-8"),
         (JSON_BODY.decode().encode("utf-16-le"), {}, "the body is not JSON (it is UTF-16 or UTF-32); send UTF-8"),
         (JSON_BODY.decode().encode("utf-32-be"), {}, "the body is not JSON (it is UTF-16 or UTF-32); send UTF-8"),

@@ -99,7 +99,7 @@ def test_a_dictionary_beyond_the_limit_is_refused(project: Project, monkeypatch:
         ("pets.iso", bytes(32769) + b"CD001", "is a disk image (ISO 9660), which"),
         ("pets.npy", b"\x93NUMPY\x01\x00", "is a single .npy array, which is not read here; save it with numpy.savez"),
         ("pets", b"\0\0\x08\x03", "is an IDX file, which is not read here; set data.source to the folder"),
-        ("images.gz", gzip.compress(b"x"), "is packed with gzip and no tar archive; unpack it (gzip -d)"),
+        ("images.gz", gzip.compress(b"x", mtime=0), "is packed with gzip and no tar archive; unpack it (gzip -d)"),
         ("cat.png", b"\x89PNG\r\n", "is a single picture, which"),
     ],
 )
