@@ -60,9 +60,10 @@ bench-quality: setup  ## every recipe after the same tuning and training time (t
 bench-modes: setup  ## mode coverage of the default and of plain DCGAN, tuned and not (three hours on two cores)
 	@python -m benchmarks.modes $(ARGS)
 
-# A file's tests share what is dear to start, so a file stays together. One thread a process: the processes fill the cores.
+# A file's tests share what is dear to start, so a file stays together, in the order of tests/conftest.py. One thread a
+# process: the processes fill the cores.
 test: setup system  ## run the whole test suite
-	@OMP_NUM_THREADS=1 pytest -n logical --maxprocesses 4 --dist loadfile
+	@OMP_NUM_THREADS=1 pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 fuzz: setup  ## 600 right and 600 wrong requests to each route that takes any, against the contract (make test tries a few)
 	@MINT_FUZZ=600 pytest tests/serving/test_contract.py
