@@ -46,11 +46,16 @@ def generator_without_classes(tmp_path_factory: pytest.TempPathFactory) -> Gener
 
 
 @pytest.fixture(autouse=True)
-def _all_numbers_again() -> Iterator[None]:
-    """Training lets its process take denormal numbers for 0; tests that come after it there know them all."""
+def _torch_as_it_was() -> Iterator[None]:
+    """Training lets its process take denormal numbers for 0, benchmarks train on one thread: not so the next test."""
+    torch = sys.modules.get("torch")
+    threads = None if torch is None else torch.get_num_threads()
     yield
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_flush_denormal(False)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_flush_denormal(False)
+    if torch is not None and threads is not None:
+        torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -59,7 +59,8 @@ class Clone:
         return subprocess.Popen(
             [*DVC, *arguments],
             cwd=self.folder,
-            env=os.environ | {"SHELL": "/bin/sh"},  # which DVC runs stages in
+            # DVC runs stages in the shell. Bytes are compared with those of this process: as many threads make them.
+            env=os.environ | {"SHELL": "/bin/sh", "OMP_NUM_THREADS": str(torch.get_num_threads())},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
