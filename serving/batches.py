@@ -1,4 +1,4 @@
-"""What waits in the queue, and what runs together: requests for images, and batches of their rows."""
+"""Requests for images as they wait in the queue, and batches of their rows as they run."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""What the operating system refuses, as a sentence for the person who can change it."""
+"""Refusals of the operating system, each as a sentence for the person who can change it."""
 
 import errno
 import os

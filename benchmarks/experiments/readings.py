@@ -1,4 +1,4 @@
-"""What the tables of the experiments say: an answer to each question, and whether it is what the source found.
+"""Readings of the experiments' tables: an answer to each question, and whether it is what the source found.
 
 Every sentence is computed from the results, those on what is not reproduced as well, so that none outlives its
 numbers. Two variants differ where their means are further apart than their standard deviations added.

@@ -63,9 +63,16 @@ def test_a_log_whose_reader_is_gone_holds_nobody_up() -> None:
     out, into = os.pipe()
     os.close(out)
     logger = logger_on(into)
-    for _ in range(10):
-        logger.info("nobody hears this")
-    logger.handlers[0].flush()  # nothing is left that could go to another file of that number
+
+    def log() -> None:
+        for _ in range(10):
+            logger.info("nobody hears this")
+        logger.handlers[0].flush()  # nothing is left that could go to another file of that number
+
+    logging_thread = threading.Thread(target=log, daemon=True)
+    logging_thread.start()
+    logging_thread.join(90)
+    assert not logging_thread.is_alive()
     os.close(into)
 
 
