@@ -1,4 +1,4 @@
-"""Formats of files, told by their first bytes: the one place that decides what counts as a picture.
+"""What a file is, told by its first bytes: the one place that decides what counts as a picture.
 
 A name alone can only claim: photographs are called .jfif, .jpe or nothing at all. A file whose name claims a picture
 and whose content is none is a failure that is counted; a file that is no picture in either is left out.

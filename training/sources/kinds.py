@@ -1,4 +1,4 @@
-"""Kinds of files that can be no source, told by their first bytes, with what to do about each."""
+"""What a file is that can be no source, told by its first bytes, and what to do with it."""
 
 from pathlib import Path
 
