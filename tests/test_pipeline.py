@@ -230,7 +230,7 @@ def test_a_typo_in_the_parameters_names_the_right_key(clone: Clone) -> None:
     params = clone.folder / paths.PARAMS
     params.write_text(params.read_text().replace("batch:", "bacth:"))
     dvc = clone.start("repro")
-    output = dvc.communicate(timeout=60)[0]
+    output = dvc.communicate(timeout=400)[0]
     clone.configure()
     assert dvc.returncode != 0
     assert "error: params.yaml: train.bacth is not a parameter; did you mean train.batch?" in output
@@ -242,7 +242,7 @@ def test_a_fresh_clone_has_its_model_without_training(tmp_path: Path) -> None:
     subprocess.run(["git", "clone", "-q", str(ROOT), str(tmp_path / "clone")], check=True)
     committed = (tmp_path / "clone" / paths.MODEL).read_bytes()
     repro = subprocess.run(
-        [*DVC, "repro", "--allow-missing"], cwd=tmp_path / "clone", capture_output=True, text=True, timeout=60
+        [*DVC, "repro", "--allow-missing"], cwd=tmp_path / "clone", capture_output=True, text=True, timeout=400
     )
     assert repro.returncode == 0, repro.stdout + repro.stderr
     assert re.findall(r"Running stage '(\w+)'", repro.stdout) == ["preprocess"]
