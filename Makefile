@@ -49,10 +49,10 @@ experiments: setup  ## the experiments of the sources, into reports/experiments 
 	@dvc repro experiments/dvc.yaml
 
 bench: setup  ## the service under load beside its rivals, in one run (needs wrk; on an otherwise idle machine)
-	@python -m benchmarks.serving
+	@python -m benchmarks.load
 
 bench-faults: setup  ## overload, clients that vanish, SIGTERM and exchanged model files under load, attacks
-	@for drill in overload clients drain swap under_attack; do python -m benchmarks.serving.$$drill || exit 1; done
+	@for drill in overload clients drain swap under_attack; do python -m benchmarks.faults.$$drill || exit 1; done
 
 bench-quality: setup  ## every recipe after the same tuning and training time (two hours on two idle cores)
 	@python -m benchmarks.quality $(ARGS)
@@ -66,7 +66,7 @@ test: setup system  ## run the whole test suite
 	@OMP_NUM_THREADS=1 pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 fuzz: setup  ## 600 right and 600 wrong requests to each route that takes any, against the contract (make test tries a few)
-	@MINT_FUZZ=600 pytest tests/serving/test_contract.py
+	@MINT_FUZZ=600 pytest tests/serving/http/test_contract.py
 
 lint: setup  ## format and rules, types, import boundaries, Dockerfile, lock files
 	@ruff format --check .

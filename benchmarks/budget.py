@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import torch
 
-from training.data import stream_seed
-from training.gan import GAN, Batch
+from training.data.batches import stream_seed
+from training.gan.trainer import GAN, Batch
 
 
 def train_for(gan: GAN, batches: Iterator[Batch], cpu_seconds: float) -> None:

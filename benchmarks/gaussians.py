@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.budget import train_for
-from training.gan import GAN
-from training.networks.players import Discriminator, Features, Generator
+from training.gan.trainer import GAN
+from training.networks.base import Discriminator, Features, Generator
 from training.params import Params
 from training.train import start_fabric
 

@@ -23,16 +23,16 @@ import numpy as np
 import torch
 
 from benchmarks import gaussians, stacked
-from benchmarks.code import code_digest
 from benchmarks.experiments import pictures
 from benchmarks.machine import cpu_model
 from benchmarks.recipes import DEFAULT, PLAIN, PLAIN_TUNED, recipe
 from serving.files import replacing
 from training import paths
-from training.classifier import Classifier, train_classifier
+from training.evaluation.classifier import Classifier, train_classifier
 from training.export import git_revision
 from training.params import Params
 from training.stage import run
+from training.stage_code import code_digest
 
 REPORT = Path("reports/bench-modes.json")
 KEPT = paths.RUNS / "modes"
@@ -73,7 +73,7 @@ class Task:
     def kept(self) -> Path:
         """Where the result is kept: the name holds all that it depends on, the code of training included."""
         values = self.params.model_dump(mode="json", exclude={"name", "export", "evaluate"})
-        asked = json.dumps([asdict(self), values, code_digest()])
+        asked = json.dumps([asdict(self), values, code_digest("train", "export", "evaluate")])
         return KEPT / f"{self.board}-{self.recipe}-{self.seed}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}.json"
 
 

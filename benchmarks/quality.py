@@ -31,18 +31,18 @@ import yaml
 
 from benchmarks import quality_docs
 from benchmarks.budget import train_for
-from benchmarks.code import code_digest
 from benchmarks.machine import cpu_model
 from benchmarks.recipes import DEFAULT, PLAIN, recipe
 from serving.errors import MintError
 from serving.files import replacing
 from training import evaluate, export, paths, preprocess
-from training.data import class_tags, load_training_data
-from training.gan import GAN
-from training.manifest import read_manifest
+from training.data.batches import class_tags, load_training_data
+from training.data.manifest import read_manifest
+from training.gan.trainer import GAN
 from training.params import Params
 from training.presets import overlay
 from training.stage import run
+from training.stage_code import code_digest
 from training.train import hand_over, start_fabric
 
 KEPT = paths.RUNS / "quality"
@@ -98,7 +98,7 @@ class Trial:
     def kept(self) -> Path:
         """Where the result is kept: the name holds all that it depends on, the code included."""
         values = self.params.model_dump(mode="json", exclude={"name", "export"})
-        asked = json.dumps([asdict(self), values, code_digest()], sort_keys=True)
+        asked = json.dumps([asdict(self), values, code_digest("train", "export", "evaluate")], sort_keys=True)
         name = re.sub(r"\W+", "-", self.recipe)
         return KEPT / f"{name}-{hashlib.sha256(asked.encode()).hexdigest()[:16]}.json"
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.budget import train_for
-from training.classifier import Classifier, classify
-from training.gan import GAN
-from training.networks.served import ServedGenerator
+from training.evaluation.classifier import Classifier, classify
+from training.gan.trainer import GAN
+from training.networks.inference_wrapper import ServedGenerator
 from training.params import Params
 from training.train import start_fabric
 

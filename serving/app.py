@@ -6,27 +6,28 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.backend import Backend
-from serving.cors import CrossOrigin
-from serving.edge import AuthMiddleware, Edge
 from serving.errors import MintError
-from serving.lifespan import lifespan
-from serving.routes import about, answers, page, pictures
+from serving.http import exception_handlers
+from serving.http.cors import CrossOrigin
+from serving.http.lifespan import lifespan
+from serving.http.middleware import AuthMiddleware, Edge
+from serving.http.routes import generate, info, static
+from serving.http.state import Backend
 
 # The busiest first: the router tries them in this order.
 ROUTES = [
-    Route("/images/{seed}.{ext}", pictures.image),
-    Route("/generate", pictures.generate, methods=["POST"]),
-    Route("/interpolate", pictures.interpolate, methods=["POST"]),
-    Route("/", page.index),
-    Route("/ui/{name}", page.asset),
-    Route("/model", about.model),
-    Route("/models", about.models),
-    Route("/docs", about.docs),
-    Route("/openapi.json", about.openapi),
-    Route("/livez", about.livez),
-    Route("/readyz", about.readyz),
-    Route("/metrics", about.metrics),
+    Route("/images/{seed}.{ext}", generate.image),
+    Route("/generate", generate.generate, methods=["POST"]),
+    Route("/interpolate", generate.interpolate, methods=["POST"]),
+    Route("/", static.index),
+    Route("/ui/{name}", static.asset),
+    Route("/model", info.model),
+    Route("/models", info.models),
+    Route("/docs", info.docs),
+    Route("/openapi.json", info.openapi),
+    Route("/livez", info.livez),
+    Route("/readyz", info.readyz),
+    Route("/metrics", info.metrics),
 ]
 
 
@@ -39,11 +40,11 @@ class App:
             routes=ROUTES,
             lifespan=lambda _: lifespan(self),
             exception_handlers={
-                MintError: answers.on_mint_error,
-                TimeoutError: answers.on_timeout,
-                HTTPException: answers.on_http_error,
-                ClientDisconnect: answers.on_disconnect,
-                Exception: answers.on_bug,
+                MintError: exception_handlers.on_mint_error,
+                TimeoutError: exception_handlers.on_timeout,
+                HTTPException: exception_handlers.on_http_error,
+                ClientDisconnect: exception_handlers.on_disconnect,
+                Exception: exception_handlers.on_bug,
             },
         )
         inner.router.redirect_slashes = False
@@ -51,7 +52,9 @@ class App:
         settings = backend.settings
         app: ASGIApp = inner
         if settings.api_keys:
-            app = AuthMiddleware(app, [each.get_secret_value() for each in settings.api_keys], answers.refusal)
+            app = AuthMiddleware(
+                app, [each.get_secret_value() for each in settings.api_keys], exception_handlers.refusal
+            )
         if settings.cors_origins:
             app = CrossOrigin(app, settings.cors_origins)  # asked before a key is: browsers ask without one
         self.edge = Edge(app, settings.trusted_proxies)

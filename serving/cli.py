@@ -15,18 +15,18 @@ import numpy as np
 import typer
 
 from serving.client import Mint
-from serving.client.connections import TIMEOUT_S
+from serving.client.client import TIMEOUT_S
+from serving.encoding.images import encode, file_names
+from serving.encoding.png_metadata import origin
 from serving.errors import InputError, MintError
 from serving.files import replacing
-from serving.generator import MAX_BATCH, Generator
-from serving.images import encode, file_names
-from serving.keys import key_hash, new_key
-from serving.labels import label_indices
-from serving.latents import MAX_SEED, Labels
-from serving.network import Images
-from serving.origin import origin
-from serving.schemas import ModelResponse
-from serving.session import Provider
+from serving.http.auth import key_hash, new_key
+from serving.http.schemas import ModelResponse
+from serving.inference.executor import Images
+from serving.inference.generator import MAX_BATCH, Generator
+from serving.inference.labels import label_indices
+from serving.inference.latents import MAX_SEED, Labels
+from serving.inference.ort_session import Provider
 
 MODEL = "models/generator.onnx"
 MOST_SEEDS = 1_000_000  # so that a slip such as 0-4294967295 is an answer, not a full memory
@@ -80,7 +80,7 @@ def serve(
     port: Annotated[str | None, typer.Option(help="port to listen on; 0: any free one")] = None,
 ) -> None:
     """Serve the model over HTTP, on http://127.0.0.1:3000 unless told otherwise; MINT_ variables are its settings."""
-    from serving.server import serve as run  # with what the other commands have no need of
+    from serving.server.uvicorn_server import serve as run  # with what the other commands have no need of
 
     run(host, port)
 

@@ -11,7 +11,7 @@ import os
 import sys
 
 from serving.errors import MintError
-from serving.listener import Address
+from serving.server.listener import Address
 
 TIMEOUT_S = 4
 DEFAULT = "127.0.0.1:3000"  # of MINT_LISTEN

@@ -22,10 +22,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import HTTP_PROTOCOLS
 
 from serving.errors import MintError
-from serving.generator import Generator
-from serving.lifespan import drain
-from serving.logs import log_as_json
-from serving.session import cuda_devices
+from serving.http.lifespan import drain
+from serving.inference.generator import Generator
+from serving.inference.ort_session import cuda_devices
+from serving.json_logging import log_as_json
 from serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ class MintService(Service[Any]):
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         """The ASGI app that a worker serves."""
         from serving.app import App
-        from serving.backend import Backend
-        from serving.protocol import protocol_for
+        from serving.http.state import Backend
+        from serving.server.protocol import protocol_for
 
         HTTP_PROTOCOLS["auto"] = protocol_for(settings)  # type: ignore[assignment]  # what BentoML has uvicorn take
         return DrainedApp(App(Backend(settings)))

@@ -21,9 +21,9 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from serving.errors import SettingsError
-from serving.listener import Address
-from serving.schemas import MOST_IMAGES
-from serving.session import Provider
+from serving.http.schemas import MOST_IMAGES
+from serving.inference.ort_session import Provider
+from serving.server.listener import Address
 
 PREFIX = "MINT_"
 BYTES_A_NUMBER = 32  # a 64-bit float takes up to 25 characters in JSON, with its comma

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from serving.generator import Generator
+from serving.inference.generator import Generator
 from tests.tiny_model import save, tiny_model
 
 # The same cases in every run, however slow the machine; `make fuzz` draws new ones.

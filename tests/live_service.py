@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.serving.guard import guard
+from benchmarks.load.guard import guard
 
 ROOT = Path(__file__).parents[1]
 START_TIMEOUT_S = 120

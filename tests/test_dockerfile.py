@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from serving.cli import app
-from serving.listener import Address
+from serving.server.listener import Address
 
 ROOT = Path(__file__).parent.parent
 BUILT_BY_THE_PIPELINE = {"models/generator.onnx", "reports/metrics.json"}

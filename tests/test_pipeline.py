@@ -19,7 +19,7 @@ import pytest
 import torch
 import yaml
 
-from serving.generator import Generator
+from serving.inference.generator import Generator
 from tests.training.project import tiny, write_params
 from training import evaluate, export, paths, preprocess, train
 from training.params import Params, Section

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.generator import Generator
+from serving.inference.generator import Generator
 from tests.live_service import ROOT, LiveService, live_service
 from training import paths
+from training.data.provenance import last_name
 from training.params import load_params
-from training.provenance import last_name
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]

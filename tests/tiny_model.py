@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from serving.card import CARD_KEY, CHECKSUM_KEY, UNSEALED, ModelCard, seal
+from serving.inference.model_card import CARD_KEY, CHECKSUM_KEY, UNSEALED, ModelCard, seal
 
 LATENT_DIM = 8
 RESOLUTION = 8

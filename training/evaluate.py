@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from serving.encoding.images import contact_sheet, encode
 from serving.files import replacing
-from serving.generator import Generator
-from serving.images import contact_sheet, encode
+from serving.inference.generator import Generator
 from training import paths, stage
-from training.classifier import classify, train_classifier
-from training.features import extract_features, kept_features
-from training.manifest import Manifest, read_arrays, read_manifest
-from training.metrics import (
+from training.data.manifest import Manifest, read_arrays, read_manifest
+from training.evaluation.classifier import classify, train_classifier
+from training.evaluation.features import extract_features, kept_features
+from training.evaluation.metrics import (
     NEEDED,
     covered_classes,
     distances,

@@ -22,10 +22,10 @@ import yaml
 from serving.errors import MintError
 from serving.files import replacing
 from training import paths, stage
+from training.data.provenance import AUTO
+from training.data.sources import source_path
 from training.params import ParamsError, params_text, parse_params, validate
 from training.presets import Values, leaves, load_preset, overlay
-from training.provenance import AUTO
-from training.sources import source_path
 
 VARIABLES = ("SOURCE", "RESOLUTION", "CHANNELS", "MINUTES", "PRESET")
 OF_MAKE = {"PYTHON", "PORT"}  # what else a command line may set, see the Makefile

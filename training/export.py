@@ -14,17 +14,17 @@ import onnx
 import torch
 from torch import nn
 
-from serving.card import CARD_KEY, CHECKSUM_KEY, UNSEALED, ModelCard, seal
 from serving.errors import MintError
 from serving.files import replacing
-from serving.generator import Generator
+from serving.inference.generator import Generator
+from serving.inference.model_card import CARD_KEY, CHECKSUM_KEY, UNSEALED, ModelCard, seal
 from training import networks, paths, stage
-from training.data import class_tags
-from training.directions import principal_directions
-from training.manifest import Manifest, read_manifest
-from training.networks.served import ServedGenerator, folded
+from training.data.batches import class_tags
+from training.data.manifest import Manifest, read_manifest
+from training.data.provenance import AUTO, last_name
+from training.networks.directions import principal_directions
+from training.networks.inference_wrapper import ServedGenerator, folded
 from training.params import Params, load_params
-from training.provenance import AUTO, last_name
 from training.torch_files import DamagedFileError, load_with_checksum
 
 COMPARED_BATCHES = (1, 7, 64)

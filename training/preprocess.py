@@ -22,19 +22,19 @@ from numpy.typing import NDArray
 
 from serving.files import replacing
 from training import paths
+from training.data.cache import current_inputs, still_prepared, write_stamp
+from training.data.decode import square
+from training.data.manifest import Counts, DataError, LeftOutFiles, Manifest, Skipped, data_sha256
+from training.data.npy import RowWriter
+from training.data.provenance import provenance
+from training.data.sources import Item, Source, UnreadableError, open_source
+from training.data.sources.items import LeftOut, Pixels
+from training.data.sources.limit import spread
+from training.data.summary import listed_kinds, summary
 from training.lock import only_process
-from training.manifest import Counts, DataError, LeftOutFiles, Manifest, Skipped, data_sha256
-from training.npy import RowWriter
 from training.params import DataParams, load_params
-from training.picture import square
 from training.progress import track
-from training.provenance import provenance
-from training.sources import Item, Source, UnreadableError, open_source
-from training.sources.items import LeftOut, Pixels
-from training.sources.limit import spread
 from training.stage import run
-from training.stamp import current_inputs, still_prepared, write_stamp
-from training.summary import listed_kinds, summary
 
 TASKS_PER_CORE = 8  # images in flight: enough to keep every core busy, few enough to bound the memory
 SHOWN = 3  # files of one kind that an error or the manifest names

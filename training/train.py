@@ -19,12 +19,12 @@ from torch import Tensor
 
 from serving.errors import MintError
 from training import PARENT, paths, stage
-from training.checkpoint import RunFolder, fingerprint, open_run
-from training.data import TrainingData, class_tags, load_training_data, stream_seed
-from training.gan import GAN
-from training.manifest import read_manifest
+from training.data.batches import TrainingData, class_tags, load_training_data, stream_seed
+from training.data.manifest import read_manifest
+from training.gan.checkpoint import RunFolder, fingerprint, open_run
+from training.gan.trainer import GAN
 from training.params import Length, TrainParams, load_params
-from training.report import TrainingReport, write_sheet
+from training.reporting import TrainingReport, write_sheet
 from training.torch_files import save_with_checksum
 
 SHOW_EVERY_IMAGES = 1000

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from benchmarks.experiments.settings import PICTURES, ROOT
 from serving.errors import MintError
 from serving.files import replacing
-from training.manifest import Skipped
+from training.data.cache import current_inputs
+from training.data.manifest import Skipped
+from training.data.sources import open_source
+from training.data.sources.limit import spread
 from training.params import DataParams
 from training.preprocess import attempt, in_order
-from training.sources import open_source
-from training.sources.limit import spread
-from training.stamp import current_inputs
 
 CLOTHES = ROOT / "data" / "fashion-mnist-10k"
 IMAGES, LABELS = "images.npy", "labels.npy"

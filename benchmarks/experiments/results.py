@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from serving.files import replacing
-from training.manifest import Record
+from training.data.manifest import Record
 
 SHEETS = "sheets"  # folder of seed 0's sheets, beside the results
 RESULT = "result.json"

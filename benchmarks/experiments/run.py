@@ -19,11 +19,11 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.experiments.play import play, prepare
+from benchmarks.experiments.job import Task, tasks
 from benchmarks.experiments.results import RESULT, SHEETS, SeedResult, VariantResult, write_record
 from benchmarks.experiments.settings import RESULTS, WORK, load_settings
-from benchmarks.experiments.task import Task, tasks
 from benchmarks.experiments.variants import find
+from benchmarks.experiments.worker import play, prepare
 from serving.errors import MintError
 from training.stage import INTERRUPTED, run
 

@@ -13,13 +13,13 @@ import pytest
 import yaml
 
 from benchmarks.experiments import pictures
+from benchmarks.experiments.job import Task, key, tasks
 from benchmarks.experiments.readings import reading
 from benchmarks.experiments.report import write_report
 from benchmarks.experiments.results import RESULT, VariantResult
 from benchmarks.experiments.run import run_variant, start_workers
 from benchmarks.experiments.settings import ROOT, Scale, load_settings
 from benchmarks.experiments.summary import cell, number, recognisable, sentence, wall_seconds
-from benchmarks.experiments.task import Task, key, tasks
 from benchmarks.experiments.variants import EXPERIMENTS, Size, Variant, all_variants, find
 from serving.errors import MintError
 from tests.training.project import BLUE, RED, picture

@@ -10,7 +10,7 @@ import torch
 from benchmarks import gaussians, modes, stacked
 from benchmarks.modes import Task
 from benchmarks.recipes import DEFAULT, PLAIN, PLAIN_TUNED, recipe
-from training.classifier import Classifier, train_classifier
+from training.evaluation.classifier import Classifier, train_classifier
 
 
 @pytest.mark.parametrize(("mixture", "count"), [(gaussians.ring(), 8), (gaussians.grid(), 25)])

@@ -1,6 +1,7 @@
 """The quality benchmark tunes every recipe alike, measures it on the same images, and claims what its report says."""
 
 import json
+import shutil
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,7 +14,7 @@ from benchmarks import quality, quality_docs
 from benchmarks.quality import Trial
 from benchmarks.recipes import recipe
 from tests.training.project import COMMITTED_PARAMS, write_params
-from training import checkpoint, paths
+from training import paths, stage_code
 from training.params import load_params, validate
 
 SOURCE = str(COMMITTED_PARAMS.parent / "data/fashion-mnist-10k")
@@ -59,8 +60,10 @@ def test_other_code_another_time_and_another_pair_are_other_results(
     trial = Trial("dcgan", 1.0, 32, seed=1, seconds=60)
     others = [Trial("dcgan", 1.0, 32, 2, 60), Trial("dcgan", 1.0, 32, 1, 61), Trial("dcgan", 5.0, 32, 1, 60)]
     kept = {each.kept for each in (trial, *others, Trial("dcgan", 1.0, 32, 1, 60, images=500))}
-    (tmp_path / "gan.py").write_text("other code")
-    monkeypatch.setattr(checkpoint, "__file__", str(tmp_path / "checkpoint.py"))
+    for package in stage_code.PACKAGES:
+        shutil.copytree(stage_code.ROOT / package, tmp_path / package)
+    (tmp_path / "training/gan/trainer.py").write_text("other code")
+    monkeypatch.setattr(stage_code, "ROOT", tmp_path)
     assert len(kept | {Trial("dcgan", 1.0, 32, 1, 60).kept}) == 6
 
 

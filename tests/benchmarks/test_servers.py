@@ -16,7 +16,7 @@ TIME_LIMIT_S = 90
 COMMAND = """
 import signal, sys
 from pathlib import Path
-from benchmarks.serving.servers import started
+from benchmarks.load.servers import started
 
 SERVER = '''
 import subprocess

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.serving.guard import guard
+from benchmarks.load.guard import guard
 
 START_TIMEOUT_S = 60
 STARTS = 5  # a port that was free a moment ago may be taken

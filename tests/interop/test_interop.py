@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.keys import key_hash
+from serving.http.auth import key_hash
 from tests.interop.clients import Answer, Client, Request, aiohttp_client, java_client, node_client, urllib_client
 from tests.interop.nginx import nginx_before
 from tests.live_service import ROOT, LiveService, live_service

@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from serving.app import App
-from serving.backend import Backend
-from serving.generator import Generator
-from serving.models import Models
+from serving.http.state import Backend
+from serving.inference.generator import Generator
+from serving.inference.model_registry import Models
 from serving.settings import Settings
 
 MAX_IMAGES = 16

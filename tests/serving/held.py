@@ -3,10 +3,10 @@
 import asyncio
 import threading
 
-from serving.batching import Batcher
-from serving.generator import Generator
-from serving.latents import Labels, Latents
-from serving.network import Arrays, Images, Inputs
+from serving.inference.batcher import Batcher
+from serving.inference.executor import Arrays, Images, Inputs
+from serving.inference.generator import Generator
+from serving.inference.latents import Labels, Latents
 
 
 async def images_of(batcher: Batcher, generator: Generator, latents: Latents, labels: Labels | None) -> Images:

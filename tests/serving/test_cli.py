@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from serving.cli import main
-from serving.generator import MAX_BATCH, Generator
-from serving.keys import key_hash
+from serving.http.auth import key_hash
+from serving.inference.generator import MAX_BATCH, Generator
 from tests.live_service import live_service
 from tests.pixels import assert_same_pixels
 from tests.serving.conftest import Call

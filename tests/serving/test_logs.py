@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from serving.json_logging import JsonLines
 from serving.log_writer import ROOM_BYTES, DroppingHandler
-from serving.logs import JsonLines
 
 TIME_LIMIT_S = 90
 LINES = 3 * ROOM_BYTES // 1000

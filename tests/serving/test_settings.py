@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from serving.errors import SettingsError
-from serving.keys import key_hash
+from serving.http.auth import key_hash
 from serving.settings import Settings
 
 HASHES = [key_hash("one"), key_hash("two")]

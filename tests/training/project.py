@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from training import paths, preprocess
-from training.manifest import Counts, DataError, Manifest, read_manifest
+from training.data.manifest import Counts, DataError, Manifest, read_manifest
+from training.data.sources import Source, open_source
 from training.params import DataParams, Params, load_params
-from training.sources import Source, open_source
 
 COMMITTED_PARAMS = Path(__file__).parents[2] / paths.PARAMS
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)

@@ -8,13 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from serving.generator import Generator
+from serving.inference.generator import Generator
 from tests.tiny_model import save, tiny_model
 from tests.training.project import Project, tiny, write_params
 from training import evaluate, paths, preprocess
-from training.classifier import classify, train_classifier
-from training.features import LITE0
-from training.metrics import nearest_neighbours
+from training.evaluation.classifier import classify, train_classifier
+from training.evaluation.features import LITE0
+from training.evaluation.metrics import nearest_neighbours
 
 
 def pictures(count: int) -> tuple[np.ndarray, np.ndarray]:

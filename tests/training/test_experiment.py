@@ -11,9 +11,9 @@ import yaml
 from serving.errors import MintError
 from tests.training.project import COMMITTED_PARAMS, Project, picture
 from training import paths
+from training.data.provenance import provenance
 from training.experiment import configure, with_values
 from training.params import load_params
-from training.provenance import provenance
 
 ODD = [
     "my flowers",

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from serving.errors import MintError
-from serving.generator import Generator
+from serving.inference.generator import Generator
 from tests.training.project import COMMITTED_PARAMS, FAMILIES, Project, invented_manifest, tiny, write_params
 from training import export, networks, paths
-from training.data import class_tags
-from training.manifest import read_manifest
-from training.networks.served import ServedGenerator
+from training.data.batches import class_tags
+from training.data.manifest import read_manifest
+from training.networks.inference_wrapper import ServedGenerator
 from training.params import Params, load_params
 from training.torch_files import save_with_checksum
 

@@ -20,8 +20,8 @@ import torch
 from serving.errors import MintError
 from tests.training.project import Project, tiny, write_params
 from training import paths, preprocess, train
-from training.checkpoint import RunFolder, fingerprint, open_run
-from training.manifest import read_manifest
+from training.data.manifest import read_manifest
+from training.gan.checkpoint import RunFolder, fingerprint, open_run
 from training.params import load_params
 from training.torch_files import load_with_checksum
 

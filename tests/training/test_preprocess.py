@@ -15,9 +15,9 @@ from PIL import Image
 
 from tests.training.project import BLUE, GREEN, RED, Project, encoded, picture
 from training import paths
-from training.manifest import DataError, data_sha256, read_manifest
-from training.sources import Item
-from training.sources.limit import proportional_shares, spread
+from training.data.manifest import DataError, data_sha256, read_manifest
+from training.data.sources import Item
+from training.data.sources.limit import proportional_shares, spread
 
 REPOSITORY = Path(__file__).parents[2]
 CLASSES = {"ant/1.png": picture(RED), "bee/1.png": picture(GREEN), "bee/2.png": picture(BLUE)}

@@ -10,12 +10,12 @@ import torch
 import yaml
 
 from serving.errors import MintError
-from serving.generator import Generator
+from serving.inference.generator import Generator
 from tests.serving.conftest import served
 from tests.training.project import COMMITTED_PARAMS, Project
 from training import export, networks, paths, preprocess, presets, train
-from training.gan import GAN
-from training.optimizers import pace
+from training.gan.optimizers import pace
+from training.gan.trainer import GAN
 from training.params import Params, validate
 
 SOURCE = str(COMMITTED_PARAMS.parent / "data/fashion-mnist-10k")

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from training import checkpoint, stamp
-
 ROOT = Path(__file__).parents[2]
 DVC_STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 # Imported everywhere, shapes no output: what refuses, tells, locks, and how a file gets to the disk.
@@ -18,25 +16,15 @@ INERT = {
     "serving/errors.py",
     "serving/files.py",
     "training/__init__.py",
-    "training/contradictions.py",
+    "training/param_rules.py",
     "training/lock.py",
     "training/paths.py",
     "training/progress.py",
     "training/stage.py",
-    "training/summary.py",
+    "training/stage_code.py",
+    "training/data/summary.py",
     "training/system_errors.py",
 }
-# What train needs besides, and what does not change which run it is: its parameters and its data are in the run's name
-# as they are, and the others keep or show it.
-BESIDE_A_RUN = (
-    "training/checkpoint.py",
-    "training/params.py",
-    "training/report.py",
-    "training/torch_files.py",
-    "serving",
-)
-# The same of the prepared data.
-BESIDE_THE_DATA = ("training/params.py", "training/stamp.py")
 
 
 def file_of(module: str) -> str | None:
@@ -76,7 +64,7 @@ def covered(file: str, by: Iterable[str]) -> bool:
     return any(file == path or file.startswith(f"{path}/") for path in by)
 
 
-@pytest.mark.parametrize("stage", ["train", "export", "evaluate"])
+@pytest.mark.parametrize("stage", ["preprocess", "train", "export", "evaluate"])
 def test_a_stage_depends_on_every_module_that_it_imports_and_on_no_other(stage: str) -> None:
     listed = [path for path in DVC_STAGES[stage]["deps"] if path.split("/")[0] in ("training", "serving")]
     imported = files_behind(stage)
@@ -84,15 +72,3 @@ def test_a_stage_depends_on_every_module_that_it_imports_and_on_no_other(stage: 
     assert not missing, f"add to the deps of {stage} in dvc.yaml: {sorted(missing)}"
     useless = {path for path in listed if not any(covered(file, [path]) for file in imported)}
     assert not useless, f"remove from the deps of {stage} in dvc.yaml: {sorted(useless)}"
-
-
-@pytest.mark.parametrize(
-    ("stage", "code", "beside"),
-    [("train", checkpoint.CODE, BESIDE_A_RUN), ("preprocess", stamp.CODE, BESIDE_THE_DATA)],
-)
-def test_what_a_stage_keeps_is_named_by_all_the_code_that_shapes_it(
-    stage: str, code: tuple[str, ...], beside: tuple[str, ...]
-) -> None:
-    named = {path.relative_to(ROOT).as_posix() for pattern in code for path in (ROOT / "training").glob(pattern)}
-    shaping = {file for file in files_behind(stage) if not covered(file, beside)}
-    assert named == shaping

@@ -11,8 +11,8 @@ from PIL import Image
 from serving.errors import MintError
 from tests.training.project import Project, tiny, write_params
 from training import paths, preprocess, train
-from training.checkpoint import RunFolder, fingerprint
-from training.manifest import read_manifest
+from training.data.manifest import read_manifest
+from training.gan.checkpoint import RunFolder, fingerprint
 from training.params import Length, load_params
 from training.torch_files import load_with_checksum
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Error, Page
 
-from serving.latents import lerp, slerp
-from serving.npy import read_latents
+from serving.http.npy_body import read_latents
+from serving.inference.latents import lerp, slerp
 from tests.live_service import LiveService
 
 

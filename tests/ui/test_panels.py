@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from serving.latents import from_seeds, lerp, slerp
+from serving.inference.latents import from_seeds, lerp, slerp
 from tests.pixels import assert_same_pixels
 from tests.tiny_model import CLASSES, LATENT_DIM
 from tests.ui.explorer import Explorer, Pixels

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from serving.latents import MAX_SEED
+from serving.inference.latents import MAX_SEED
 from tests.pixels import assert_same_pixels
 from tests.ui.explorer import Explorer, Pixels
 

@@ -5,13 +5,13 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from training.networks import dcgan, dense, residual, upsampling
-from training.networks.players import Discriminator, Generator, TagEmbedding, Verdict
+from training.networks import dcgan, dense, r3gan, upsampling
+from training.networks.base import Discriminator, Generator, TagEmbedding, Verdict
 from training.params import NetworkParams, Params
 
 __all__ = ["Discriminator", "Generator", "Verdict", "build"]
 
-FAMILIES: dict[str, Any] = {"dense": dense, "upsampling": upsampling, "dcgan": dcgan, "residual": residual}
+FAMILIES: dict[str, Any] = {"dense": dense, "upsampling": upsampling, "dcgan": dcgan, "residual": r3gan}
 
 
 def build(params: Params, tags: Tensor | None) -> tuple[Generator, Discriminator]:

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from training.networks.players import Features, dropout
+from training.networks.base import Features, dropout
 from training.pyramid import layer_widths, pyramid
 
 

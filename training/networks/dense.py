@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from training.networks.players import Features, dropout
+from training.networks.base import Features, dropout
 from training.networks.upsampling import initialise
 
 DEPTH = 2  # hidden layers, unless params.yaml says otherwise

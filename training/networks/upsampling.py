@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from training.networks.players import Features, dropout
+from training.networks.base import Features, dropout
 
 SHRINKS = 4  # pixels that a side loses in a 5x5 convolution without padding
 LEVELS = 4  # convolutions of the discriminator

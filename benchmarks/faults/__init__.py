@@ -1,0 +1,1 @@
+"""Fault tests: the service under overload, disconnecting clients, SIGTERM, replaced model files and attacks."""

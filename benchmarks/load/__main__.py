@@ -1,0 +1,114 @@
+"""`make bench`: the service beside others, under wrk, on the same two cores.
+
+    python -m benchmarks.load [--rounds N] [--seconds N]
+
+Prints tables and writes reports/bench.json. wrk, the service and its contestants share two cores; every server has one
+worker. What is compared takes turns, round after round; the figures are medians over the rounds, and each ratio is
+the median of what was divided within a round.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.baselines import commands
+from benchmarks.load.measure import Plan, measure, summary
+from benchmarks.load.models import dcgan_64
+from benchmarks.load.servers import ROOT
+from benchmarks.load.tables import show
+from benchmarks.load.wrk import require_wrk
+from benchmarks.machine import cpu_model
+from serving.errors import MintError
+from serving.files import replacing
+from training import paths
+from training.export import git_revision
+from training.stage import run
+
+REPORT = Path("reports/bench.json")
+CORES = 2
+
+# What the service aims at, by the name of the ratio.
+AIMS = {
+    "batch over bare loop": 0.9,
+    f"mint over {commands.BENTO_PLAIN.name}": 1.5,
+    f"mint over {commands.FASTAPI.name}": 1.0,
+}
+
+
+def main() -> None:
+    """Measures all, then writes and prints the comparison."""
+    parser = argparse.ArgumentParser(description="throughput and latency of the service, as ratios")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured")
+    parser.add_argument("--seconds", type=int, default=10, help="time of one measurement")
+    options = parser.parse_args()
+    require_wrk()
+    cores = share_cores()
+    plan = Plan(options.rounds, options.seconds, threads=cores)
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        models = {"default": paths.MODEL, "dcgan-64": dcgan_64(scratch / "dcgan-64.onnx")}
+        results = {name: summary(measure(path, plan, scratch / name)) for name, path in models.items()}
+        profile = profile_of(paths.MODEL, plan, scratch)
+    report = {
+        "hardware": f"{cores} cores of {cpu_model()}, shared with wrk; network on {plan.threads} threads",
+        "date": datetime.now(UTC).date().isoformat(),
+        "git_revision": git_revision(),
+        "rounds": plan.rounds,
+        "seconds": plan.seconds,
+        "models": results,
+        "targets": targets(results),
+        "profile": profile,
+    }
+    with replacing(REPORT) as path:
+        path.write_text(json.dumps(report, indent=2) + "\n")
+    show(report)
+
+
+def share_cores() -> int:
+    """Keeps this process, and with it everything that it starts, on the first CORES cores; returns how many."""
+    cores = sorted(os.sched_getaffinity(0))[:CORES]
+    os.sched_setaffinity(0, cores)
+    return len(cores)
+
+
+def profile_of(model: Path, plan: Plan, scratch: Path) -> dict[str, Any]:
+    """`benchmarks.load.profile` in a process of its own."""
+    home = scratch / "profile"
+    metrics = home / "metrics"
+    metrics.mkdir(parents=True)
+    own = {"BENTOML_HOME": str(home), "PROMETHEUS_MULTIPROC_DIR": str(metrics), "BENTOML_DO_NOT_TRACK": "true"}
+    log = home / "log"
+    with log.open("w") as errors:
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.load.profile", "--seconds", str(plan.seconds)],
+            cwd=ROOT,
+            env=os.environ | own | commands.environment(model, plan.threads),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            check=False,
+        )
+    if done.returncode:
+        raise MintError(f"the profile could not be taken: {log.read_text().strip().splitlines()[-1]}")
+    profile: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return profile
+
+
+def targets(results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Every aim on every model, beside what was reached."""
+    return [
+        {"model": model, "name": name, "ratio": result["ratios"][name], "at_least": at_least}
+        for model, result in results.items()
+        for name, at_least in AIMS.items()
+    ]
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,51 @@
+"""Model files to measure with: a larger network, and a copy of a model that draws other images."""
+
+from pathlib import Path
+
+import onnx
+import torch
+from onnx import numpy_helper
+
+from benchmarks.recipes import recipe
+from serving.inference.model_card import CHECKSUM_KEY, UNSEALED, ModelCard, seal
+from training import networks
+from training.export import write_onnx
+
+SETTLING_BATCHES = 20
+
+
+def dcgan_64(path: Path) -> Path:
+    """Writes the 64x64 DCGAN of the PyTorch tutorial, width 64, with random weights; returns its path."""
+    params = recipe("anime-dcgan", data={"resolution": 64, "channels": 3}, network={"kernel": 4})
+    torch.manual_seed(0)
+    generator, _ = networks.build(params, None)
+    with torch.no_grad():
+        # Batch norms that have seen nothing let the signal die away, and grey images are too easy to encode.
+        for _ in range(SETTLING_BATCHES):
+            generator.train()(torch.randn(64, params.network.latent_dim))
+    card = ModelCard(
+        name="dcgan-64",
+        latent_dim=params.network.latent_dim,
+        resolution=64,
+        channels=3,
+        classes=(),
+        mean_latent=(0.0,) * params.network.latent_dim,
+        images_seen=0,
+        data_sha256="0" * 64,
+        git_revision=None,
+        params=params.model_dump(mode="json"),
+        licence="random weights",
+    )
+    write_onnx(generator.eval().requires_grad_(False), card, params.export.opset, path)
+    return path
+
+
+def write_altered(source: Path, target: Path) -> Path:
+    """Writes a copy of a model file whose largest weights are halved, so that it draws other images."""
+    model = onnx.load(source)
+    largest = max(model.graph.initializer, key=lambda tensor: tensor.ByteSize())
+    largest.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(largest) / 2, largest.name))
+    card = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, card | {CHECKSUM_KEY: UNSEALED})
+    target.write_bytes(seal(model.SerializeToString()))
+    return target

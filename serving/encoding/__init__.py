@@ -1,0 +1,1 @@
+"""Encoding: pixel arrays to PNG, JPEG, WebP, GIF, ZIP and NumPy files."""

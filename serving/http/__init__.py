@@ -1,0 +1,1 @@
+"""HTTP: ASGI middleware, routes, request schemas, error responses and the OpenAPI document."""

@@ -1,0 +1,296 @@
+"""Requests and responses as pydantic models."""
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    ValidationError,
+    model_validator,
+)
+
+from serving.http.validation import explained
+from serving.inference.latents import MAX_SEED, Curve
+from serving.inference.model_card import ModelCard
+
+Format = Literal["png", "jpeg", "webp", "json", "zip", "npy"]
+Film = Literal["gif", "webp", "npy", "png"]
+MEDIA_TYPES: dict[Format, str] = {
+    "png": "image/png",
+    "jpeg": "image/jpeg",
+    "webp": "image/webp",
+    "json": "application/json",
+    "zip": "application/zip",
+    "npy": "application/x-npy",
+}
+FILM_MEDIA_TYPES: dict[Film, str] = {
+    "gif": "image/gif",
+    "webp": "image/webp",
+    "npy": "application/x-npy",
+    "png": "image/png",
+}
+PICTURE_MEDIA_TYPES = {name: MEDIA_TYPES[name] for name in ("png", "jpeg", "webp")}
+
+MAX_SIZE = 2048  # pixels of a side: 12 MB in memory
+MOST_IMAGES = 1024  # that a service can be set up to make in one request
+LONGEST_NAME = 1000  # characters of a class or a model
+BOM = b"\xef\xbb\xbf"  # that some editors write before UTF-8
+
+
+def _whole(value: object) -> object:
+    """7.0 as 7: not every language writes the one in JSON as it does the other."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _format_name(value: object) -> object:
+    """A format as people write it, such as JPG."""
+    if not isinstance(value, str):
+        return value
+    return "jpeg" if value.lower() == "jpg" else value.lower()
+
+
+Whole = Annotated[StrictInt, BeforeValidator(_whole)]
+Name = Annotated[StrictStr, Field(max_length=LONGEST_NAME)]
+Seed = Annotated[Whole, Field(ge=0, le=MAX_SEED)]
+Number = Annotated[StrictFloat, Field(allow_inf_nan=False)]
+Row = Annotated[list[Number], Field(min_length=1, fail_fast=True)]
+Label = Whole | Name
+Labels = Label | Annotated[list[Label], Field(min_length=1, max_length=MOST_IMAGES, fail_fast=True)]
+
+# The descriptions are what error messages say that a field is.
+SEEDS_ARE = f"whole numbers from 0 to {MAX_SEED}"
+LATENTS_ARE = "a list of rows of finite numbers, one row for each image and as long as the model's latent_dim"
+TRUNCATION_IS = "a number from 0 (the average image) to 1 (the full variety)"
+MODEL_IS = "the name or the id of a model of GET /models; without it the default one"
+SIZE_IS = (
+    f"the side in pixels, from 1 to {MAX_SIZE}; a multiple of the model's resolution repeats pixels, any other size is "
+    "resampled"
+)
+
+Truncation = Annotated[StrictFloat, Field(ge=0, le=1, allow_inf_nan=False, description=TRUNCATION_IS)]
+ModelName = Annotated[Name | None, Field(description=MODEL_IS)]
+AnyFormat = Annotated[Format, BeforeValidator(_format_name)]
+AnyFilm = Annotated[Film, BeforeValidator(_format_name)]
+Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
+
+
+class _Body(BaseModel):
+    """A JSON body with exactly one of the fields that say which images."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sources: ClassVar[tuple[str, ...]]  # the fields of which a body has exactly one
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [name for name in self.sources if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none of them"
+            raise ValueError(f"give exactly one of {_in_a_row(self.sources)}; this body has {found}")
+        return self
+
+    @property
+    def source(self) -> str:
+        """The field that says which images."""
+        return next(name for name in self.sources if getattr(self, name) is not None)
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        """Reads a JSON body; raises InputError with one sentence about the first thing that is wrong."""
+        try:
+            return cls.model_validate_json(body.removeprefix(BOM))
+        except ValidationError as error:
+            raise explained(error, cls, body=body) from None
+
+
+def _one_of(*names: str) -> dict[str, Any]:
+    """JSON Schema for exactly one of these fields."""
+    return {"oneOf": [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in names]}
+
+
+class GenerateRequest(_Body):
+    """The body of POST /generate: exactly one of seeds, count and latents, and how to draw them."""
+
+    sources = ("seeds", "count", "latents")
+    model_config = ConfigDict(
+        json_schema_extra=_one_of(*sources) | {"examples": [{"seeds": [7]}]},
+    )
+
+    seeds: Annotated[list[Seed], Field(min_length=1, max_length=MOST_IMAGES, fail_fast=True)] | None = Field(
+        default=None, description=f"a list of {SEEDS_ARE}, one for each image"
+    )
+    count: Annotated[Whole, Field(ge=1)] | None = Field(
+        default=None, description="the number of images to draw from random seeds, at least 1"
+    )
+    latents: Annotated[list[Row], Field(min_length=1, max_length=MOST_IMAGES, fail_fast=True)] | None = Field(
+        default=None, description=LATENTS_ARE
+    )
+    labels: Labels | None = Field(
+        default=None,
+        description="a class name or index for all images, or a list with one for each; without it seeds draw theirs",
+    )
+    truncation: Truncation = 1.0
+    format: AnyFormat | None = Field(
+        default=None, description=f"one of {', '.join(MEDIA_TYPES)}; without it the Accept header decides, and then png"
+    )
+    model: ModelName = None
+
+    @property
+    def size(self) -> int:
+        """How many images are asked for."""
+        if self.count is not None:
+            return self.count
+        return len(self.seeds or self.latents or ())
+
+
+class InterpolateRequest(_Body):
+    """The body of POST /interpolate: stops, as seeds or latents, and the way between them."""
+
+    sources = ("seeds", "latents")
+    model_config = ConfigDict(
+        json_schema_extra=_one_of(*sources)
+        | {"additionalProperties": False}
+        | {"examples": [{"seeds": [7, 8], "loop": True}]},
+    )
+
+    seeds: Annotated[list[Seed], Field(min_length=2, max_length=MOST_IMAGES, fail_fast=True)] | None = Field(
+        default=None, description=f"a list of {SEEDS_ARE}, two or more, one for each stop"
+    )
+    latents: Annotated[list[Row], Field(min_length=2, max_length=MOST_IMAGES, fail_fast=True)] | None = Field(
+        default=None,
+        description="a list of rows of finite numbers, two or more, one row for each stop and as long as latent_dim",
+    )
+    labels: Labels | None = Field(
+        default=None,
+        description="a class name or index for all stops, or a list with one for each; a frame has its nearer stop's",
+    )
+    steps: Annotated[Whole, Field(ge=1)] = Field(
+        default=16, description="the number of frames from one stop to the next, at least 1"
+    )
+    path: Curve = Field(default="slerp", description="slerp (along the Gaussian's shell) or lerp (straight)")
+    loop: StrictBool = Field(default=False, description="true or false: whether the way leads back to the first stop")
+    truncation: Truncation = 1.0
+    size: Annotated[Whole, Field(ge=1, le=MAX_SIZE)] | None = Field(default=None, description=SIZE_IS)
+    fps: Annotated[StrictFloat, Field(ge=1, le=50, allow_inf_nan=False)] = Field(
+        default=12.0, description="the number of frames a second, from 1 to 50"
+    )
+    format: AnyFilm | None = Field(
+        default=None,
+        description=f"one of {', '.join(FILM_MEDIA_TYPES)}; without it the Accept header decides, and then gif",
+    )
+    model: ModelName = None
+
+    @property
+    def frames(self) -> int:
+        """How many images the film has."""
+        stops = len(self.seeds or self.latents or ())
+        return self.steps * stops if self.loop else self.steps * (stops - 1) + 1
+
+
+class Query(BaseModel):
+    """What stands behind the question mark of an address."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LatentsQuery(Query):
+    """How to draw the latents of a .npy body."""
+
+    labels: Annotated[list[Name], Field(max_length=MOST_IMAGES)] | None = Field(
+        default=None, description="a class name or index for all images, or labels=... once for each image"
+    )
+    truncation: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(default=1.0, description=TRUNCATION_IS)
+    format: AnyFormat | None = Field(default=None, description=GenerateRequest.model_fields["format"].description)
+    model: ModelName = None
+
+
+class ImageQuery(Query):
+    """How to draw the image of GET /images/{seed}.{ext}."""
+
+    label: Name | None = Field(default=None, description="a class name or index; without it the seed draws its own")
+    truncation: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(default=1.0, description=TRUNCATION_IS)
+    size: Size | None = Field(default=None, description=SIZE_IS)
+    model: ModelName = None
+
+
+class ModelQuery(Query):
+    """Which model GET /model is about."""
+
+    model: ModelName = None
+
+
+class GeneratedImage(BaseModel):
+    """One image of a JSON answer."""
+
+    seed: int | None = Field(description="null for an image made from latents")
+    label: int | None = Field(description="index of the class; null for a model without classes")
+    class_name: str | None = Field(description="name of the class; null for a model without classes")
+    latent: list[float] = Field(description="before truncation; sent back it makes the same image")
+    png: str = Field(description="the image as PNG, in base64")
+
+
+class GenerateResponse(BaseModel):
+    """The answer to POST /generate in the format json."""
+
+    model_id: str
+    images: list[GeneratedImage]
+
+
+class Limits(BaseModel):
+    """What one request may ask for."""
+
+    max_images: int = Field(description="images, or frames of a film")
+    max_size: int = Field(default=MAX_SIZE, description="pixels of a side")
+
+
+class ModelResponse(BaseModel):
+    """The answer to GET /model."""
+
+    name: str = Field(description="what requests call it")
+    model_id: str = Field(description="the first 16 hexadecimal digits of sha256")
+    sha256: str = Field(description="of the model file")
+    provider: Literal["cpu", "cuda"] = Field(description="what the model runs on")
+    card: ModelCard
+    metrics: dict[str, Any] | None = Field(description="how this very file was measured, where that is known")
+    limits: Limits
+
+
+class ListedModel(BaseModel):
+    """One line of GET /models."""
+
+    name: str
+    default: bool = Field(description="whether it answers where a request names none")
+    model_id: str | None = Field(description="null for a file that cannot be served")
+    provider: Literal["cpu", "cuda"] | None
+    card: ModelCard | None
+    problem: str | None = Field(description="why the file that is there now is not the one that is served")
+
+
+class ModelsResponse(BaseModel):
+    """The answer to GET /models."""
+
+    models: list[ListedModel]
+
+
+class Problem(BaseModel):
+    """One thing that is wrong with a request."""
+
+    loc: list[str | int] = Field(description="the field, and positions in it")
+    msg: str
+
+
+class ErrorResponse(BaseModel):
+    """Every error: a sentence for people, and where the request is wrong."""
+
+    error: str
+    detail: list[Problem]
+
+
+def _in_a_row(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:-1]) + " and " + names[-1]

@@ -1,0 +1,47 @@
+"""What the routes answer from."""
+
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+
+from serving.inference.batcher import Batcher
+from serving.inference.generator import Generator
+from serving.inference.model_registry import Models, NotReady
+from serving.settings import Settings
+
+
+@dataclass
+class Backend:
+    """The settings, the models and the queue of one process."""
+
+    settings: Settings
+    models: Models = field(init=False)
+    batcher: Batcher = field(init=False)
+    draining: bool = False  # SIGTERM has come: what is accepted is answered, and nobody should send more
+
+    def __post_init__(self) -> None:
+        self.models = Models(self.settings.model, self.settings.provider, self.settings.threads)
+        self.batcher = Batcher(self.settings.max_queue, self.settings.max_encode)
+
+    @property
+    def body_limit(self) -> int:
+        """Bytes of the largest request that any model can be asked: a body is read before it says which one.
+
+        Raises NotReady while there is no default model.
+        """
+        latent_dims = [generator.card.latent_dim for _, generator in self.models.ready()]
+        return self.settings.max_body_bytes(max(self.models.get().card.latent_dim, *latent_dims))
+
+    def check_ready(self) -> Generator:
+        """The default generator; raises NotReady while there is none, when threads fail and before the server stops."""
+        if self.draining:
+            raise NotReady("the server is about to stop; ask another one")
+        if self.batcher.problem:
+            raise NotReady(self.batcher.problem)
+        return self.models.get()
+
+
+def backend_of(request: Request) -> Backend:
+    """The backend of the app that a request has come to."""
+    backend: Backend = request.app.state.backend
+    return backend

@@ -1,1 +1,0 @@
-"""What answers each address: `pictures` makes images, `about` tells, `page` shows, `answers` says what went wrong."""

@@ -1,0 +1,212 @@
+"""HTTP/1.1 as it is spoken here: uvicorn's protocol, held against limits before a key is checked.
+
+The size of a head, headers, requests sent ahead, bodies that are held. What is no sound HTTP/1.1 is refused, so that a
+proxy in front never takes for one request what is two here. `Upgrade` is ignored, whatever it asks for (RFC 9110,
+section 7.8).
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NoReturn
+
+import httptools
+from starlette.types import Receive, Scope, Send
+
+from serving.errors import TransferError
+from serving.http.exception_handlers import refusal
+from serving.http.middleware import Edge
+from serving.server.connection import LimitedConnection, Limits, Usage
+from serving.server.request_cycle import Cycle
+from serving.server.request_head import MAX_TARGET, check_head, check_target, sentence_about
+from serving.settings import Settings
+
+PIECE = 4096  # bytes that are parsed at a time, so that limits are looked at in between
+SMALL_BODY = 1 << 14  # bytes of each body that are let in, however many are held
+EXTRA_PER_BYTE = 8  # of chunk extensions and the like, for bodies in tiny chunks
+
+
+def protocol_for(settings: Settings) -> Callable[..., "RequestProtocol"]:
+    """What uvicorn makes each connection's protocol with."""
+    return partial(RequestProtocol, limits=Limits.of(settings), usage=Usage())
+
+
+class RequestProtocol(LimitedConnection):
+    """The requests of one connection."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_bytes = 0
+        self._counted_bytes = 0  # of headers that are whole
+        self._body_bytes = 0
+        self._extra_bytes = 0  # of a body: chunk extensions and trailers
+        self._upgrade = False  # the parser is about to stop at a header that is to be ignored
+        self._found: TransferError | None = None  # what a callback of the parser has found
+
+    def data_received(self, data: bytes) -> None:
+        """Parses what has come, by pieces."""
+        self._unset_keepalive_if_required()
+        for start in range(0, len(data), PIECE):
+            if self._deaf:
+                self._drop(len(data) - start)
+                return
+            self._feed(data[start : start + PIECE])
+        self._await_client(idle="head")
+
+    def _feed(self, piece: bytes) -> None:
+        """Parses a piece; what comes before its end goes to the callbacks below."""
+        was_in_body, body_bytes = self._in_body, self._body_bytes
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(piece[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            if not self._deaf:
+                self._refuse(self._found or TransferError(400, sentence_about(error)))
+            return
+        if self._in_head:
+            self._head_bytes += len(piece)
+            if self._head_bytes > self.limits.head_bytes + PIECE:
+                self._refuse(self._head_too_large)
+        elif was_in_body and self._in_body:
+            self._extra_bytes += len(piece) - (self._body_bytes - body_bytes)
+            if self._extra_bytes > self.limits.head_bytes + EXTRA_PER_BYTE * self._body_bytes:
+                self._refuse(TransferError(400, "the body is nearly all chunk extensions or trailers; leave them out"))
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Parses the request again without the header for which the parser has stopped, and then what follows it."""
+        head = [b"%b %b HTTP/1.1\r\n" % (self.parser.get_method(), self.url)]
+        head += [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
+        self._upgrade = False
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._feed(b"".join(head) + b"\r\n")
+        if rest and not self._deaf:
+            self._feed(rest)
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self._in_head = True
+        self._head_bytes = self._counted_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        """Part of the address."""
+        super().on_url(url)
+        if len(self.url) > MAX_TARGET:
+            self._stop(TransferError(414, f"the address is longer than {MAX_TARGET} bytes; send a POST with a body"))
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header of a head, or one that comes after the body: nothing here reads those."""
+        if not self._in_head:
+            return
+        self._counted_bytes += len(name) + len(value) + 4
+        if self._counted_bytes > self.limits.head_bytes or len(self.headers) >= self.limits.headers:
+            self._stop(self._head_too_large)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is whole: the request begins, after those before it."""
+        method, version = self.parser.get_method().decode("ascii"), self.parser.get_http_version()
+        if self.parser.should_upgrade() and method != "CONNECT":
+            self._upgrade = True
+            return
+        try:
+            check_head(method, version, self.headers)
+            path, raw_path, query = check_target(method, self.url)
+        except TransferError as error:
+            self._stop(error)
+        if len(self.pipeline) >= self.limits.ahead:
+            self.cycle.keep_alive = False  # the client sends the others again, on another connection
+            self._listen_no_more()
+            self._stop(TransferError(400, "too many requests are sent ahead"))
+        scope: Any = self.scope
+        scope |= {"method": method, "http_version": version, "path": path, "raw_path": raw_path, "query_string": query}
+        self._in_head, self._in_body = False, True
+        self._body_bytes = self._extra_bytes = 0
+        keep_alive = version != "1.0" and self.parser.should_keep_alive()
+        self._begin(self._new_cycle(scope, keep_alive, self.expect_100_continue), self.app)
+
+    def on_body(self, body: bytes) -> None:
+        """Part of a body."""
+        self._body_bytes += len(body)
+        if self.cycle.response_complete or self.cycle.failure:
+            self._drop(len(body))
+            return
+        self.cycle.hold(len(body))
+        if self.usage.held_bytes > self.limits.held_bytes and self.cycle.held_bytes > SMALL_BODY:
+            self.cycle.fail(TransferError(503, "too many large bodies are being sent at once; try again in a moment"))
+            return
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        if self._upgrade:
+            return
+        self._in_body = False
+        super().on_message_complete()
+        if not self.parser.should_keep_alive():
+            self._listen_no_more()  # it has said that it is the last one
+
+    @property
+    def _head_too_large(self) -> TransferError:
+        size = f"{self.limits.head_bytes} bytes or {self.limits.headers} headers"
+        return TransferError(431, f"the head of the request has more than {size}; send fewer or shorter headers")
+
+    def _stop(self, error: TransferError) -> NoReturn:
+        """Ends a callback, and with it the parser."""
+        self._found = error
+        raise error
+
+    def _new_cycle(self, scope: Any, keep_alive: bool, expect_100_continue: bool = False) -> Cycle:
+        return Cycle(
+            self.usage,
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,  # the edge writes it
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=expect_100_continue,
+            keep_alive=keep_alive,
+            on_response=self.on_response_complete,
+        )
+
+    def _begin(self, cycle: Cycle, app: Any) -> None:
+        """Runs a request now, or after those before it."""
+        waits = self._unanswered
+        self.cycle = cycle
+        if waits:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, app))
+        else:
+            self._start_asgi_task(cycle, app)
+
+    def _refuse(self, error: TransferError) -> None:
+        """Answers what is no request with an error, after the answers before it, and reads nothing more."""
+        self._refused = True
+        self._listen_no_more()
+        if self._in_body and not self.cycle.response_complete:
+            self.cycle.fail(error)
+            return
+        scope: Scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": "unknown",
+            "scheme": self.scheme,
+            "server": self.server,
+            "client": self.client,
+            "path": "",
+            "raw_path": b"",
+            "root_path": "",
+            "query_string": b"",
+            "headers": [],
+        }
+
+        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            await refusal(error)(scope, receive, send)
+
+        self._begin(self._new_cycle(scope, keep_alive=False), Edge(answer))

@@ -1,0 +1,111 @@
+"""Clients that leave, or never say all they wanted to, leave no work behind."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.app import App
+from serving.http.state import Backend
+from tests.serving.conftest import loaded
+from tests.serving.held import Held
+
+pytestmark = pytest.mark.anyio
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+SCOPE = {
+    "type": "http",
+    "asgi": {"version": "3.0"},
+    "http_version": "1.1",
+    "method": "POST",
+    "scheme": "http",
+    "path": "/generate",
+    "raw_path": b"/generate",
+    "root_path": "",
+    "query_string": b"",
+    "headers": [(b"content-type", b"application/json")],
+    "client": ("127.0.0.1", 1),
+    "server": ("127.0.0.1", 3000),
+}
+
+
+async def served(model: Path, **settings: Any) -> Backend:
+    """A backend with its model loaded, on this event loop."""
+    return await asyncio.to_thread(loaded, model, **settings)
+
+
+async def answer_to(app: App, receive: Receive) -> list[dict[str, Any]]:
+    """What the app sends to a client whose side of the connection is `receive`."""
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await app(dict(SCOPE), receive, send)  # type: ignore[arg-type]
+    return sent
+
+
+def whole_request_then(body: dict[str, Any], leave: asyncio.Event) -> Receive:
+    """A client that sends all of its request and closes the connection when `leave` is set."""
+    messages = [{"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}]
+
+    async def receive() -> dict[str, Any]:
+        if messages:
+            return messages.pop()
+        await leave.wait()
+        return {"type": "http.disconnect"}
+
+    return receive
+
+
+async def test_the_images_of_a_client_that_has_left_are_not_made(model_path: Path) -> None:
+    backend = await served(model_path)
+    held = Held(backend.batcher, backend.models.get())
+    await held.until_running()
+    leave = asyncio.Event()
+    asking = asyncio.create_task(answer_to(App(backend), whole_request_then({"count": 100}, leave)))
+    while backend.batcher.held < 101:
+        await asyncio.sleep(0.001)
+    leave.set()
+    await asyncio.wait_for(asking, 60)
+    assert backend.batcher.held == 1  # what is running; nothing waits any more
+    await held.let_go()
+    assert backend.batcher.held == 0
+    backend.batcher.close()
+
+
+async def test_a_client_that_leaves_before_its_body_is_whole_costs_nothing(model_path: Path) -> None:
+    backend = await served(model_path)
+    messages = [{"type": "http.disconnect"}, {"type": "http.request", "body": b'{"seeds"', "more_body": True}]
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop()
+
+    await asyncio.wait_for(answer_to(App(backend), receive), 60)
+    assert backend.batcher.held == 0
+
+
+async def test_a_body_that_never_ends_is_answered_in_time(model_path: Path) -> None:
+    backend = await served(model_path, timeout=0.2)
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(0.05)
+        return {"type": "http.request", "body": b" ", "more_body": True}
+
+    sent = await asyncio.wait_for(answer_to(App(backend), receive), 60)
+    assert sent[0]["status"] == 504
+    assert b"the answer was not ready within 0.2 s" in sent[1]["body"]
+
+
+async def test_images_that_take_too_long_are_answered_in_time_and_dropped(model_path: Path) -> None:
+    backend = await served(model_path, timeout=0.2)
+    held = Held(backend.batcher, backend.models.get())
+    await held.until_running()
+    sent = await asyncio.wait_for(answer_to(App(backend), whole_request_then({"count": 9}, asyncio.Event())), 60)
+    assert sent[0]["status"] == 504
+    assert backend.batcher.held == 1
+    await held.let_go()
+    backend.batcher.close()

@@ -1,0 +1,235 @@
+"""Lists in headers stay short enough for every proxy, and what is written in unusual ways is understood or named."""
+
+import asyncio
+import gzip
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from serving.app import App
+from serving.http.number_ranges import LONGEST, OMITTED, read_numbers, write_numbers
+from tests.pixels import assert_same_pixels
+from tests.serving.conftest import Call, assert_refused, caller, loaded, served
+from tests.tiny_model import save, tiny_model
+
+HEAD = 4096  # bytes that nginx takes for all headers of an answer, as it comes
+
+
+def head_of(response: httpx.Response) -> int:
+    return sum(len(name) + len(value) + 4 for name, value in response.headers.raw)
+
+
+@pytest.fixture(scope="module")
+def call_for_many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call]:
+    """A service of 2,000 classes that makes 1,024 images at a time."""
+    path = tmp_path_factory.mktemp("model") / "many.onnx"
+    model = save(tiny_model(classes=[f"class {number}" for number in range(2000)]), path)
+    yield from served(model, max_images=1024, max_queue=4096)
+
+
+def test_a_short_list_stands_in_the_header_as_it_is(call: Call) -> None:
+    response = call("POST", "/generate", json={"seeds": [1, 2, 3, 7], "labels": [0, 1, 2, 0]})
+    assert response.headers["x-mint-seeds"] == "1,2,3,7"
+    assert response.headers["x-mint-labels"] == "0,1,2,0"
+
+
+@pytest.mark.parametrize(
+    ("asked", "seeds", "labels"),
+    [
+        ({"seeds": list(range(1000)), "labels": list(range(1000))}, "0-999", "0-999"),
+        ({"seeds": list(range(0, 4000, 4))}, OMITTED, OMITTED),
+        ({"count": 1024}, None, OMITTED),
+    ],
+)
+def test_a_long_list_is_written_as_ranges_or_left_out(
+    call_for_many: Call, asked: dict[str, Any], seeds: str | None, labels: str
+) -> None:
+    response = call_for_many("POST", "/generate", json=asked | {"format": "npy"})
+    assert head_of(response) < HEAD
+    assert response.headers["x-mint-labels"] == labels
+    if seeds is not None:
+        assert response.headers["x-mint-seeds"] == seeds
+    else:  # random ones are chosen so that a header can list them all
+        drawn = read_numbers(response.headers["x-mint-seeds"])
+        assert drawn is not None
+        again = call_for_many("POST", "/generate", json={"seeds": drawn, "format": "npy"})
+        assert_same_pixels(np.load(io.BytesIO(again.content)), np.load(io.BytesIO(response.content)))
+
+
+def test_what_a_header_leaves_out_the_body_says(call_for_many: Call) -> None:
+    seeds = list(range(0, 900, 3))
+    asked = {"seeds": seeds, "labels": [seed % 1999 for seed in seeds], "format": "json"}
+    images = call_for_many("POST", "/generate", json=asked).json()["images"]
+    assert [(one["seed"], one["label"]) for one in images] == [(seed, seed % 1999) for seed in seeds]
+
+
+def test_the_labels_of_a_film_are_bounded_too(call_for_many: Call) -> None:
+    asked = {"seeds": list(range(1000)), "labels": list(range(1999, 999, -1)), "steps": 1, "format": "npy"}
+    response = call_for_many("POST", "/interpolate", json=asked)
+    assert response.headers["x-mint-labels"] == OMITTED
+    assert head_of(response) < HEAD
+
+
+@settings(max_examples=50)
+@given(st.lists(st.integers(0, 2**32 - 1) | st.integers(0, 9), min_size=1, max_size=400))
+def test_numbers_come_back_from_a_header_or_not_at_all(numbers: list[int]) -> None:
+    text = write_numbers(numbers)
+    assert len(text) <= LONGEST
+    assert read_numbers(text) in (tuple(numbers), None)
+    assert read_numbers(write_numbers(list(range(numbers[0], numbers[0] + 1024)))) is not None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"seeds": [7.0]}', b'\xef\xbb\xbf{"seeds": [7]}', b'{"seeds": [7], "format": "PNG"}', b'{"seeds": [0.7e1]}'],
+)
+def test_seven_may_be_written_in_several_ways(call: Call, body: bytes) -> None:
+    response = call("POST", "/generate", content=body)
+    assert response.headers["x-mint-seeds"] == "7"
+    assert Image.open(io.BytesIO(response.content)).format == "PNG"
+
+
+def test_whole_numbers_may_have_a_point(call: Call) -> None:
+    asked = {"seeds": [7, 8], "labels": [1.0, 2.0], "steps": 2.0, "size": 16.0, "format": "npy"}
+    assert np.load(io.BytesIO(call("POST", "/interpolate", json=asked).content)).shape == (3, 16, 16, 3)
+    assert call("POST", "/generate", json={"count": 2.0}).status_code == 200
+    assert call("GET", "/images/7.0.png?label=1").headers["x-mint-labels"] == "1"
+    assert_refused(call("POST", "/generate", json={"seeds": [1], "labels": 1.9}), 400, "labels = 1.9 does not work")
+
+
+def test_jpg_is_jpeg_wherever_a_format_is_named(call: Call) -> None:
+    assert call("GET", "/images/7.JPG").headers["content-type"] == "image/jpeg"
+    assert call("GET", "/images/7.jpg").headers["etag"] == call("GET", "/images/7.jpeg").headers["etag"]
+    by_body = call("POST", "/generate", json={"seeds": [1], "format": "jpg"})
+    by_header = call("POST", "/generate", json={"seeds": [1]}, headers={"Accept": "image/jpg"})
+    assert by_body.headers["content-type"] == by_header.headers["content-type"] == "image/jpeg"
+
+
+@pytest.fixture(scope="module")
+def german(tmp_path_factory: pytest.TempPathFactory) -> App:
+    """A model of bears and foxes, whose names have umlauts and a line end."""
+    model = tiny_model(classes=("B\u00e4r", "F\u00fcchse", "line\nend\u202e"))
+    return App(loaded(save(model, tmp_path_factory.mktemp("model") / "german.onnx")))
+
+
+@pytest.fixture(scope="module")
+def call_in_german(german: App) -> Call:
+    """The same as a function."""
+    return caller(german)
+
+
+@pytest.mark.parametrize("label", ["B\u00e4r", "B%C3%A4r", "b%c3%a4r", "Ba%CC%88r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_label_may_stand_in_an_address_as_it_is_written(german: App, label: str, encoding: str) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": "/images/7.png", "headers": [], "client": ("127.0.0.1", 1)}
+    scope["query_string"] = f"label={label}".encode(encoding)  # httpx would escape it
+    asyncio.run(german(scope, receive, send))
+    assert (sent[0]["status"], dict(sent[0]["headers"])[b"x-mint-labels"]) == (200, b"0")
+
+
+def test_sentences_show_letters_as_they_are_and_escape_what_cannot_be_seen(call_in_german: Call) -> None:
+    assert_refused(call_in_german("GET", "/images/7.png?label=F\u00fcchs"), 400, 'did you mean "F\u00fcchse"?')
+    answer = call_in_german("GET", "/images/7.png?label=%0A%E2%80%AExyz")
+    assert_refused(
+        answer, 400, '"\\n\\u202exyz" is not a class of this model; its classes are B\u00e4r, F\u00fcchse, line\\nend'
+    )
+    assert "\u202e" not in answer.text
+    assert_refused(call_in_german("GET", "/images/7.png?l%0A=1"), 400, '"l\\n" is not a parameter of this request')
+    assert_refused(call_in_german("GET", "/model?model=%0Ax"), 404, "there is no model")
+
+
+JSON_BODY = b'{"seeds": [7]}'
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "sentence"),
+    [
+        (
+            gzip.compress(JSON_BODY, mtime=0),
+            {"Content-Encoding": "gzip"},
+            "the body is compressed (Content-Encoding: gzip)",
+        ),
+        (gzip.compress(JSON_BODY, mtime=0), {}, "the body is not JSON (it is gzip); send it uncompressed"),
+        (JSON_BODY.decode().encode("utf-16"), {}, "the body is not JSON (it is UTF-16); send UTF-8"),
+        (JSON_BODY.decode().encode("utf-16-le"), {}, "the body is not JSON (it is UTF-16 or UTF-32); send UTF-8"),
+        (JSON_BODY.decode().encode("utf-32-be"), {}, "the body is not JSON (it is UTF-16 or UTF-32); send UTF-8"),
+        ('{"labels": "B\u00e4r"}'.encode("latin-1"), {}, "the body is not JSON (byte 13 is not UTF-8); send UTF-8"),
+        (b"\x93NUMPY\x01\0", {}, "(it is a .npy file); send it with the header Content-Type: application/x-npy"),
+        (b"seeds=7", {}, "the body is not JSON (expected value at line 1"),
+        (JSON_BODY, {"Content-Type": "text/plain"}, "the body is sent as text/plain; send JSON with the header"),
+    ],
+)
+def test_a_body_that_is_something_else_is_told_what_it_is(
+    call: Call, body: bytes, headers: dict[str, str], sentence: str
+) -> None:
+    assert_refused(call("POST", "/generate", content=body, headers=headers), 400, sentence)
+
+
+@pytest.mark.parametrize("header", ["", " ", "; charset=utf-8", "Application/JSON; charset=utf-8"])
+def test_an_empty_content_type_is_none(call: Call, header: str) -> None:
+    assert call("POST", "/generate", content=JSON_BODY, headers={"Content-Type": header}).status_code == 200
+
+
+def npy(header: bytes, content: bytes = bytes(64)) -> bytes:
+    """A .npy file with a header of our own."""
+    return b"\x93NUMPY\x01\0" + len(header).to_bytes(2, "little") + header + content
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        b"(True, 8)",
+        b"(1, True)",
+        b"(-2, -8)",
+        b"(2, -8)",
+        b"(0x" + b"f" * 5000 + b", 8)",
+        b"(9" + b"9" * 400 + b", 0)",
+        b"((2,), 8)",
+        b"(2.0, 8)",
+        b"[2, 8]",
+        b"None",
+        b"'28'",
+    ],
+    ids=lambda shape: shape[:12].decode(),
+)
+def test_an_array_of_an_odd_shape_is_refused(call: Call, shape: bytes) -> None:
+    body = npy(b"{'descr': '<f4', 'fortran_order': False, 'shape': " + shape + b", }\n")
+    response = call("POST", "/generate?labels=0", content=body, headers={"Content-Type": "application/x-npy"})
+    assert_refused(response, 400, "the body is not a .npy file")
+
+
+@pytest.mark.parametrize(
+    "descr", [b"('<f4', (2,))", b"[('a', '<f4')]", b"'|O'", b"'<f2'", b"[('\xc3\xa9', '<f4')]", b"7"]
+)
+def test_an_array_of_another_type_is_refused(call: Call, descr: bytes) -> None:
+    body = npy(b"{'descr': " + descr + b", 'fortran_order': True, 'shape': (2, 8), }\n")
+    response = call("POST", "/generate?labels=0", content=body, headers={"Content-Type": "application/x-npy"})
+    assert_refused(response, 400, "the body ")
+
+
+def test_a_gif_is_no_longer_than_a_frame_can_last(tmp_path: Path) -> None:
+    call = next(served(save(tiny_model(), tmp_path / "tiny.onnx"), max_images=1024, max_queue=1024))
+    still = {"seeds": [7, 7], "labels": 0, "steps": 654, "fps": 1}
+    film = Image.open(io.BytesIO(call("POST", "/interpolate", json=still).content))
+    assert film.info["duration"] == 655_000
+    long = call("POST", "/interpolate", json=still | {"steps": 700})
+    assert_refused(
+        long, 400, "701 frames at 1 a second last longer than the 655 s of a GIF; ask for more frames a second"
+    )
+    assert call("POST", "/interpolate", json=still | {"steps": 700, "format": "webp"}).status_code == 200

@@ -1,0 +1,113 @@
+"""Everything beside POST /generate: the model, the documentation, the probes, and paths that are not there."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from serving.app import ROUTES, App
+from serving.http.openapi import openapi_document
+from serving.http.schemas import FILM_MEDIA_TYPES, MEDIA_TYPES
+from serving.http.state import Backend
+from serving.inference.generator import Generator
+from serving.settings import Settings
+from tests.serving.conftest import MAX_IMAGES, Call, assert_refused, caller, loaded
+from tests.tiny_model import save, tiny_model
+
+
+def test_model_tells_the_card_the_file_and_the_provider(call: Call, generator: Generator) -> None:
+    answer = call("GET", "/model").json()
+    assert answer["card"]["classes"] == ["cat", "dog", "eel"]
+    assert answer["sha256"].startswith(answer["model_id"])
+    assert (answer["model_id"], answer["provider"]) == (generator.model_id, "cpu")
+
+
+def test_model_shows_the_measurements_of_this_very_file_only(
+    call: Call, generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    metrics = tmp_path / "reports" / "metrics.json"
+    assert call("GET", "/model").json()["metrics"] is None
+    metrics.parent.mkdir()
+    for content, shown in [
+        ({"model_id": generator.model_id, "kid": 0.1}, {"model_id": generator.model_id, "kid": 0.1}),
+        ({"model_id": "another", "kid": 0.1}, None),
+        ({"kid": 0.1}, None),
+        ([], None),
+    ]:
+        metrics.write_text(json.dumps(content))
+        assert call("GET", "/model").json()["metrics"] == shown
+    metrics.write_text("{")
+    assert call("GET", "/model").json()["metrics"] is None
+    metrics.write_text(f'{{"model_id": "{generator.model_id}", "kid": NaN}}')
+    assert call("GET", "/model").json()["metrics"]["kid"] is None
+
+
+def test_the_process_is_alive_at_once_and_ready_when_the_model_is(call: Call) -> None:
+    loading = caller(App(Backend(Settings())))
+    assert loading("GET", "/livez").status_code == 200
+    assert_refused(loading("GET", "/readyz"), 503, "the model is still loading")
+    assert_refused(loading("GET", "/model"), 503, "the model is still loading")
+    assert call("GET", "/readyz").status_code == 200
+
+
+def test_a_model_that_failed_to_load_is_named_by_the_probe(tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(b"no model")
+    failed = caller(App(loaded(damaged)))
+    assert_refused(failed("GET", "/readyz"), 503, f"{damaged} is not a whole ONNX file")
+
+
+def test_metrics_count_images_and_batches(call: Call) -> None:
+    call("POST", "/generate", json={"count": 3})
+    text = call("GET", "/metrics").text
+    assert re.search(r"^mint_images_total\{.*\} [1-9]", text, re.MULTILINE)
+    assert re.search(r"^mint_batch_size_count [1-9]", text, re.MULTILINE)
+
+
+def test_a_path_that_is_not_there_is_answered_with_the_nearest(call: Call) -> None:
+    assert_refused(call("GET", "/generat"), 404, "there is nothing at /generat; did you mean /generate?")
+    assert_refused(call("POST", "/generate/", json={"seeds": [7]}), 404, "did you mean /generate?")
+    assert_refused(call("GET", "/docs.json"), 404, "did you mean /docs?")
+    assert_refused(call("GET", "/%00/%ff"), 404, "see /docs for what there is")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"), [("GET", "/generate", "POST"), ("DELETE", "/model", "GET, HEAD")]
+)
+def test_a_wrong_method_is_told_the_right_one(call: Call, method: str, path: str, allowed: str) -> None:
+    response = call(method, path)
+    assert_refused(response, 405, f"{path} does not answer {method}; use ")
+    assert ", ".join(sorted(response.headers["allow"].split(", "))) == allowed
+
+
+def test_the_documentation_is_a_page_without_scripts_or_other_hosts(call: Call) -> None:
+    page = call("GET", "/docs")
+    assert page.status_code == 200
+    assert "<script" not in page.text
+    assert set(re.findall(r"https?://([^/:]+)", page.text)) == {"127.0.0.1"}
+    assert page.headers["content-security-policy"].startswith("default-src 'none'")
+    for path in call("GET", "/openapi.json").json()["paths"]:
+        assert path in page.text
+
+
+def test_the_openapi_document_covers_every_route_and_status(call: Call) -> None:
+    document = call("GET", "/openapi.json").json()
+    assert document == json.loads(json.dumps(openapi_document(Settings(max_images=MAX_IMAGES))))
+    assert set(document["paths"]) == {route.path for route in ROUTES}
+    answers = document["paths"]["/generate"]["post"]["responses"]
+    assert set(answers) == {"200", "400", "404", "408", "413", "414", "429", "431", "500", "503", "504"}
+    assert set(answers["200"]["content"]) == set(MEDIA_TYPES.values())
+    film = document["paths"]["/interpolate"]["post"]["responses"]["200"]["content"]
+    assert set(film) == set(FILM_MEDIA_TYPES.values())
+    for reference in re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)):
+        assert reference in document["components"]["schemas"]
+
+
+def test_a_fault_in_the_server_is_logged_and_not_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    backend = loaded(save(tiny_model(brittle=True), tmp_path / "brittle.onnx"))
+    response = caller(App(backend))("POST", "/generate", json={"latents": [[500] * 8], "labels": 0})
+    assert_refused(response, 500, "something went wrong in the server; its log says what")
+    assert "out of data bounds" in caplog.text
+    backend.batcher.close()

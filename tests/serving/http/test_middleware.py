@@ -1,0 +1,239 @@
+"""What every request meets at the edge: an id, a key, safe headers, figures, a line of the log."""
+
+import base64
+import json
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+from serving.app import App
+from serving.http.auth import check_key, key_hash, new_key
+from serving.http.state import Backend
+from serving.json_logging import JsonLines
+from serving.settings import Settings
+from tests.serving.conftest import Call, assert_refused, caller, loaded, served
+
+KEY = new_key()
+BEARER = {"Authorization": f"Bearer {KEY}"}
+ADDRESSES = ("/", "/model", "/models", "/metrics", "/docs", "/openapi.json", "/images/7.png", "/no/such/path")
+
+
+@pytest.fixture(scope="module")
+def locked(model_path: Path) -> Call:
+    """A service that answers two keys."""
+    return next(served(model_path, api_keys=(key_hash(new_key()), key_hash(KEY))))
+
+
+def test_every_answer_carries_an_id_the_clients_own_if_it_may_stand_in_a_log(call: Call) -> None:
+    assert call("GET", "/livez", headers={"X-Request-ID": "order-66.a_B"}).headers["x-request-id"] == "order-66.a_B"
+    given = ["", "x" * 65, 'a"b', "a b"]
+    made = [call("GET", "/livez", headers={"X-Request-ID": one}).headers["x-request-id"] for one in given]
+    assert all(re.fullmatch("[0-9a-f]{16}", one) for one in made)
+    assert len(set(made)) == len(made)
+    assert call("POST", "/generate", json={}).headers["x-request-id"]
+
+
+def test_no_answer_lets_a_browser_guess_frame_or_fetch_what_it_should_not(call: Call) -> None:
+    for path in ("/images/7.png", "/model", "/", "/docs", "/no/such/path"):
+        headers = call("GET", path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["content-security-policy"].startswith("default-src 'none'")
+        assert headers.get_list("content-security-policy") == [headers["content-security-policy"]]
+        assert "access-control-allow-origin" not in headers
+
+
+def test_without_a_key_only_the_probes_answer(locked: Call) -> None:
+    for path in ADDRESSES:
+        response = locked("GET", path)
+        assert_refused(response, 401, "this server needs a key; send the header Authorization: Bearer KEY")
+        assert response.headers.get_list("www-authenticate") == ["Bearer", 'Basic realm="Mint", charset="UTF-8"']
+    assert_refused(locked("POST", "/generate", json={"seeds": [7]}), 401, "needs a key")
+    for path in ("/livez", "/readyz"):
+        assert locked("GET", path).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        f"Bearer {KEY}x",
+        f"Bearer {KEY[:-1]}",
+        "Bearer",
+        "Basic !",
+        "Basic eHg=",
+        "bearer \udcff",
+        f"Bearer {key_hash(KEY)}",
+    ],
+    ids=["longer", "shorter", "none", "not base64", "no colon", "not ASCII", "the hash"],
+)
+def test_a_wrong_key_opens_nothing(locked: Call, header: str) -> None:
+    value = header.encode("utf-8", "surrogateescape")
+    assert_refused(locked("GET", "/model", headers={"Authorization": value}), 403, "this key is not known here")  # type: ignore[dict-item]
+
+
+def test_the_key_opens_everything_to_programs_and_to_browsers(locked: Call) -> None:
+    basic = {"Authorization": f"Basic {base64.b64encode(f'anyone:{KEY}'.encode()).decode()}"}
+    for headers in (BEARER, {"Authorization": f"bearer {KEY}"}, basic):
+        assert locked("GET", "/images/7.png", headers=headers).status_code == 200
+    assert locked("GET", "/no/such/path", headers=BEARER).status_code == 404
+    document = locked("GET", "/openapi.json", headers=BEARER).json()
+    assert {"401", "403"} <= document["paths"]["/generate"]["post"]["responses"].keys()
+    assert "401" not in document["paths"]["/readyz"]["get"]["responses"]
+
+
+def test_what_is_compared_are_hashes_all_of_them_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[str, str]] = []
+
+    def compare(given: str, known: str) -> bool:
+        compared.append((given, known))
+        return given == known
+
+    monkeypatch.setattr("serving.http.auth.hmac.compare_digest", compare)
+    hashes = [key_hash(one) for one in (KEY, "second", "third")]
+    check_key(f"Bearer {KEY}", hashes)
+    assert compared == [(key_hash(KEY), known) for known in hashes]  # the first match does not end it
+
+
+def test_other_origins_may_call_only_when_they_are_named(model_path: Path) -> None:
+    backend = loaded(model_path, cors_origins=("https://shop.example",), api_keys=(key_hash(KEY),))
+    call = caller(App(backend))
+    asks = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
+    preflight = call("OPTIONS", "/generate", headers=asks | {"Access-Control-Request-Headers": "authorization"})
+    assert preflight.status_code == 200
+    assert preflight.headers["access-control-allow-origin"] == "https://shop.example"
+    assert "authorization" in preflight.headers["access-control-allow-headers"].lower()
+    answer = call("GET", "/images/7.png", headers=BEARER | {"Origin": "https://shop.example"})
+    assert answer.headers["access-control-allow-origin"] == "https://shop.example"
+    assert "X-Mint-Model" in answer.headers["access-control-expose-headers"]
+    other = call("GET", "/images/7.png", headers=BEARER | {"Origin": "https://other.example"})
+    assert "access-control-allow-origin" not in other.headers
+    assert "Origin" in other.headers["vary"]  # or a cache would give one origin's answer to another
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "refused"),
+    [
+        ("Origin", "https://other.example", "origin"),
+        ("Access-Control-Request-Method", "DELETE", "method"),
+        ("Access-Control-Request-Headers", "x-secret", "headers"),
+    ],
+)
+def test_a_preflight_is_a_request_like_any_other(
+    model_path: Path, header: str, value: str, refused: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    call = caller(App(loaded(model_path, cors_origins=("https://shop.example",), api_keys=(key_hash(KEY),))))
+    asks = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST", "X-Request-ID": "pre"}
+    with caplog.at_level(logging.INFO, "serving.access"):
+        granted = call("OPTIONS", "/generate", headers=asks)
+        response = call("OPTIONS", "/generate", headers=asks | {header: value})
+    assert_refused(response, 400, f"because of its {refused}; MINT_CORS_ORIGINS lists the origins that may")
+    assert_refused(
+        call("OPTIONS", "/generate", headers=asks | {"Access-Control-Request-Headers": "a," * 9999}), 400, ""
+    )
+    for answer in (granted, response):
+        assert answer.headers["x-request-id"] == "pre"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    assert [record.getMessage() for record in caplog.records] == ["OPTIONS /generate 200", "OPTIONS /generate 400"]
+
+
+def test_what_needed_a_key_is_kept_by_no_shared_cache(locked: Call, call: Call) -> None:
+    model_id = call("GET", "/model").json()["model_id"]
+    for path in (*ADDRESSES, f"/images/7.png?model={model_id}", "/images/7.gif"):
+        for headers in ({}, BEARER):
+            answer = locked("GET", path, headers=headers)
+            assert answer.headers.get_list("cache-control")[0].startswith("private")
+            assert "public" not in answer.headers["cache-control"]
+            assert answer.headers["vary"] == "Authorization"
+    kept = locked("GET", f"/images/7.png?model={model_id}", headers=BEARER)
+    assert kept.headers["cache-control"] == "private, max-age=31536000, immutable"
+    again = locked("GET", "/images/7.png", headers=BEARER | {"If-None-Match": kept.headers["etag"]})
+    assert (again.status_code, again.headers["cache-control"]) == (304, "private, no-cache")
+    assert call("GET", f"/images/7.png?model={model_id}").headers["cache-control"].startswith("public, ")
+    assert "cache-control" not in locked("GET", "/livez").headers
+
+
+PEER = "127.0.0.1"  # of httpx's ASGI transport
+
+
+@pytest.mark.parametrize(
+    ("trusted", "headers", "client"),
+    [
+        ((), {"X-Forwarded-For": "203.0.113.7"}, PEER),
+        (("10.0.0.0/8",), {"X-Forwarded-For": "203.0.113.7"}, PEER),
+        ((PEER,), {}, PEER),
+        ((PEER,), {"X-Forwarded-For": "203.0.113.7"}, "203.0.113.7"),
+        ((PEER,), {"X-Forwarded-For": "198.51.100.1, 203.0.113.7"}, "203.0.113.7"),  # the left one anybody can write
+        ((PEER, "10.0.0.0/8"), {"X-Forwarded-For": "6.6.6.6, 203.0.113.7, 10.1.2.3"}, "203.0.113.7"),
+        ((PEER, "10.0.0.0/8"), {"X-Forwarded-For": "10.1.2.3"}, "10.1.2.3"),
+        ((PEER,), {"X-Forwarded-For": "203.0.113.7:4711"}, "203.0.113.7"),
+        ((PEER,), {"X-Forwarded-For": "2001:db8::7"}, "2001:db8::7"),
+        ((PEER,), {"X-Forwarded-For": "[2001:DB8::7]:4711"}, "2001:db8::7"),
+        ((PEER,), {"X-Forwarded-For": "::ffff:203.0.113.7"}, "203.0.113.7"),
+        ((PEER,), {"X-Forwarded-For": "unknown"}, PEER),
+        ((PEER,), {"X-Forwarded-For": "6.6.6.6, nonsense"}, PEER),
+        ((PEER,), {"X-Forwarded-For": "fe80::1%free-text"}, PEER),
+        ((PEER,), {"X-Forwarded-For": "6.6.6.6," * 5000 + "203.0.113.7"}, "203.0.113.7"),
+        ((PEER,), {"Forwarded": 'for=6.6.6.6, For="[2001:db8::7]:4711";proto=https;by=10.0.0.1'}, "2001:db8::7"),
+        ((PEER,), {"Forwarded": "for=_hidden"}, PEER),
+        ((PEER,), {"Forwarded": "proto=https"}, PEER),
+        ((PEER,), {"X-Forwarded-For": "203.0.113.7", "Forwarded": "for=6.6.6.6"}, "203.0.113.7"),
+    ],
+)
+def test_the_log_has_the_clients_address_through_trusted_proxies_only(
+    model_path: Path,
+    trusted: tuple[str, ...],
+    headers: dict[str, str],
+    client: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    call = caller(App(Backend(Settings(model=model_path, trusted_proxies=trusted))))
+    with caplog.at_level(logging.INFO, "serving.access"):
+        call("GET", "/docs", headers=headers)
+    (record,) = caplog.records
+    assert json.loads(JsonLines().format(record))["client"] == client
+
+
+def test_figures_name_routes_and_never_what_was_asked_for(call: Call) -> None:
+    for path in ("/images/4123456789.png", "/no/such/path-zebra", "/ui/secret"):
+        call("GET", path)
+    call("BREW", "/generate")
+    text = call("GET", "/metrics").text
+    assert 'mint_requests_total{method="GET",route="/images/{seed}.{ext}",status="200"}' in text
+    assert 'mint_requests_total{method="GET",route="other",status="404"}' in text
+    assert 'mint_requests_total{method="other",route="/generate",status="405"}' in text
+    assert 'mint_request_seconds_bucket{le="0.5",route="/images/{seed}.{ext}"}' in text
+    for asked in ("4123456789", "zebra", "secret", "BREW"):
+        assert asked not in text
+
+
+def test_figures_tell_the_queue_and_the_models(call: Call) -> None:
+    model_id = call("GET", "/model").json()["model_id"]
+    text = call("GET", "/metrics").text
+    assert "mint_queue_images 0.0" in text
+    assert f'mint_model_info{{model="tiny",model_id="{model_id}",provider="cpu"}} 1.0' in text
+    assert "mint_queue_wait_seconds_count" in text
+
+
+def test_a_request_is_one_line_of_json_with_its_id(call: Call, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "serving.access"):
+        call("GET", "/images/7.png?label=cat", headers={"X-Request-ID": "abc"})
+        call("GET", "/livez")
+    records = [record for record in caplog.records if record.name == "serving.access"]
+    assert len(records) == 1  # probes come every second and say nothing
+    line = json.loads(JsonLines().format(records[0]))
+    assert (line["method"], line["path"], line["status"], line["level"]) == ("GET", "/images/7.png", 200, "info")
+    assert 0 < line["seconds"] < 10
+
+
+def test_a_draining_server_sends_everybody_elsewhere_and_answers_all_the_same(model_path: Path) -> None:
+    app = App(loaded(model_path))
+    call = caller(app)
+    assert "connection" not in call("GET", "/images/7.png").headers
+    app.drain()
+    assert_refused(call("GET", "/readyz"), 503, "the server is about to stop; ask another one")
+    answer = call("GET", "/images/8.png")
+    assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+    assert call("GET", "/livez").status_code == 200

@@ -1,0 +1,216 @@
+"""Callers share the network: joined, split, refused when it is too much, and never hurt by each other."""
+
+import asyncio
+import gc
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prometheus_client import REGISTRY
+
+from serving.inference.admission import QueueFull
+from serving.inference.batcher import Batcher
+from serving.inference.executor import Arrays, Images
+from serving.inference.generator import Generator
+from tests.pixels import assert_same_pixels
+from tests.serving.held import Held, images_of
+from tests.tiny_model import save, tiny_model
+
+pytestmark = pytest.mark.anyio
+
+LABELS = np.zeros(1, np.int64)
+
+
+def lane_threads() -> int:
+    return sum(thread.name.startswith("mint-lane") for thread in threading.enumerate())
+
+
+async def becomes(true: Callable[[], bool]) -> bool:
+    """Whether it is true within ten seconds."""
+    for _ in range(1000):
+        if true():
+            return True
+        await asyncio.sleep(0.01)
+    return False
+
+
+@pytest.fixture
+def batcher() -> Iterator[Batcher]:
+    batcher = Batcher(max_queue=100)
+    yield batcher
+    batcher.close()
+
+
+class Meter:
+    """Runs and images since it was made."""
+
+    def __init__(self, *generators: Generator) -> None:
+        self.generators = generators
+        self.start = self._now()
+
+    @property
+    def runs_and_images(self) -> tuple[int, int]:
+        runs, images = self._now()
+        return runs - self.start[0], images - self.start[1]
+
+    def _now(self) -> tuple[int, int]:
+        made = [
+            REGISTRY.get_sample_value("mint_images_total", {"model_id": generator.model_id}) or 0
+            for generator in self.generators
+        ]
+        return int(REGISTRY.get_sample_value("mint_batch_size_count") or 0), int(sum(made))
+
+
+async def test_requests_that_wait_together_run_together_and_each_gets_its_own_images(
+    batcher: Batcher, generator: Generator
+) -> None:
+    held = Held(batcher, generator)
+    await held.until_running()
+    asked = [generator.inputs([seed, seed + 100]) for seed in range(5)]
+    meter = Meter(generator)
+    waiting = asyncio.gather(*(images_of(batcher, generator, *inputs) for inputs in asked))
+    await asyncio.sleep(0)
+    await held.let_go()
+    answers = await waiting
+    assert meter.runs_and_images == (2, 11)  # the one that was held, and all the others
+    for inputs, images in zip(asked, answers, strict=True):
+        assert np.abs(images.astype(int) - generator.images(*inputs)).max() <= 1
+
+
+async def test_a_request_larger_than_a_batch_is_split(generator: Generator) -> None:
+    batcher = Batcher(max_queue=100, max_batch=4)
+    latents, labels = generator.inputs(list(range(10)))
+    meter = Meter(generator)
+    images = await images_of(batcher, generator, latents, labels)
+    assert meter.runs_and_images == (3, 10)
+    assert np.abs(images.astype(int) - generator.images(latents, labels)).max() <= 1
+    batcher.close()
+
+
+async def test_requests_for_two_models_share_the_queue_and_never_a_run(
+    batcher: Batcher, generator: Generator, tmp_path: Path
+) -> None:
+    other = Generator.load(save(tiny_model(weights=1), tmp_path / "other.onnx"), "cpu")
+    held = Held(batcher, generator)
+    await held.until_running()
+    meter = Meter(generator, other)
+    models = [generator, other, generator, other]
+    waiting = asyncio.gather(*(images_of(batcher, model, *model.inputs([7])) for model in models))
+    await asyncio.sleep(0)
+    await held.let_go()
+    answers = await waiting
+    assert meter.runs_and_images == (3, 5)
+    for model, images in zip(models, answers, strict=True):
+        assert np.abs(images.astype(int) - model.draw([7])[0]).max() <= 1
+
+
+async def test_the_network_runs_and_the_event_loop_turns_while_answers_are_made_of_images(
+    batcher: Batcher, generator: Generator
+) -> None:
+    encoding, released = threading.Event(), threading.Event()
+
+    def encode(images: Images) -> int:
+        encoding.set()
+        assert released.wait(10)
+        return len(images)
+
+    inputs = Arrays(*generator.inputs([1]))
+    slow = asyncio.create_task(batcher.submit(generator, inputs, encode))
+    while not encoding.is_set():
+        await asyncio.sleep(0.001)
+    assert len(await batcher.submit(generator, inputs, lambda images: images)) == 1
+    assert not slow.done()
+    released.set()
+    assert await slow == 1
+
+
+async def test_batches_run_one_at_a_time(batcher: Batcher, generator: Generator) -> None:
+    held = Held(batcher, generator)
+    await held.until_running()
+    behind = asyncio.create_task(images_of(batcher, generator, *generator.inputs([1])))
+    await asyncio.wait([behind], timeout=0.2)
+    assert not behind.done()
+    await held.let_go()
+    assert len(await behind) == 1
+
+
+async def test_a_request_that_fails_leaves_those_beside_it_alone(batcher: Batcher, tmp_path: Path) -> None:
+    brittle = Generator.load(save(tiny_model(brittle=True), tmp_path / "brittle.onnx"))
+    held = Held(batcher, brittle)
+    await held.until_running()
+    sound, breaking = np.zeros((1, 8), np.float32), np.full((1, 8), 500, np.float32)
+    waiting = asyncio.gather(
+        *(images_of(batcher, brittle, latents, LABELS) for latents in (sound, breaking, sound)), return_exceptions=True
+    )
+    await asyncio.sleep(0)
+    await held.let_go()
+    first, broken, last = await waiting
+    assert "out of data bounds" in str(broken)
+    assert isinstance(first, np.ndarray)
+    assert isinstance(last, np.ndarray)
+    assert_same_pixels(first, last)
+
+
+async def test_an_encoding_that_fails_fails_its_own_request_only(batcher: Batcher, generator: Generator) -> None:
+    def fail(images: Images) -> None:
+        raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        await batcher.submit(generator, Arrays(*generator.inputs([1])), fail)
+    assert len(await images_of(batcher, generator, *generator.inputs([1]))) == 1
+
+
+async def test_more_images_than_the_queue_holds_are_refused_with_a_time_to_retry(generator: Generator) -> None:
+    batcher = Batcher(max_queue=4)
+    pair = generator.inputs([1, 2])
+    held = Held(batcher, generator)
+    await held.until_running()
+    made = asyncio.create_task(images_of(batcher, generator, *pair))
+    await asyncio.sleep(0)
+    with pytest.raises(QueueFull, match="3 images are waiting already; try again in") as refused:
+        await images_of(batcher, generator, *pair)
+    assert refused.value.retry_after_s >= 1
+    await held.let_go()
+    assert len(await made) == 2
+    assert len(await images_of(batcher, generator, *pair)) == 2  # there is room again
+    batcher.close()
+
+
+async def test_what_a_cancelled_request_still_waits_for_is_never_run(batcher: Batcher, generator: Generator) -> None:
+    held = Held(batcher, generator)
+    await held.until_running()
+    meter = Meter(generator)
+    cancelled = asyncio.create_task(images_of(batcher, generator, *generator.inputs(list(range(50)))))
+    await asyncio.sleep(0)
+    assert batcher.held == 51
+    cancelled.cancel()
+    await asyncio.wait([cancelled])
+    assert batcher.held == 1
+    await held.let_go()
+    assert len(await images_of(batcher, generator, *generator.inputs([1]))) == 1
+    assert meter.runs_and_images == (2, 2)
+    assert batcher.held == 0
+
+
+async def test_a_model_that_is_replaced_is_let_go(batcher: Batcher, tmp_path: Path) -> None:
+    path = save(tiny_model(), tmp_path / "old.onnx")
+    before = lane_threads()
+    for threads in (1, 3):
+        old = Generator.load(path, "cpu", threads)
+        for _ in range(4):  # whichever thread runs it
+            await images_of(batcher, old, *old.inputs(list(range(8))))
+        freed = weakref.ref(old._network)
+        del old
+        assert await becomes(lambda freed=freed: gc.collect() >= 0 and freed() is None)  # type: ignore[misc]
+    assert await becomes(lambda: lane_threads() <= before)  # fewer, where other tests' models went meanwhile
+
+
+async def test_closing_answers_what_has_been_accepted(generator: Generator) -> None:
+    batcher = Batcher(max_queue=100)
+    accepted = asyncio.create_task(images_of(batcher, generator, *generator.inputs(list(range(20)))))
+    await asyncio.sleep(0)
+    await asyncio.to_thread(batcher.close)
+    assert len(await accepted) == 20

@@ -1,0 +1,75 @@
+"""A model file that crashes, or takes too much, does so in a process of its own."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from serving.errors import ModelError
+from serving.inference import isolated_load
+from serving.inference.isolated_load import try_model
+from serving.inference.model_card import seal
+from tests.tiny_model import tiny_model
+
+PATH = Path("new file.onnx")
+
+
+def taking(gigabytes: int) -> onnx.ModelProto:
+    """A sound model that fills so much memory each time it runs, from a file of a few kilobytes."""
+    model = tiny_model()
+    count = numpy_helper.from_array(np.array([gigabytes << 28], np.int64), "many")
+    model.graph.initializer.append(count)
+    zeros = [
+        helper.make_node(
+            "ConstantOfShape", ["many"], ["zeros"], value=helper.make_tensor("v", TensorProto.FLOAT, [1], [0])
+        ),
+        helper.make_node("ReduceMax", ["zeros"], ["zero"], keepdims=0),
+        helper.make_node("Add", ["z", "zero"], ["z0"]),
+    ]
+    model.graph.node[0].input[0] = "z0"
+    for node in reversed(zeros):
+        model.graph.node.insert(0, node)
+    return model
+
+
+def test_a_sound_file_passes_and_one_that_takes_too_much_memory_is_refused() -> None:
+    try_model(seal(tiny_model().SerializeToString()), PATH)
+    with pytest.raises(ModelError, match=r"new file\.onnx takes more than 4 GB of memory; export a smaller one"):
+        try_model(seal(taking(5).SerializeToString()), PATH)
+
+
+@pytest.mark.parametrize(
+    ("script", "sentence"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", r"makes ONNX Runtime crash \(SIGSEGV\)"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGXCPU)", "takes more than 60 s to load"),
+        ("raise SystemExit(7)", r"makes ONNX Runtime crash \(exit status 7\)"),
+        ("import sys; print('says why', end=''); sys.exit(1)", r"^says why$"),
+        ("raise SystemExit(0)", None),
+    ],
+)
+def test_the_end_of_a_trial_is_told_in_a_sentence(
+    script: str, sentence: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a child that ends so by itself, as no file is known that makes ONNX Runtime do it."""
+    python = tmp_path / "python"
+    python.write_text(f"#!{isolated_load.sys.executable}\n{script}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(isolated_load.sys, "executable", str(python))
+    if sentence is None:
+        try_model(b"", PATH)
+    else:
+        with pytest.raises(ModelError, match=sentence):
+            try_model(b"", PATH)
+
+
+def test_a_trial_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec sleep 600\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(isolated_load.sys, "executable", str(python))
+    monkeypatch.setattr(isolated_load, "DEADLINE_S", 0.1)
+    with pytest.raises(ModelError, match=r"was not loaded within 0\.1 s"):
+        try_model(bytes(1 << 20), PATH)

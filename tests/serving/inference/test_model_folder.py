@@ -1,0 +1,344 @@
+"""The folder of the models is followed whatever its files, its disk and the system do meanwhile."""
+
+import asyncio
+import errno
+import os
+import shutil
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper, numpy_helper
+from prometheus_client import REGISTRY
+
+from serving.app import App
+from serving.errors import ModelError
+from serving.http.state import Backend
+from serving.inference import model_registry as models_module
+from serving.inference.deadlines import DeadlineThread
+from serving.inference.generator import Generator
+from serving.inference.model_registry import Models, NotReady
+from serving.settings import BYTES_A_NUMBER
+from tests.serving.conftest import Call, caller, loaded, no_trial
+from tests.tiny_model import save, tiny_card, tiny_model, with_card
+
+pytestmark = pytest.mark.anyio
+
+LIMIT_S = 60
+
+
+@pytest.fixture
+def default(tmp_path: Path) -> Path:
+    """A folder with one model file in it."""
+    return save(tiny_model(), tmp_path / "faces.onnx")
+
+
+class Gate:
+    """A trial that lets every file pass but those of one name, which it holds until they are let go."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.reached = threading.Event()
+        self.release = threading.Event()
+
+    def __call__(self, content: bytes, path: Path) -> None:
+        if path.stem == self.name:
+            self.reached.set()
+            assert self.release.wait(LIMIT_S)
+
+
+def models_of(default: Path, trial: Callable[[bytes, Path], None] = no_trial) -> Models:
+    return Models(default, "cpu", threads=1, trial=trial)
+
+
+async def started(default: Path, trial: Callable[[bytes, Path], None] = no_trial) -> Models:
+    models = models_of(default, trial)
+    await models.load()
+    return models
+
+
+async def settled(models: Models) -> None:
+    await models.look()
+    await models.look()
+    await models.settle()
+
+
+async def until(true: Callable[[], bool], step: Callable[[], Awaitable[None]] | None = None) -> None:
+    async with asyncio.timeout(LIMIT_S):
+        while not true():
+            if step:
+                await step()
+            await asyncio.sleep(0.002)
+
+
+def failing(error: OSError, times: int) -> Callable[..., Any]:
+    """A function that fails so many times and then lists or reads as the system does."""
+    left = [times]
+
+    def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            if left[0]:
+                left[0] -= 1
+                raise error
+            return function(*arguments)
+
+        return call
+
+    return wrap
+
+
+async def test_a_file_that_hangs_holds_up_no_other_and_is_served_when_it_lets_go(default: Path) -> None:
+    gate = Gate("hanging")
+    models = await started(default, gate)
+    for name in ("hanging", "sound"):
+        shutil.copy(default, default.with_name(f"{name}.onnx"))
+    await models.look()
+    await models.look()
+    await until(lambda: gate.reached.is_set() and len(list(models.ready())) == 2)
+    assert [name for name, _ in models.ready()] == ["faces", "sound"]
+    save(tiny_model(weights=1), default)
+    await until(
+        lambda: models.get().model_id != Generator.load(default.with_name("sound.onnx"), "cpu").model_id, models.look
+    )
+    gate.release.set()
+    await models.settle()
+    assert [name for name, _ in models.ready()] == ["faces", "hanging", "sound"]
+
+
+async def test_a_file_that_hangs_too_long_is_named_and_tried_again(
+    default: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate("hanging")
+    models = await started(default, gate)
+    shutil.copy(default, default.with_name("hanging.onnx"))
+    with monkeypatch.context() as patch:
+        patch.setattr(models_module, "LOAD_S", 0.01)
+        await settled(models)
+        assert "hanging.onnx could not be loaded (its disk does not answer" in models.problems()["hanging"]
+        await settled(models)  # the thread that hangs is not joined by a second one
+        assert sum(thread.name == "mint-model-file" for thread in threading.enumerate()) == 1
+    gate.release.set()
+    await until(lambda: not models.problems(), lambda: settled(models))
+    assert models.get("hanging").model_id == models.get().model_id
+
+
+async def test_a_fifo_or_a_folder_in_the_place_of_a_file_is_refused_at_once(default: Path) -> None:
+    os.mkfifo(default.with_name("pipe.onnx"))
+    default.with_name("folder.onnx").mkdir()
+    default.with_name("gone.onnx").symlink_to(default.with_name("nowhere"))
+    models = await started(default)
+    assert models.problems().keys() == {"pipe", "folder"}
+    assert all("is not a regular file" in problem for problem in models.problems().values())
+    with pytest.raises(ModelError, match="is not a regular file"):
+        Generator.load(default.with_name("pipe.onnx"), "cpu")
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EMFILE, errno.ENOMEM, errno.EIO])
+async def test_a_file_that_cannot_be_read_now_is_tried_again_at_the_next_look(
+    default: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    models = await started(default)
+    other = shutil.copy(default, default.with_name("cats.onnx"))
+    real = os.open
+
+    def refuse(path: Any, *arguments: Any, **options: Any) -> int:
+        if Path(path) == other:
+            raise OSError(code, os.strerror(code), str(path))
+        return real(path, *arguments, **options)
+
+    refused = REGISTRY.get_sample_value("mint_model_swaps_total", {"model": "cats", "outcome": "refused"}) or 0
+    with monkeypatch.context() as patch:
+        patch.setattr("serving.inference.generator.os.open", refuse)
+        await settled(models)
+        assert os.strerror(code) in models.problems()["cats"]
+        await settled(models)
+    assert (
+        REGISTRY.get_sample_value("mint_model_swaps_total", {"model": "cats", "outcome": "refused"}) == refused + 1
+    )  # once, however often it is tried
+    await settled(models)
+    assert models.problems() == {}
+    assert models.get("cats").model_id == models.get().model_id
+
+
+async def test_a_trial_that_the_system_cannot_start_is_tried_again(default: Path) -> None:
+    fail = [True]
+
+    def trial(content: bytes, path: Path) -> None:
+        if fail[0]:
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    models = await started(default, trial)
+    shutil.copy(default, default.with_name("cats.onnx"))
+    await settled(models)
+    assert "Resource temporarily unavailable" in models.problems()["cats"]
+    fail[0] = False
+    await settled(models)
+    assert models.problems() == {}
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EACCES, errno.ENOENT, errno.EIO])
+async def test_a_folder_that_cannot_be_listed_loses_no_model_and_is_followed_again(
+    default: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    other = shutil.copy(default, default.with_name("cats.onnx"))
+    models = await started(default)
+    monkeypatch.setattr(models_module, "LOOK_EVERY_S", 0.001)
+    faults = REGISTRY.get_sample_value("mint_faults_total", {"part": "model folder"}) or 0
+    watching = asyncio.create_task(models.watch())
+    with monkeypatch.context() as patch:
+        scandir = failing(OSError(code, os.strerror(code)), 10**9)(os.scandir)
+        patch.setattr("serving.inference.model_files.os.scandir", scandir)
+        await until(lambda: models.trouble is not None)
+        assert os.strerror(code) in str(models.trouble)
+        assert [name for name, _ in models.ready()] == ["faces", "cats"]
+    assert (REGISTRY.get_sample_value("mint_faults_total", {"part": "model folder"}) or 0) == faults + 1
+    await until(lambda: models.trouble is None)
+    Path(other).unlink()
+    await until(lambda: [name for name, _ in models.ready()] == ["faces"])
+    watching.cancel()
+
+
+async def test_readyz_says_that_the_folder_is_not_followed_and_stays_200(default: Path) -> None:
+    backend = await asyncio.to_thread(loaded, default)
+    backend.models.trouble = "the model folder is not followed (Too many open files)"
+    response = await asyncio.to_thread(caller(App(backend)), "GET", "/readyz")
+    assert (response.status_code, response.text) == (
+        200,
+        "ready\nthe model folder is not followed (Too many open files)\n",
+    )
+
+
+async def test_a_copy_of_the_same_size_and_time_is_noticed(default: Path) -> None:
+    models = await started(default)
+    before, status = models.get().model_id, default.stat()
+    for replace in (write_over, rename_over):
+        replace(default, save(tiny_model(weights=len(before)), default.with_suffix(".new")).read_bytes())
+        os.utime(default, ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert (default.stat().st_size, default.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+        await settled(models)
+        assert models.get().model_id != before
+        default.write_bytes(save(tiny_model(), default.with_suffix(".new")).read_bytes())
+        await settled(models)
+        assert models.get().model_id == before
+
+
+def write_over(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def rename_over(path: Path, content: bytes) -> None:
+    path.with_suffix(".part").write_bytes(content)
+    path.with_suffix(".part").rename(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [(b"caf\xe9", "caf\\xe9"), (b"two\nlines", "two\\nlines"), ("\u202etxt".encode(), "\\u202etxt")]
+)
+async def test_a_name_that_cannot_be_printed_is_refused_and_breaks_no_page(
+    default: Path, name: bytes, shown: str
+) -> None:
+    with open(os.fsencode(default.parent) + b"/" + name + b".onnx", "wb") as file:  # noqa: PTH123
+        file.write(default.read_bytes())
+    backend = await asyncio.to_thread(loaded, default)
+    await settled(backend.models)
+    call = caller(App(backend))
+    for path in ("/metrics", "/models", "/model", "/readyz"):
+        assert (await asyncio.to_thread(call, "GET", path)).status_code == 200
+    listed = (await asyncio.to_thread(call, "GET", "/models")).json()["models"][1]
+    assert (listed["name"], listed["model_id"]) == (shown, None)
+    assert f"{shown}.onnx is not printable UTF-8; rename the file" in listed["problem"]
+    assert "\n" not in listed["problem"]
+
+
+async def test_a_default_model_whose_name_cannot_be_printed_ends_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"caf\\xe9\.onnx is not printable UTF-8; rename the file"):
+        await models_of(tmp_path / os.fsdecode(b"caf\xe9.onnx")).load_default()
+
+
+async def test_names_in_any_script_are_served(default: Path) -> None:
+    for name in ("Gesichter für Köln", "顔", "a.b"):
+        shutil.copy(default, default.with_name(f"{name}.onnx"))
+    models = await started(default)
+    assert [name for name, _ in models.ready()] == ["faces", "Gesichter für Köln", "a.b", "顔"]
+
+
+async def test_a_file_that_fails_its_trial_is_not_opened_here(default: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(content: bytes, path: Path) -> None:
+        raise ModelError(f"{path} makes ONNX Runtime crash (SIGSEGV); export it again")
+
+    models = await started(default, refuse)  # the default one is served: it is not tried
+    before = models.get()
+    monkeypatch.setattr(Generator, "open", lambda *arguments: pytest.fail("it was opened"))
+    save(tiny_model(weights=1), default.with_name("cats.onnx"))
+    save(tiny_model(weights=1), default)
+    await settled(models)
+    assert models.get() is before
+    assert models.problems().keys() == {"cats", "faces"}
+    assert all("crash (SIGSEGV)" in problem for problem in models.problems().values())
+
+
+async def test_a_default_model_that_cannot_be_read_is_served_as_soon_as_it_can(
+    default: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = models_of(default)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "serving.inference.generator.os.open", failing(OSError(errno.EMFILE, "Too many open files"), 1)(os.open)
+        )
+        await models.load()
+        with pytest.raises(NotReady, match="Too many open files"):
+            models.get()
+    await settled(models)
+    assert models.get().path == default
+
+
+async def test_a_call_that_hangs_is_given_up_and_nothing_waits_behind_it() -> None:
+    thread, release = DeadlineThread("mint-test"), threading.Event()
+    with pytest.raises(TimeoutError):
+        await thread.call(lambda: release.wait(LIMIT_S), 0.01)
+    with pytest.raises(TimeoutError, match="an earlier call has not returned"):
+        await thread.call(lambda: True, LIMIT_S)
+    release.set()
+
+    async def again() -> bool:
+        try:
+            return await thread.call(lambda: True, LIMIT_S)
+        except TimeoutError:
+            return False
+
+    async with asyncio.timeout(LIMIT_S):
+        while not await again():
+            await asyncio.sleep(0.002)
+
+
+@pytest.fixture
+def wide(default: Path) -> Iterator[tuple[Backend, Call]]:
+    """A model of latents of 8 numbers, and beside it one of 4,096."""
+    save(wide_model(4096), default.with_name("wide.onnx"))
+    backend = loaded(default, max_images=16)
+    yield backend, caller(App(backend))
+    backend.batcher.close()
+
+
+def wide_model(latent_dim: int) -> onnx.ModelProto:
+    """A tiny model that reads only the start of its latents."""
+    model = tiny_model()
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = latent_dim
+    for name, value in (("start", [0]), ("end", [8]), ("axis", [1])):
+        model.graph.initializer.append(numpy_helper.from_array(np.array(value, np.int64), name))
+    model.graph.node[0].input[0] = "z8"
+    model.graph.node.insert(0, helper.make_node("Slice", ["z", "start", "end", "axis"], ["z8"]))
+    return with_card(model, tiny_card(latent_dim=latent_dim, mean_latent=(0.0,) * latent_dim))
+
+
+def test_a_body_may_be_as_long_as_the_model_that_it_asks_needs(wide: tuple[Backend, Call]) -> None:
+    backend, call = wide
+    assert backend.body_limit >= 16 * 4096 * BYTES_A_NUMBER
+    row = [0.123456789012345678] * 4096
+    body = {"latents": [row] * 16, "labels": 0, "model": "wide", "format": "npy"}
+    assert len(str(body)) > backend.settings.max_body_bytes(8)
+    assert call("POST", "/generate", json=body).status_code == 200

@@ -1,0 +1,341 @@
+"""Augmentation draws what its papers say, keeps gradients whole, and ADA's p follows its rule."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from training.gan.augment import AdaptiveP, Draws, augment, jitter_colours, rotate, translate
+
+GROUPS = ("colour", "translation", "cutout")
+NEVER = 1.0  # a draw that no p is above
+LIMITS = {
+    8: 1,
+    28: 4,
+    32: 4,
+    64: 8,
+    96: 12,
+    128: 16,
+    256: 32,
+}  # of translation: int(side / 8 + 0.5) in the paper's code
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def noise(count: int, channels: int = 3, side: int = 16) -> Tensor:
+    return torch.rand(count, channels, side, side) * 2 - 1
+
+
+def only(group: str | None, images: Tensor) -> Draws:
+    """Fresh draws of which one group at most is applied."""
+    never = torch.full((len(images),), NEVER)
+    return Draws.fresh(images)._replace(**{name: never for name in GROUPS if name != group})
+
+
+def touched(images: Tensor, augmented: Tensor) -> float:
+    """The share of images that are not what they were."""
+    return (images != augmented).flatten(1).any(1).float().mean().item()
+
+
+def test_p_0_changes_no_value() -> None:
+    images = noise(50)
+    assert torch.equal(augment(images, 0.0), images)
+    assert torch.equal(augment(images, torch.tensor(0.0)), images)
+    assert torch.equal(augment(images, 0.0, Draws.fresh(images)), images)
+
+
+@pytest.mark.parametrize("p", [0.5, torch.tensor(0.5)])
+@pytest.mark.parametrize("group", GROUPS)
+def test_p_is_the_share_of_images_that_a_group_touches(group: str, p: float | Tensor) -> None:
+    images = noise(2000, channels=1, side=32)
+    assert touched(images, augment(images, p, only(group, images))) == pytest.approx(0.5, abs=0.04)
+
+
+def test_the_groups_are_drawn_independently() -> None:
+    images = noise(2000, channels=1, side=32)
+    # 1 in 81 translations is by no pixel.
+    assert touched(images, augment(images, 0.5)) == pytest.approx(1 - 0.5 * 0.5 * (0.5 + 0.5 / 81), abs=0.03)
+
+
+def test_p_1_touches_every_image() -> None:
+    images = noise(2000)
+    assert touched(images, augment(images, 1.0)) == 1.0
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("side", [8, 28, 256])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_every_size_and_type_keeps_its_shape_and_type(channels: int, side: int, dtype: torch.dtype) -> None:
+    images = noise(1, channels, side).to(dtype)
+    for p in (1.0, torch.tensor(1.0)):
+        augmented = augment(images, p)
+        assert (augmented.shape, augmented.dtype) == (images.shape, dtype)
+        assert augmented.isfinite().all()
+
+
+@pytest.mark.parametrize("side", LIMITS)
+@pytest.mark.parametrize(("draw", "direction"), [(0.0, -1), (1 - 2**-24, 1)])
+def test_the_smallest_and_the_largest_draws_move_by_no_more_than_the_limit(
+    side: int, draw: float, direction: int
+) -> None:
+    images = noise(1, side=side)
+    edge = torch.full((1,), draw)
+    moved = augment(images, 1.0, only("translation", images)._replace(down=edge, right=edge))
+    limit = torch.tensor([direction * LIMITS[side]])
+    assert torch.equal(moved, translate(images, limit, limit))
+
+
+def test_the_same_seed_gives_the_same_result() -> None:
+    images = noise(20)
+    results = []
+    for seed in (7, 7, 8):
+        torch.manual_seed(seed)
+        results.append(torch.stack((augment(images, 0.7), rotate(images, 20))))
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])
+
+
+def test_the_same_draws_do_the_same_to_reals_and_to_fakes() -> None:
+    real, fake = noise(40), noise(40)
+    draws = Draws.fresh(real)
+    # True of every operation that does not look at what it is given: it is affine.
+    mean = (augment(real, 0.6, draws) + augment(fake, 0.6, draws)) / 2
+    torch.testing.assert_close(augment((real + fake) / 2, 0.6, draws), mean, atol=1e-5, rtol=0)
+
+
+def test_brightness_shifts_by_up_to_a_half_either_way() -> None:
+    grey = torch.zeros(2000, 1, 8, 8)  # which neither saturation nor contrast changes
+    augmented = augment(grey, 1.0, only("colour", grey))
+    shift = augmented[:, 0, 0, 0]
+    # Of equal pixels a vector unit may round some in another way than the rest.
+    torch.testing.assert_close(augmented, shift.view(-1, 1, 1, 1).expand_as(augmented), atol=1e-6, rtol=0)
+    assert -0.500001 <= shift.min() < -0.49
+    assert 0.49 < shift.max() <= 0.500001
+    assert shift.mean().item() == pytest.approx(0, abs=0.03)
+
+
+def factors(before: Tensor, after: Tensor) -> Tensor:
+    """By how much each image's values were scaled: [N], checked to be one number an image."""
+    factor = (before * after).flatten(1).sum(1) / (before * before).flatten(1).sum(1)
+    torch.testing.assert_close(after, before * factor.view(-1, 1, 1, 1), atol=1e-4, rtol=0)
+    return factor
+
+
+def test_saturation_scales_colours_by_0_to_2_and_keeps_each_pixels_grey() -> None:
+    images = noise(1000, side=8)
+    half = torch.full((len(images),), 0.5)  # no brightness, no contrast
+    augmented = augment(images, 1.0, only("colour", images)._replace(brightness=half, contrast=half))
+    grey, grey_after = images.mean(1, keepdim=True), augmented.mean(1, keepdim=True)
+    torch.testing.assert_close(grey_after, grey, atol=1e-5, rtol=0)
+    factor = factors(images - grey, augmented - grey)
+    assert -1e-4 <= factor.min() < 0.02
+    assert 1.98 < factor.max() <= 2.0001
+
+
+def test_contrast_scales_values_by_a_half_to_one_and_a_half_and_keeps_each_images_mean() -> None:
+    images = noise(1000, side=8)
+    half = torch.full((len(images),), 0.5)
+    augmented = augment(images, 1.0, only("colour", images)._replace(brightness=half, saturation=half))
+    mean, mean_after = (pixels.mean((1, 2, 3), keepdim=True) for pixels in (images, augmented))
+    torch.testing.assert_close(mean_after, mean, atol=1e-5, rtol=0)
+    factor = factors(images - mean, augmented - mean)
+    assert 0.4999 <= factor.min() < 0.51
+    assert 1.49 < factor.max() <= 1.5001
+
+
+def test_saturation_changes_no_image_of_one_channel() -> None:
+    images = noise(4, channels=1)
+    none, much = torch.zeros(4), torch.full((4,), 2.0)
+    torch.testing.assert_close(jitter_colours(images, none, much, torch.ones(4)), images, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("side", [8, 28])
+def test_translation_moves_by_at_most_an_eighth_of_the_side(side: int) -> None:
+    ones = torch.ones(2000, 1, side, side)
+    augmented = augment(ones, 1.0, only("translation", ones))[:, 0]
+    gone_rows, gone_columns = ((augmented.sum(axis) == 0) for axis in (2, 1))  # [N, side]
+    kept = ~(gone_rows[:, :, None] | gone_columns[:, None, :])
+    assert torch.equal(augmented, kept.float())  # zeros enter as whole rows and columns, nothing else changes
+    for gone in (gone_rows, gone_columns):
+        entered = torch.where(gone[:, 0], 1, -1) * gone.sum(1)
+        assert sorted(set(entered.tolist())) == list(range(-LIMITS[side], LIMITS[side] + 1))
+
+
+def test_translation_moves_pixels_by_its_shift_and_lets_zeros_in() -> None:
+    images = noise(3, side=8)
+    moved = translate(images, torch.tensor([0, 2, -1]), torch.tensor([0, -1, 3]))
+    assert torch.equal(moved[0], images[0])
+    assert torch.equal(moved[1, :, 2:, :-1], images[1, :, :-2, 1:])
+    assert torch.equal(moved[2, :, :-1, 3:], images[2, :, 1:, :-3])
+    assert [(image == 0).float().mean().item() for image in moved] == [0, 1 - 6 * 7 / 64, 1 - 7 * 5 / 64]
+
+
+@pytest.mark.parametrize("side", [8, 28, 256])
+def test_cutout_removes_a_quarter_when_centred_and_never_more(side: int) -> None:
+    ones = torch.ones(20, 1, side, side)
+    half = torch.full((len(ones),), 0.5)
+    centred = augment(ones, 1.0, only("cutout", ones)._replace(row=half, column=half))
+    inner = slice(side // 4, side // 4 + side // 2)
+    assert (centred[:, :, inner, inner] == 0).all()
+    assert (centred == 0).float().mean().item() == 0.25
+
+    removed = (augment(ones, 1.0, only("cutout", ones)) == 0).float().mean((1, 2, 3))
+    assert removed.max() <= 0.25
+    assert removed.min() >= 1 / 16  # the centre lies in a corner at worst
+
+
+def test_cutout_reaches_every_pixel() -> None:
+    ones = torch.ones(2000, 1, 16, 16)
+    assert (augment(ones, 1.0, only("cutout", ones)) == 0).any(0).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_gradients_reach_the_images(channels: int) -> None:
+    images = noise(20, channels).requires_grad_()
+    (gradient,) = torch.autograd.grad(augment(images, 1.0).square().sum(), images)
+    assert gradient.isfinite().all()
+    assert (gradient.flatten(1).abs().sum(1) > 0).all()
+
+
+def test_gradients_are_those_of_finite_differences_once_and_twice() -> None:
+    images = noise(3, side=8).double().requires_grad_()
+    draws = Draws.fresh(images)
+
+    def cubed(pixels: Tensor) -> Tensor:
+        return augment(pixels, torch.tensor(0.9), draws) ** 3
+
+    assert torch.autograd.gradcheck(cubed, (images,), fast_mode=True)
+    assert torch.autograd.gradgradcheck(cubed, (images,), fast_mode=True)
+
+
+def test_a_gradient_penalty_at_the_pixels_trains_the_discriminator() -> None:
+    discriminator = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.Softplus(), nn.Flatten(), nn.LazyLinear(1))
+    images = noise(8).requires_grad_()
+    logits = discriminator(augment(images, 1.0))
+    (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
+    gradient.square().sum((1, 2, 3)).mean().backward()  # type: ignore[no-untyped-call]
+    for name in ("0.weight", "3.weight"):
+        weight_gradient = discriminator.get_parameter(name).grad
+        assert weight_gradient is not None
+        assert weight_gradient.isfinite().all()
+        assert weight_gradient.abs().sum() > 0
+
+
+def test_rotation_by_0_is_the_identity() -> None:
+    images = noise(4)
+    assert torch.equal(rotate(images, 0), images)
+    torch.testing.assert_close(rotate(images, 1e-6), images, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("degrees", [45, 90, 180])
+def test_rotation_leaves_no_black_corner(degrees: float) -> None:
+    ones = torch.ones(100, 3, 28, 28)
+    torch.testing.assert_close(rotate(ones, degrees), ones, atol=1e-5, rtol=0)
+
+
+def test_each_image_turns_by_its_own_angle_within_the_limit() -> None:
+    ramp = torch.arange(16.0).expand(1000, 1, 16, 16)  # its slope tells the angle
+    turned = rotate(ramp, 30)[:, 0]
+    angle = torch.atan2(turned[:, 8, 7] - turned[:, 7, 7], turned[:, 7, 8] - turned[:, 7, 7]).rad2deg()
+    assert -30.01 <= angle.min() < -29.5
+    assert 29.5 < angle.max() <= 30.01
+    assert angle.mean().item() == pytest.approx(0, abs=2)
+
+
+def test_rotation_turns_an_oblong_image_without_shearing_it() -> None:
+    y, x = torch.meshgrid(torch.arange(20.0), torch.arange(40.0), indexing="ij")
+    turned = rotate(torch.stack((x, y))[None].repeat(50, 1, 1, 1), 30)
+    right, down = (turned[:, :, 10, 21] - turned[:, :, 10, 20], turned[:, :, 11, 20] - turned[:, :, 10, 20])
+    for step in (right, down):
+        torch.testing.assert_close(step.norm(dim=1), torch.ones(50), atol=1e-3, rtol=0)
+
+
+SURE, FOOLED = torch.full((64,), 3.0), torch.full((64,), -3.0)
+
+
+def fed(ada: AdaptiveP, *batches: Tensor) -> AdaptiveP:
+    for logits in batches:
+        ada.update(logits)
+    return ada
+
+
+def test_ada_raises_p_by_its_step_after_four_batches_of_recognised_reals() -> None:
+    ada = AdaptiveP()
+    fed(ada, SURE, SURE, SURE)
+    assert ada.p == 0
+    ada.update(SURE)
+    assert ada.p == 4 * 64 / 500_000
+    fed(ada, *[SURE] * 4)
+    assert ada.p == 2 * 4 * 64 / 500_000
+
+
+def test_ada_lowers_p_below_the_target_but_not_below_0() -> None:
+    step = 4 * 64 / 10_000
+    ada = fed(AdaptiveP(kimg=10), *[SURE] * 8, *[FOOLED] * 4)
+    assert ada.p == pytest.approx(step)
+    assert fed(ada, *[FOOLED] * 12).p == 0
+
+
+def test_ada_does_not_raise_p_above_1() -> None:
+    assert fed(AdaptiveP(kimg=1), *[SURE] * 40).p == 1
+
+
+@pytest.mark.parametrize(("recognised", "direction"), [(7, -1), (8, 0), (9, 1)])
+def test_ada_compares_the_mean_sign_with_its_target(recognised: int, direction: int) -> None:
+    logits = torch.tensor([0.1] * recognised + [-9.0] * (10 - recognised))  # r_t of 0.4, 0.6 and 0.8
+    ada = fed(AdaptiveP(kimg=1), *[torch.ones(10)] * 4)
+    assert fed(ada, *[logits] * 4).p - 0.04 == pytest.approx(direction * 0.04)
+
+
+def test_ada_settles_where_the_discriminator_meets_the_target() -> None:
+    def discriminator(p: float) -> Tensor:
+        """1000 logits whose r_t falls with p, and is 0.6 at p = 0.5."""
+        recognised = round(1000 * (1 + 0.9 - 0.6 * p) / 2)
+        return torch.where(torch.arange(1000) < recognised, 1.0, -1.0)
+
+    for start in (0.0, 1.0):
+        ada = AdaptiveP(kimg=100)
+        ada.load_state_dict({**ada.state_dict(), "p": start})
+        for _ in range(200):
+            ada.update(discriminator(ada.p))
+        assert ada.p == pytest.approx(0.5, abs=0.05)
+
+
+def test_ada_counts_every_sign_of_a_large_batch_in_half_precision() -> None:
+    logits = torch.ones(999, dtype=torch.bfloat16)
+    logits[:200] = -1  # r_t = 599 / 999, just under the target; 599 rounded to bfloat16 is 600, just over it
+    ada = fed(AdaptiveP(kimg=100), *[torch.ones(999)] * 4, *[logits] * 4)
+    assert ada.p == 0
+
+
+def saved(state: dict[str, float | int], folder: Path) -> dict[str, float | int]:
+    torch.save(state, folder / "state.pt")
+    loaded: dict[str, float | int] = torch.load(folder / "state.pt", weights_only=True)
+    return loaded
+
+
+def test_a_resumed_ada_goes_on_exactly(tmp_path: Path) -> None:
+    batches = [torch.randn(32) + 1 for _ in range(50)]
+    unbroken = AdaptiveP(kimg=3)
+    course = [fed(unbroken, logits).p for logits in batches]
+    assert len(set(course)) > 3
+
+    for stop in (8, 17, 30, 47):  # between updates and in the midst of them
+        before, after = fed(AdaptiveP(kimg=3), *batches[:stop]), AdaptiveP(kimg=3)
+        state = before.state_dict()
+        assert {type(value) for value in state.values()} <= {float, int}
+        after.load_state_dict(saved(state, tmp_path))
+        assert [fed(after, logits).p for logits in batches[stop:]] == course[stop:]
+
+
+@pytest.mark.parametrize("operation", [lambda images: augment(images, 1.0), lambda images: rotate(images, 10)])
+def test_the_images_given_are_left_as_they_are(operation: Callable[[Tensor], Tensor]) -> None:
+    images = noise(10)
+    before = images.clone()
+    operation(images)
+    assert torch.equal(images, before)

@@ -1,0 +1,58 @@
+"""A game taken up from its recorded state goes on, bit for bit, as if it had never stopped."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.training.tiny_gan import play, tiny_gan
+from training.gan.trainer import GAN
+
+
+def learned(gan: GAN) -> list[Tensor]:
+    """Every number that a game has learned."""
+    networks = (gan.average, gan.generator, gan.discriminator)
+    return [value.clone() for network in networks for value in network.state_dict().values()]
+
+
+INTERRUPTED: dict[str, dict[str, Any]] = {
+    "network": {"spectral_norm": True, "generator_dropout": 0.1},
+    "objective": {"r1": 1.0, "r2": 1.0},
+    "stabilise": {
+        "augment": "ada",
+        "ada_kimg": 0.64,
+        "instance_noise": 0.2,
+        "instance_noise_kimg": 0.2,
+        "replay": 20,
+        "label_flip": 0.1,
+    },
+    "train": {
+        "discriminator_steps": 2,
+        "burn_in": {"kimg": 0.15, "penalty_factor": 4.0, "rate_factor": 3.0, "beta2": 0.5},
+        "discriminator_optimizer": "rmsprop",
+    },
+}
+
+
+@pytest.mark.parametrize("steps", [1, 5, 7])
+@pytest.mark.parametrize("objective", ["non-saturating", "hinge"])
+def test_a_restored_game_goes_on_as_an_unbroken_one(steps: int, objective: str) -> None:
+    sections: dict[str, Any] = INTERRUPTED | {"objective": INTERRUPTED["objective"] | {"name": objective}}
+    first = tiny_gan(**sections)
+    play(first, steps)
+    saved = copy.deepcopy(first.state())
+    unbroken = play(first, 12 - steps)
+    assert first.adaptive.p > 0  # the case is not an empty one
+    assert first.replay.state_dict()["images"].shape == (20, 1, 28, 28)
+
+    again = tiny_gan(**sections)
+    play(again, 2)  # whatever it did before is forgotten
+    again.restore(saved)
+    resumed = play(again, 12 - steps)
+
+    assert again.steps == 12
+    assert resumed == unbroken
+    assert all(torch.equal(a, b) for a, b in zip(learned(first), learned(again), strict=True))
+    assert again.adaptive.p == first.adaptive.p

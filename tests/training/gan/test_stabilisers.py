@@ -1,0 +1,222 @@
+"""Stabilisers do as much as they are told to, to the images and labels they are meant for, and no more."""
+
+import copy
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.training.tiny_gan import Batches, play, tiny_gan
+from training.gan.stabilisers import Replay, cosine, draw_targets, instance_noise, pack
+from training.gan.trainer import GAN
+
+CPU = torch.device("cpu")
+UNCONDITIONAL = {"condition": "none"}
+
+
+def targets(count: int = 100_000, **stabilise: float) -> tuple[Tensor, Tensor]:
+    """How real so many real images and fakes are said to be."""
+    torch.manual_seed(0)
+    drawn = draw_targets(tiny_gan(stabilise=stabilise).params.stabilise, count, 2 * count, CPU)
+    assert drawn is not None
+    assert (len(drawn.real), len(drawn.fake)) == (count, 2 * count)
+    return drawn.real, drawn.fake
+
+
+def test_the_share_of_flipped_labels_is_the_one_asked_for_and_no_fake_is_called_real() -> None:
+    real, fake = targets(label_flip=0.1)
+    assert set(real.tolist()) == {0.0, 1.0}
+    assert (real == 0).float().mean().item() == pytest.approx(0.1, abs=0.01)
+    assert (fake == 0).all()
+
+
+def test_smoothing_lowers_the_label_of_real_images_alone() -> None:
+    real, fake = targets(label_smoothing=0.1)
+    torch.testing.assert_close(real, torch.full_like(real, 0.9))
+    assert (fake == 0).all()
+
+
+def test_noise_moves_labels_toward_one_another_by_up_to_its_size() -> None:
+    real, fake = targets(label_noise=0.3)
+    assert real.min().item() == pytest.approx(0.7, abs=1e-3)
+    assert real.max().item() == pytest.approx(1.0, abs=1e-3)
+    assert fake.min().item() == pytest.approx(0.0, abs=1e-3)
+    assert fake.max().item() == pytest.approx(0.3, abs=1e-3)
+    assert fake.mean().item() == pytest.approx(0.15, abs=0.01)
+
+
+def test_all_three_together_stay_labels() -> None:
+    real, fake = targets(label_flip=0.2, label_smoothing=0.6, label_noise=0.8)
+    for labels in (real, fake):
+        assert labels.min() >= 0
+        assert labels.max() <= 1
+    assert (real == 0).float().mean().item() == pytest.approx(0.2 + 0.8 * 0.5, abs=0.01)  # flipped, or noise over 0.4
+
+
+def test_plain_labels_are_not_drawn_at_all() -> None:
+    assert draw_targets(tiny_gan().params.stabilise, 8, 8, CPU) is None
+
+
+def test_instance_noise_falls_linearly_and_is_gone_at_its_end_and_after() -> None:
+    params = tiny_gan(stabilise={"instance_noise": 0.4, "instance_noise_kimg": 2}).params.stabilise
+    sizes = [instance_noise(params, seen) for seen in (0, 500, 1000, 1500, 2000, 2001, 10**9)]
+    assert sizes == pytest.approx([0.4, 0.3, 0.2, 0.1, 0, 0, 0])
+    assert instance_noise(tiny_gan().params.stabilise, 0) == 0
+
+
+def test_a_cosine_starts_and_ends_where_it_is_told_to_and_stays_there() -> None:
+    assert [cosine(3.0, -1.0, share) for share in (0, 0.5, 1, 1.5, 2)] == pytest.approx([3, 1, -1, -1, -1])
+    assert cosine(3.0, 0.7, 1.0) == 0.7  # exactly
+    halfway = [cosine(1.0, 0.0, share) for share in (0.25, 0.75)]
+    assert halfway == pytest.approx([(1 + math.sqrt(0.5)) / 2, (1 - math.sqrt(0.5)) / 2])
+
+
+def test_packing_puts_neighbours_on_channels_and_halves_their_number() -> None:
+    images = torch.randn(6, 3, 4, 4)
+    packed = pack(images, 2)
+    assert packed.shape == (3, 6, 4, 4)
+    for pair in range(3):
+        assert torch.equal(packed[pair], torch.cat([images[2 * pair], images[2 * pair + 1]]))
+
+
+def numbered(start: int, count: int = 8) -> tuple[Tensor, Tensor]:
+    """Fakes that can be told apart, and labels that go with them."""
+    number = torch.arange(start, start + count)
+    return number.float().view(-1, 1, 1, 1).repeat(1, 1, 2, 2), number
+
+
+def test_replay_keeps_to_its_size_and_half_of_a_batch_is_old_once_it_is_full() -> None:
+    replay, shown = Replay(20, CPU), set(range(24))
+    for start in (0, 8, 16):  # while it fills, nothing is replaced
+        images, _ = replay.mix(*numbered(start))
+        assert torch.equal(images, numbered(start)[0])
+    for start in range(24, 400, 8):
+        images, labels = replay.mix(*numbered(start))
+        old = labels[labels < start].tolist()
+        assert len(old) == len(set(old)) == 4
+        assert set(old) <= shown
+        assert sorted(labels[labels >= start].tolist()) == list(range(start + 4, start + 8))
+        assert torch.equal(images[:, 0, 0, 0], labels.float())
+        assert len(replay.state_dict()["images"]) == len(replay.state_dict()["labels"]) == 20
+        shown |= set(range(start, start + 4))
+
+
+@pytest.mark.parametrize("size", [1, 4, 8])
+def test_a_replay_smaller_than_a_batch_leaves_the_batches_as_they_were(size: int) -> None:
+    replay = Replay(size, CPU)
+    for start in range(0, 40, 8):
+        given = numbered(start)
+        images, labels = replay.mix(*given)
+        assert (labels < start).sum() == (min(size, 4) if start else 0)
+        assert torch.equal(given[0], numbered(start)[0])
+        images.requires_grad_()  # as R2 asks for, which must not tie what is kept to a graph
+        assert not replay.state_dict()["images"].requires_grad
+
+
+def test_a_restored_replay_mixes_as_the_saved_one_would_have() -> None:
+    saved, restored = Replay(12, CPU), Replay(12, CPU)
+    for start in (0, 8, 16):
+        saved.mix(*numbered(start))
+    restored.load_state_dict(saved.state_dict())
+    for start in (24, 32, 40):
+        mixed = []
+        for replay in (saved, restored):
+            torch.manual_seed(start)
+            mixed.append(replay.mix(*numbered(start)))
+        assert torch.equal(mixed[0][0], mixed[1][0])
+        assert torch.equal(mixed[0][1], mixed[1][1])
+
+
+def test_a_replay_is_restored_to_the_device_of_the_training() -> None:
+    saved = Replay(4, CPU)
+    saved.mix(*numbered(0))
+    elsewhere = Replay(4, torch.device("meta"))
+    elsewhere.load_state_dict(saved.state_dict())
+    assert elsewhere.state_dict()["images"].device.type == elsewhere.state_dict()["labels"].device.type == "meta"
+    empty = Replay(4, CPU)
+    empty.load_state_dict(Replay(4, CPU).state_dict())
+    assert empty.state_dict() == {"images": None, "labels": None}
+
+
+def test_the_weights_of_a_wasserstein_critic_stay_within_the_clip() -> None:
+    gan = tiny_gan(
+        network={"discriminator_norm": "batch"},
+        objective={"name": "wasserstein", "weight_clip": 0.01},
+        train={"discriminator_optimizer": "rmsprop", "discriminator_lr": 5e-3, "discriminator_steps": 5},
+    )
+    play(gan, 3)
+    largest = [weight.abs().max().item() for weight in gan.discriminator.parameters()]
+    assert max(largest) == pytest.approx(0.01)  # such rates push against it
+    assert max(weight.abs().max().item() for weight in gan.generator.parameters()) > 0.02
+
+
+def gradient_norms(clip: float | None) -> list[float]:
+    """The norms of both players' gradients, as their optimisers saw them last."""
+    gan = tiny_gan(stabilise={"gradient_clip": clip})
+    play(gan, 2)
+    return [
+        torch.cat([p.grad.flatten() for p in player.parameters() if p.grad is not None]).norm().item()
+        for player in (gan.generator, gan.discriminator)
+    ]
+
+
+def test_clipping_bounds_the_norm_of_both_gradients() -> None:
+    assert min(gradient_norms(None)) > 2e-3
+    assert gradient_norms(1e-3) == pytest.approx([1e-3, 1e-3], rel=0.01)
+    assert gradient_norms(1e3) == gradient_norms(None)
+
+
+def shown(gan: GAN, images: Tensor) -> Tensor:
+    """What reaches the discriminator's first layer when it judges images."""
+    seen: list[Tensor] = []
+    layer = next(module for module in gan.discriminator.modules() if isinstance(module, nn.Conv2d))
+    hook = layer.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach().clone()))
+    gan.judge(images, torch.zeros(len(images), dtype=torch.int64))
+    hook.remove()
+    return seen[0]
+
+
+@pytest.mark.parametrize("stabilise", [{}, {"augment": "ada"}])
+def test_without_stabilisers_the_discriminator_sees_the_images_as_they_are(stabilise: dict[str, Any]) -> None:
+    gan = tiny_gan(stabilise=stabilise)
+    images, _ = next(Batches(gan))
+    assert torch.equal(shown(gan, images), images)
+
+
+def test_the_discriminator_sees_noise_of_the_size_asked_for_until_it_has_faded() -> None:
+    gan = tiny_gan(stabilise={"instance_noise": 0.4, "instance_noise_kimg": 0.8})
+    images = torch.zeros(64, 1, 28, 28)
+    for steps, size in ((0, 0.4), (50, 0.2), (100, 0.0)):
+        gan.steps = steps
+        assert shown(gan, images).std().item() == pytest.approx(size, abs=0.01)
+
+
+def test_the_discriminator_sees_images_packed() -> None:
+    gan = tiny_gan(network=UNCONDITIONAL, stabilise={"packing": 4})
+    images, _ = next(Batches(gan))
+    assert torch.equal(shown(gan, images), pack(images, 4))
+
+
+def test_the_discriminator_sees_augmented_images_always_or_as_often_as_ada_says() -> None:
+    always, adaptive = tiny_gan(stabilise={"augment": "diffaugment"}), tiny_gan(stabilise={"augment": "ada"})
+    images = torch.rand(400, 1, 28, 28) * 2 - 1
+    assert (shown(always, images) != images).flatten(1).any(dim=1).all()
+    adaptive.adaptive.p = 0.3
+    changed = (shown(adaptive, images) != images).flatten(1).any(dim=1).float().mean().item()
+    assert changed == pytest.approx(1 - 0.7**3, abs=0.08)  # three kinds of change, each with p = 0.3
+
+
+def test_r1_is_taken_at_the_pixels_before_augmentation() -> None:
+    gan = tiny_gan(stabilise={"augment": "diffaugment"}, objective={"r1": 1.0})
+    before = copy.deepcopy(gan.discriminator.state_dict())
+    images, labels = next(Batches(gan))
+    torch.manual_seed(0)
+    augmented = images.requires_grad_()
+    gradient = torch.autograd.grad(gan.judge(augmented, labels).logits.sum(), augmented)[0]
+    torch.manual_seed(0)
+    scalars = gan._improve_discriminator(images.detach(), torch.zeros_like(images), labels, pressure=1.0)
+    by_hand = gradient.square().sum(dim=(1, 2, 3)).mean() / 2
+    torch.testing.assert_close(scalars["penalty"], by_hand)
+    assert any(not torch.equal(before[name], now) for name, now in gan.discriminator.state_dict().items())

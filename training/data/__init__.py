@@ -1,0 +1,1 @@
+"""Training data: sources, decoding, the prepared arrays and their batches."""

@@ -1,0 +1,106 @@
+"""Data sets that torchvision can download -> items. Imports torchvision, and with it torch, only when asked."""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from functools import partial
+from http.client import HTTPException
+from pathlib import Path
+
+import numpy as np
+
+from training.data.manifest import DataError
+from training.data.sources.arrays import array_items, labelled
+from training.data.sources.items import Item, Source, read_file
+
+PREFIX = "torchvision:"
+TIMEOUT = 20.0  # seconds without an answer after which a download has failed
+
+
+def dataset_name(source: str) -> str:
+    """The name in `torchvision:NAME`. Raises DataError for one that Mint does not know."""
+    name = source.removeprefix(PREFIX)
+    if name not in DATASETS:
+        nearest = get_close_matches(name, DATASETS, n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"choose one of {', '.join(DATASETS)}"
+        raise DataError(f"params.yaml: data.source = {source!r} is not a data set that Mint knows; {hint}")
+    return name
+
+
+def dataset_source(source: str, root: Path) -> Source:
+    """The data set behind `torchvision:NAME`, downloaded to `root` unless it is there already.
+
+    Raises DataError for a name that Mint does not know and for a download that failed.
+    """
+    name = dataset_name(source)
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        with _impatient_sockets():
+            return DATASETS[name](root)
+    except (OSError, RuntimeError, ImportError, HTTPException) as error:
+        cause = " ".join(str(error).split())
+        raise DataError(
+            f"params.yaml: data.source = {source!r} could not be downloaded to {root} ({cause}); "
+            "try again with a network, or set data.source to a folder of images"
+        ) from None
+
+
+@contextmanager
+def _impatient_sockets() -> Iterator[None]:
+    """torchvision sets no timeout of its own: behind a firewall that drops packets it would wait for ever."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _mnist_like(name: str, root: Path) -> Source:
+    """MNIST and Fashion-MNIST: the 60,000 training images."""
+    from torchvision import datasets
+
+    data = getattr(datasets, name)(root, train=True, download=True)
+    return labelled(array_items(data.data.numpy(), name), data.targets.numpy(), data.classes, name)
+
+
+def _cifar10(root: Path) -> Source:
+    """The 50,000 training images."""
+    from torchvision.datasets import CIFAR10
+
+    data = CIFAR10(root, train=True, download=True)
+    return labelled(array_items(np.asarray(data.data), "CIFAR10"), data.targets, data.classes, "CIFAR10")
+
+
+def _flowers102(root: Path) -> Source:
+    """All 8,189 images: the training split alone has ten a class."""
+    from torchvision.datasets import Flowers102
+
+    items = []
+    for split in ("train", "val", "test"):
+        # With `str` as its loader the data set gives the path instead of decoding the image.
+        data = Flowers102(root, split, download=True, loader=str)
+        items += [
+            Item(Path(path).name, partial(read_file, Path(path)), int(label))
+            for path, label in (data[index] for index in range(len(data)))
+        ]
+    return Source(items, list(Flowers102.classes))
+
+
+def _celeba(root: Path) -> Source:
+    """All 202,599 aligned faces, without labels: its forty attributes overlap and are no classes."""
+    from torchvision.datasets import CelebA
+
+    data = CelebA(root, split="all", download=True)
+    folder = root / data.base_folder / "img_align_celeba"
+    return Source([Item(name, partial(read_file, folder / name)) for name in data.filename])
+
+
+DATASETS: dict[str, Callable[[Path], Source]] = {
+    "FashionMNIST": partial(_mnist_like, "FashionMNIST"),
+    "MNIST": partial(_mnist_like, "MNIST"),
+    "CIFAR10": _cifar10,
+    "Flowers102": _flowers102,
+    "CelebA": _celeba,
+}

@@ -1,0 +1,1 @@
+"""GAN training: the trainer with its losses, penalties, stabilisers, augmentation, optimisers and checkpoints."""

@@ -1,0 +1,90 @@
+"""What keeps the game going: small functions, each for one failure. Those inside networks are in `networks`."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training.gan.losses import Targets
+from training.params import StabiliserParams
+
+
+def draw_targets(params: StabiliserParams, reals: int, fakes: int, device: torch.device) -> Targets | None:
+    """How real so many real images and fakes are said to be, or None where every label is plain.
+
+    Smoothing lowers the target of real images (Salimans et al. 2016, section 3.4; one-sided). Noise lowers
+    that of real images and raises that of fakes by a uniform amount up to `label_noise`. Flipping calls a share
+    of the real images fake; no fake is ever called real, which would teach the generator to stay as it is.
+    """
+    if not (params.label_flip or params.label_smoothing or params.label_noise):
+        return None
+    noise = torch.rand(reals + fakes, device=device) * params.label_noise
+    real = (1 - params.label_smoothing - noise[:reals]).clamp(min=0)
+    flipped = torch.rand(reals, device=device) < params.label_flip
+    return Targets(real.masked_fill(flipped, 0.0), noise[reals:])
+
+
+def instance_noise(params: StabiliserParams, images_seen: int) -> float:
+    """Standard deviation of the noise that is added to all images (Sonderby et al. 2017): falls linearly to 0."""
+    if not params.instance_noise:
+        return 0.0
+    return params.instance_noise * max(0.0, 1 - images_seen / (params.instance_noise_kimg * 1000))
+
+
+def pack(images: Tensor, count: int) -> Tensor:
+    """[N, C, H, W] -> [N / count, count C, H, W]: several images are judged as one (PacGAN, Lin et al. 2018).
+
+    A generator that repeats itself is seen to do so.
+    """
+    return images.reshape(-1, count * images.shape[1], *images.shape[2:])
+
+
+@torch.no_grad()
+def clip_weights(network: nn.Module, bound: float) -> None:
+    """Moves every weight into -bound..bound (Arjovsky et al. 2017, algorithm 1)."""
+    for parameter in network.parameters():
+        parameter.clamp_(-bound, bound)
+
+
+def cosine(start: float, end: float, share: float) -> float:
+    """Goes from start to end along half a cosine; share 0..1 of the way, more stays at the end."""
+    return end + (start - end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
+
+
+class Replay:
+    """Old fakes that the discriminator is shown again (Shrivastava et al. 2017, section 2.3).
+
+    It forgets more slowly what the generator did before, so that the two do not chase each other in circles.
+    """
+
+    def __init__(self, size: int, device: torch.device) -> None:
+        self.size = size
+        self._device = device
+        self._images: Tensor | None = None
+        self._labels: Tensor | None = None
+
+    def mix(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Half of the fakes [N, C, H, W] and their labels [N] make room for old ones and take their place."""
+        if self._images is None or self._labels is None:
+            self._images, self._labels = images[: self.size].clone(), labels[: self.size].clone()
+            return images, labels
+        room = self.size - len(self._images)
+        if room > 0:
+            self._images = torch.cat([self._images, images[:room]])
+            self._labels = torch.cat([self._labels, labels[:room]])
+            return images, labels
+        count = min(len(images) // 2, self.size)
+        chosen = torch.randperm(self.size, device=images.device)[:count]
+        old_images, old_labels = self._images[chosen], self._labels[chosen]
+        self._images[chosen], self._labels[chosen] = images[:count], labels[:count]
+        return torch.cat([old_images, images[count:]]), torch.cat([old_labels, labels[count:]])
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"images": self._images, "labels": self._labels}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes up where `state_dict` was recorded, on whatever device that was."""
+        kept = (state["images"], state["labels"])
+        self._images, self._labels = (None if part is None else part.to(self._device, copy=True) for part in kept)

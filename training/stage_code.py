@@ -1,0 +1,39 @@
+"""Code that shapes the output of each stage, read from the `deps` of dvc.yaml so that there is one list of it.
+
+DVC runs a stage again when one of these files changes; a run in .runs/, the prepared data and a benchmark's results are
+kept under the digest of the same files.
+"""
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+DVC_YAML = ROOT / "dvc.yaml"
+PACKAGES = ("training", "serving")
+
+
+def code_files(stage: str) -> list[Path]:
+    """The Python files among the deps of a stage, with those of its folders, in order."""
+    deps = [path for path in _stages()[stage]["deps"] if path.split("/")[0] in PACKAGES]
+    return sorted(file for path in deps for file in _python_files(ROOT / path))
+
+
+def code_digest(*stages: str) -> str:
+    """SHA-256, in hexadecimal, of the code of some stages: names and contents."""
+    digest = hashlib.sha256()
+    for file in sorted({file for stage in stages for file in code_files(stage)}):
+        digest.update(f"{file.relative_to(ROOT).as_posix()}\n".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _python_files(path: Path) -> list[Path]:
+    return list(path.rglob("*.py")) if path.is_dir() else [path]
+
+
+@cache
+def _stages() -> dict[str, dict[str, list[str]]]:
+    stages: dict[str, dict[str, list[str]]] = yaml.safe_load((DVC_YAML).read_text())["stages"]
+    return stages
