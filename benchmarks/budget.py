@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import torch
 
 from training.data.batches import stream_seed
-from training.gan.trainer import GAN, Batch
+from training.gan.trainer import Batch, GANTrainer
 
 
-def train_for(gan: GAN, batches: Iterator[Batch], cpu_seconds: float) -> None:
+def train_for(gan: GANTrainer, batches: Iterator[Batch], cpu_seconds: float) -> None:
     """Trains until this process has computed for so long.
 
     Processor time, not the clock: two runs side by side, or a machine that is shared, do not shorten the

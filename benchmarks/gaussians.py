@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.budget import train_for
-from training.gan.trainer import GAN
+from training.gan.trainer import GANTrainer
 from training.networks.base import Discriminator, Features, Generator
 from training.params import Params
 from training.train import start_fabric
@@ -85,7 +85,7 @@ def _hidden(inputs: int) -> list[nn.Module]:
 def cover(mixture: Mixture, params: Params, cpu_seconds: float) -> Coverage:
     """Trains a recipe on a mixture for so many seconds of one core and judges its average generator."""
     torch.manual_seed(params.train.seed)
-    gan = GAN(params, None, start_fabric("cpu"), players(params))
+    gan = GANTrainer(params, None, start_fabric("cpu"), players(params))
     train_for(gan, mixture.batches(params.train.batch, params.train.seed), cpu_seconds)
     with torch.no_grad():
         points = gan.average(torch.randn(SAMPLES, params.network.latent_dim)).flatten(1).numpy()

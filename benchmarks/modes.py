@@ -26,12 +26,12 @@ from benchmarks import gaussians, stacked
 from benchmarks.experiments import pictures
 from benchmarks.machine import cpu_model
 from benchmarks.recipes import DEFAULT, PLAIN, PLAIN_TUNED, recipe
-from serving.files import replacing
+from serving.files import atomic_write
 from training import paths
 from training.evaluation.classifier import Classifier, train_classifier
 from training.export import git_revision
 from training.params import Params
-from training.stage import run
+from training.stage import run_stage
 from training.stage_code import code_digest
 
 REPORT = Path("reports/bench-modes.json")
@@ -99,7 +99,7 @@ def main() -> None:
         "rows": rows,
         "runs": [asdict(task) | results[task] for task in tasks],
     }
-    with replacing(REPORT) as path:
+    with atomic_write(REPORT) as path:
         path.write_text(json.dumps(report, indent=2) + "\n")
     show(rows, accuracy, floor)
 
@@ -131,7 +131,7 @@ def prepare() -> tuple[float, stacked.ModeCount]:
         real = stacked.Stacks(found.images[..., 0]).draw(stacked.SAMPLES, np.random.RandomState(0))
         count = stacked.count_modes(real, classifier)
         KEPT.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial:
+        with atomic_write(path) as partial:
             torch.save({"state": classifier.state_dict(), "accuracy": accuracy, "real": asdict(count)}, partial)
     kept = torch.load(path, weights_only=True)
     return kept["accuracy"], stacked.ModeCount(**kept["real"])
@@ -159,7 +159,7 @@ def play(task: Task) -> None:
         grey = pictures.load(clothes()).images[..., 0]
         count, kimg = stacked.cover(grey, classifier.eval(), task.params, task.cpu_seconds)
         found = asdict(count) | {"kimg": kimg}
-    with replacing(task.kept) as path:
+    with atomic_write(task.kept) as path:
         path.write_text(json.dumps(found | {"git_revision": git_revision()}))
 
 
@@ -205,4 +205,4 @@ def spread(row: dict[str, Any], name: str, digits: int) -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

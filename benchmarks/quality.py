@@ -34,16 +34,16 @@ from benchmarks.budget import train_for
 from benchmarks.machine import cpu_model
 from benchmarks.recipes import DEFAULT, PLAIN, recipe
 from serving.errors import MintError
-from serving.files import replacing
+from serving.files import atomic_write
 from training import evaluate, export, paths, preprocess
 from training.data.batches import class_tags, load_training_data
 from training.data.manifest import read_manifest
-from training.gan.trainer import GAN
+from training.gan.trainer import GANTrainer
 from training.params import Params
-from training.presets import overlay
-from training.stage import run
+from training.presets import deep_merge
+from training.stage import run_stage
 from training.stage_code import code_digest
-from training.train import hand_over, start_fabric
+from training.train import save_ema_weights, start_fabric
 
 KEPT = paths.RUNS / "quality"
 RATE_FACTORS = (1.0, 5.0)  # times the rates of the recipe's source
@@ -92,7 +92,7 @@ class Trial:
             # A tuning run is ranked by its KID, which asks no classifier.
             "evaluate": {"images": self.images, "classifier_epochs": 1} if self.images else {},
         }
-        return recipe(preset, **overlay(changes, asked))
+        return recipe(preset, **deep_merge(changes, asked))
 
     @cached_property
     def kept(self) -> Path:
@@ -123,7 +123,7 @@ def main() -> None:
         "seeds": options.seeds,
         "recipes": {name: row(tried[name], tuned[name], untuned[name]) for name in RECIPES},
     }
-    with replacing(quality_docs.REPORT) as path:
+    with atomic_write(quality_docs.REPORT) as path:
         path.write_text(json.dumps(report, indent=2) + "\n")
     quality_docs.write()
     print(quality_docs.section(report))
@@ -207,7 +207,7 @@ def play(trial: Trial) -> None:
         with chdir(folder):
             found = measured(params, trial.seconds)
         share_features(folder / paths.RUNS, KEPT)
-    with replacing(trial.kept) as path:
+    with atomic_write(trial.kept) as path:
         path.write_text(json.dumps(found, indent=2) + "\n")
 
 
@@ -216,12 +216,12 @@ def measured(params: Params, seconds: float) -> dict[str, Any]:
     fabric = start_fabric("cpu")
     manifest = read_manifest()
     data = load_training_data(manifest, fabric.device, params.train.batch)
-    gan = GAN(params, class_tags(params, manifest), fabric)
+    gan = GANTrainer(params, class_tags(params, manifest), fabric)
     train_for(gan, data.batches(0, params.train), seconds)
     seen = {"kimg": gan.images_seen / 1000}
     if not all(torch.isfinite(weight).all() for weight in gan.average.parameters()):
         return seen | {"failed": "the weights are not numbers"}
-    hand_over(gan)
+    save_ema_weights(gan)
     try:
         export.main()
         evaluate.main()
@@ -236,7 +236,7 @@ def share_features(source: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for file in source.glob(FEATURES):
         if not (target / file.name).exists():
-            with replacing(target / file.name) as path:
+            with atomic_write(target / file.name) as path:
                 shutil.copyfile(file, path)
 
 
@@ -249,4 +249,4 @@ def write_params(params: Params, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from serving.files import replacing
+from serving.files import atomic_write
 
 ROOT = Path(__file__).parents[1]
 REPORT = ROOT / "reports" / "bench-quality.json"
@@ -103,7 +103,7 @@ def with_section(text: str, report: Report | None) -> str:
 def write() -> None:
     """Writes the section of docs/gans.md."""
     text = with_section(DOCS.read_text(), read())
-    with replacing(DOCS) as path:
+    with atomic_write(DOCS) as path:
         path.write_text(text)
 
 

@@ -4,7 +4,7 @@ from functools import cache
 from typing import Any
 
 from training.params import Params, read_params, validate
-from training.presets import RECIPE, load_preset, overlay
+from training.presets import RECIPE, deep_merge, load_preset
 
 PLAIN = "digits-dcgan"  # plain DCGAN, as public code has it
 PLAIN_TUNED = "digits-dcgan-tuned"
@@ -21,8 +21,8 @@ def recipe(name: str, **changes: Any) -> Params:
     """params.yaml with a preset's or a variant's networks and training but without its data, changed by section."""
     preset, own_changes = VARIANTS.get(name, (name, {}))
     values = _recipe_values(preset)
-    changes = overlay(own_changes, changes)
-    return validate(overlay(overlay(read_params(), values), changes), f"the preset {preset} with {changes}")
+    changes = deep_merge(own_changes, changes)
+    return validate(deep_merge(deep_merge(read_params(), values), changes), f"the preset {preset} with {changes}")
 
 
 @cache

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from benchmarks.budget import train_for
 from training.evaluation.classifier import Classifier, classify
-from training.gan.trainer import GAN
-from training.networks.inference_wrapper import ServedGenerator
+from training.gan.trainer import GANTrainer
+from training.networks.inference_wrapper import InferenceGenerator
 from training.params import Params
 from training.train import start_fabric
 
@@ -63,15 +63,15 @@ def count_modes(images: Pixels, classifier: Classifier) -> ModeCount:
 
 def cover(pictures: Pixels, classifier: Classifier, params: Params, cpu_seconds: float) -> tuple[ModeCount, float]:
     """Trains a recipe for so many seconds of one core; returns what its average generator covers, and the kimg seen."""
-    gan = GAN(params, None, start_fabric("cpu"))
+    gan = GANTrainer(params, None, start_fabric("cpu"))
     train_for(gan, Stacks(pictures).batches(params.train.batch, params.train.seed), cpu_seconds)
     return count_modes(generated(gan), classifier), gan.images_seen / 1000
 
 
 @torch.no_grad()
-def generated(gan: GAN) -> Pixels:
+def generated(gan: GANTrainer) -> Pixels:
     """SAMPLES images of the average generator, uint8 [N, H, W, 3], from latents that depend on their size alone."""
     torch.manual_seed(0)
-    served = ServedGenerator(gan.average)
+    served = InferenceGenerator(gan.average)
     chunks = [served(torch.randn(CHUNK, gan.latent_dim)).numpy() for _ in range(0, SAMPLES, CHUNK)]
     return np.concatenate(chunks)

@@ -8,11 +8,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.errors import MintError
 from serving.http import exception_handlers
-from serving.http.cors import CrossOrigin
+from serving.http.cors import CrossOriginMiddleware
 from serving.http.lifespan import lifespan
-from serving.http.middleware import AuthMiddleware, Edge
+from serving.http.middleware import AuthMiddleware, RequestMiddleware
 from serving.http.routes import generate, info, static
-from serving.http.state import Backend
+from serving.http.state import AppState
 
 # The busiest first: the router tries them in this order.
 ROUTES = [
@@ -34,7 +34,7 @@ ROUTES = [
 class App:
     """The whole ASGI app: the edge, the rules for other origins and the keys where there are any, the routes."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: AppState) -> None:
         self.backend = backend
         inner = Starlette(
             routes=ROUTES,
@@ -44,7 +44,7 @@ class App:
                 TimeoutError: exception_handlers.on_timeout,
                 HTTPException: exception_handlers.on_http_error,
                 ClientDisconnect: exception_handlers.on_disconnect,
-                Exception: exception_handlers.on_bug,
+                Exception: exception_handlers.on_server_error,
             },
         )
         inner.router.redirect_slashes = False
@@ -53,11 +53,11 @@ class App:
         app: ASGIApp = inner
         if settings.api_keys:
             app = AuthMiddleware(
-                app, [each.get_secret_value() for each in settings.api_keys], exception_handlers.refusal
+                app, [each.get_secret_value() for each in settings.api_keys], exception_handlers.error_response
             )
         if settings.cors_origins:
-            app = CrossOrigin(app, settings.cors_origins)  # asked before a key is: browsers ask without one
-        self.edge = Edge(app, settings.trusted_proxies)
+            app = CrossOriginMiddleware(app, settings.cors_origins)  # asked before a key is: browsers ask without one
+        self.edge = RequestMiddleware(app, settings.trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""

@@ -14,22 +14,22 @@ from typing import Annotated, Literal
 import numpy as np
 import typer
 
-from serving.client import Mint
+from serving.client import MintClient
 from serving.client.client import TIMEOUT_S
 from serving.encoding.images import encode, file_names
 from serving.encoding.png_metadata import origin
 from serving.errors import InputError, MintError
-from serving.files import replacing
+from serving.files import atomic_write
 from serving.http.auth import key_hash, new_key
 from serving.http.schemas import ModelResponse
 from serving.inference.executor import Images
-from serving.inference.generator import MAX_BATCH, Generator
+from serving.inference.generator import MAX_BATCH, OnnxGenerator
 from serving.inference.labels import label_indices
 from serving.inference.latents import MAX_SEED, Labels
 from serving.inference.ort_session import Provider
 
 MODEL = "models/generator.onnx"
-MOST_SEEDS = 1_000_000  # so that a slip such as 0-4294967295 is an answer, not a full memory
+MAX_SEEDS = 1_000_000  # so that a slip such as 0-4294967295 is an answer, not a full memory
 
 IMAGES_OF_A_REQUEST = 256  # of a service: the labels of so many fit a header
 
@@ -60,16 +60,16 @@ def generate(
     timeout: Annotated[float, typer.Option(help="seconds to wait for an answer of the service")] = TIMEOUT_S,
 ) -> None:
     """Write the images of some seeds into a folder."""
-    order = Order(parse_seeds(seeds), label, truncation, format, out)
+    order = GenerateOptions(parse_seeds(seeds), label, truncation, format, out)
     if url is None:
-        generator = Generator.load(model or MODEL, provider or "auto")
+        generator = OnnxGenerator.load(model or MODEL, provider or "auto")
         typer.echo(save(order, generator, partial(draw_batches, generator)))
         return
     if provider is not None:
         raise InputError(
             "--provider is for model files; with --url the service has chosen, so leave one of the two out"
         )
-    with Mint(url, key, timeout=timeout) as service:
+    with MintClient(url, key, timeout=timeout) as service:
         described = service.model(model)
         typer.echo(save(order, described, partial(fetch_batches, service, described)))
 
@@ -96,7 +96,7 @@ def make_key() -> None:
 
 
 @dataclass(frozen=True)
-class Order:
+class GenerateOptions:
     """Which images, and where to."""
 
     seeds: list[int]
@@ -107,8 +107,8 @@ class Order:
 
 
 def save(
-    order: Order,
-    model: Generator | ModelResponse,
+    order: GenerateOptions,
+    model: OnnxGenerator | ModelResponse,
     draw: Callable[[list[int], Labels | None, float], Iterator[Batch]],
 ) -> str:
     """Writes the images of an order, and returns a line that says so."""
@@ -117,7 +117,7 @@ def save(
     try:
         if order.format == "npy":
             names = ["images.npy"]
-            with replacing(order.out / names[0]) as unfinished:
+            with atomic_write(order.out / names[0]) as unfinished:
                 write_npy(unfinished, len(order.seeds), (images for images, _ in batches))
         else:
             names = file_names(order.seeds, len(order.seeds), order.format)
@@ -142,13 +142,15 @@ def parse_seeds(text: str) -> list[int]:
         low, high = int(ends[0]), int(ends[-1])
         if low > high:
             raise InputError(f"--seeds: the range {part} runs backwards; write {high}-{low}")
-        if len(seeds) + high - low >= MOST_SEEDS:
-            raise InputError(f"--seeds: {text[:40]} are more than {MOST_SEEDS} seeds; write fewer at a time")
+        if len(seeds) + high - low >= MAX_SEEDS:
+            raise InputError(f"--seeds: {text[:40]} are more than {MAX_SEEDS} seeds; write fewer at a time")
         seeds.extend(range(low, high + 1))
     return seeds
 
 
-def draw_batches(generator: Generator, seeds: list[int], labels: Labels | None, truncation: float) -> Iterator[Batch]:
+def draw_batches(
+    generator: OnnxGenerator, seeds: list[int], labels: Labels | None, truncation: float
+) -> Iterator[Batch]:
     """The images of `seeds`, so many at a time that memory holds one run."""
     for part in parts(len(seeds), MAX_BATCH):
         images, drawn = generator.draw(seeds[part], None if labels is None else labels[part], truncation)
@@ -156,7 +158,7 @@ def draw_batches(generator: Generator, seeds: list[int], labels: Labels | None, 
 
 
 def fetch_batches(
-    service: Mint, model: ModelResponse, seeds: list[int], labels: Labels | None, truncation: float
+    service: MintClient, model: ModelResponse, seeds: list[int], labels: Labels | None, truncation: float
 ) -> Iterator[Batch]:
     """The same from a service, so many at a time as it allows, all of the very model that `model` describes."""
     for part in parts(len(seeds), min(model.limits.max_images, IMAGES_OF_A_REQUEST)):
@@ -180,7 +182,7 @@ def one_by_one(batches: Iterator[Batch]) -> Iterator[tuple[Images, int | None]]:
 
 def write(path: Path, content: bytes) -> None:
     """Writes a file whole or not at all."""
-    with replacing(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_bytes(content)
 
 

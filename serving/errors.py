@@ -9,7 +9,7 @@ class ModelError(MintError):
     """A model file that cannot be served: missing, damaged, without a card or at odds with it."""
 
 
-class UnreadableError(ModelError):
+class ModelUnreadableError(ModelError):
     """A model file that the system does not let be read now: permissions, descriptors or memory, which may pass."""
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; when the body succeeds, it is synced and becomes `path`.
 
     Makes missing parent folders. When the body raises, `path` is as it was and nothing is left behind; a process

@@ -23,7 +23,7 @@ from uvicorn.config import HTTP_PROTOCOLS
 
 from serving.errors import MintError
 from serving.http.lifespan import drain
-from serving.inference.generator import Generator
+from serving.inference.generator import OnnxGenerator
 from serving.inference.ort_session import cuda_devices
 from serving.json_logging import log_as_json
 from serving.settings import Settings
@@ -54,11 +54,11 @@ class MintService(Service[Any]):
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         """The ASGI app that a worker serves."""
         from serving.app import App
-        from serving.http.state import Backend
+        from serving.http.state import AppState
         from serving.server.protocol import protocol_for
 
         HTTP_PROTOCOLS["auto"] = protocol_for(settings)  # type: ignore[assignment]  # what BentoML has uvicorn take
-        return DrainedApp(App(Backend(settings)))
+        return DrainedApp(App(AppState(settings)))
 
 
 class DrainedApp:
@@ -101,4 +101,4 @@ class Mint:
     def refuse_a_bad_model() -> None:
         """Ends `bentoml serve` before any worker starts: a worker that cannot load is started over and over."""
         # On the CPU where there is a GPU: this process lives as long as the worker and must not hold GPU memory.
-        or_exit(lambda: Generator.load(settings.model, "cpu" if cuda_devices() else settings.provider))
+        or_exit(lambda: OnnxGenerator.load(settings.model, "cpu" if cuda_devices() else settings.provider))

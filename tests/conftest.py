@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from serving.inference.generator import Generator
+from serving.inference.generator import OnnxGenerator
 from tests.tiny_model import save, tiny_model
 
 # The same cases in every run, however slow the machine; `make fuzz` draws new ones.
@@ -33,16 +33,16 @@ def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def generator(model_path: Path) -> Generator:
+def generator(model_path: Path) -> OnnxGenerator:
     """The tiny model, loaded on the CPU."""
-    return Generator.load(model_path, provider="cpu", threads=1)
+    return OnnxGenerator.load(model_path, provider="cpu", threads=1)
 
 
 @pytest.fixture(scope="session")
-def generator_without_classes(tmp_path_factory: pytest.TempPathFactory) -> Generator:
+def generator_without_classes(tmp_path_factory: pytest.TempPathFactory) -> OnnxGenerator:
     """A tiny grey model that knows no classes."""
     path = save(tiny_model(channels=1, classes=()), tmp_path_factory.mktemp("model") / "grey.onnx")
-    return Generator.load(path, provider="cpu", threads=1)
+    return OnnxGenerator.load(path, provider="cpu", threads=1)
 
 
 @pytest.fixture(autouse=True)

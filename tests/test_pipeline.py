@@ -19,7 +19,7 @@ import pytest
 import torch
 import yaml
 
-from serving.inference.generator import Generator
+from serving.inference.generator import OnnxGenerator
 from tests.training.project import tiny, write_params
 from training import evaluate, export, paths, preprocess, train
 from training.params import Params, Section
@@ -72,8 +72,8 @@ class Clone:
         assert process.returncode == 0, output
         return output
 
-    def model(self) -> Generator:
-        return Generator.load(self.folder / paths.MODEL, provider="cpu")
+    def model(self) -> OnnxGenerator:
+        return OnnxGenerator.load(self.folder / paths.MODEL, provider="cpu")
 
 
 def hashes(folder: Path) -> dict[str, str]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.inference.generator import Generator
+from serving.inference.generator import OnnxGenerator
 from tests.live_service import ROOT, LiveService, live_service
 from training import paths
 from training.data.provenance import last_name
@@ -130,7 +130,7 @@ def test_the_make_targets_of_the_readme_exist() -> None:
 
 
 def test_the_committed_model_is_the_one_that_the_committed_params_train() -> None:
-    card = Generator.load(ROOT / paths.MODEL, provider="cpu").card
+    card = OnnxGenerator.load(ROOT / paths.MODEL, provider="cpu").card
     params = load_params(ROOT / paths.PARAMS).model_dump(mode="json")
     params["data"]["source"] = last_name(params["data"]["source"])  # as the card shows it
     assert card.params == params

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from serving.inference.model_card import CARD_KEY, CHECKSUM_KEY, UNSEALED, ModelCard, seal
+from serving.inference.model_card import CARD_KEY, CHECKSUM_KEY, CHECKSUM_PLACEHOLDER, ModelCard, embed_checksum
 
 LATENT_DIM = 8
 RESOLUTION = 8
@@ -95,11 +95,11 @@ def tiny_model(
 
 def with_card(model: onnx.ModelProto, card: ModelCard) -> onnx.ModelProto:
     """Puts `card` in place of the model's own."""
-    helper.set_model_props(model, {CARD_KEY: card.model_dump_json(), CHECKSUM_KEY: UNSEALED})
+    helper.set_model_props(model, {CARD_KEY: card.model_dump_json(), CHECKSUM_KEY: CHECKSUM_PLACEHOLDER})
     return model
 
 
 def save(model: onnx.ModelProto, path: Path) -> Path:
     """Writes the model file, sealed, and returns its path."""
-    path.write_bytes(seal(model.SerializeToString()))
+    path.write_bytes(embed_checksum(model.SerializeToString()))
     return path

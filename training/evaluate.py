@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 
 from serving.encoding.images import contact_sheet, encode
-from serving.files import replacing
-from serving.inference.generator import Generator
-from training import paths, stage
+from serving.files import atomic_write
+from serving.inference.generator import OnnxGenerator
+from training import paths
 from training.data.manifest import Manifest, read_arrays, read_manifest
 from training.evaluation.classifier import classify, train_classifier
 from training.evaluation.features import extract_features, kept_features
@@ -32,6 +32,7 @@ from training.evaluation.metrics import (
     pairwise_diversity,
 )
 from training.params import EvaluateParams, load_params
+from training.stage import run_stage
 
 AGREEMENT_IMAGES = 1000  # made to ask whether the class that was requested is recognised, or one a class
 HUNDRED = 100  # real images without which the nearest hundredth of them is no image
@@ -63,7 +64,7 @@ def main() -> None:
     manifest = read_manifest()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     images, labels = read_arrays(manifest)
-    generator = Generator.load(paths.MODEL)
+    generator = OnnxGenerator.load(paths.MODEL)
     sample = draw_sample(generator, images, labels, params.images)
     neighbours, gaps = nearest_neighbours(sample.generated, images)
     metrics = {
@@ -77,12 +78,12 @@ def main() -> None:
         metrics |= class_metrics(generator, sample, images, labels, manifest, params, device)
     write_sheet(sample, images[neighbours], len(generator.card.classes))
     metrics = with_reasons(metrics)
-    with replacing(paths.METRICS) as path:
+    with atomic_write(paths.METRICS) as path:
         path.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
     print(summary(metrics))
 
 
-def draw_sample(generator: Generator, images: NDArray[np.uint8], labels: NDArray[np.int64], wanted: int) -> Sample:
+def draw_sample(generator: OnnxGenerator, images: NDArray[np.uint8], labels: NDArray[np.int64], wanted: int) -> Sample:
     """Two disjoint random halves of real images, and seeds 0, 1, 2, ... with the classes of the second half."""
     count = min(wanted, max(1, len(images) // 2))
     chosen = np.random.RandomState(0).permutation(len(images))[: 2 * count]
@@ -132,7 +133,7 @@ def neighbour_metrics(sample: Sample, images: NDArray[np.uint8], gaps: NDArray[n
 
 
 def class_metrics(
-    generator: Generator,
+    generator: OnnxGenerator,
     sample: Sample,
     images: NDArray[np.uint8],
     labels: NDArray[np.int64],
@@ -177,7 +178,7 @@ def write_sheet(sample: Sample, neighbours: NDArray[np.uint8], classes: int) -> 
     ]
     gutter = np.full((panels[0].shape[0], 16, panels[0].shape[2]), 255, np.uint8)
     sheet = np.concatenate([panels[0], gutter, panels[1], gutter, panels[2]], axis=1)
-    with replacing(paths.EVALUATION_SHEET) as path:
+    with atomic_write(paths.EVALUATION_SHEET) as path:
         path.write_bytes(encode(sheet, "png"))
 
 
@@ -216,4 +217,4 @@ def summary(metrics: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    run_stage(main)

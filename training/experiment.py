@@ -20,12 +20,13 @@ from typing import Any
 import yaml
 
 from serving.errors import MintError
-from serving.files import replacing
-from training import paths, stage
+from serving.files import atomic_write
+from training import paths
 from training.data.provenance import AUTO
 from training.data.sources import source_path
 from training.params import ParamsError, params_text, parse_params, validate
-from training.presets import Values, leaves, load_preset, overlay
+from training.presets import Values, deep_merge, leaves, load_preset
+from training.stage import run_stage
 
 VARIABLES = ("SOURCE", "RESOLUTION", "CHANNELS", "MINUTES", "PRESET")
 OF_MAKE = {"PYTHON", "PORT"}  # what else a command line may set, see the Makefile
@@ -51,7 +52,7 @@ def configure(environment: Mapping[str, str]) -> list[str]:
     text = params_text()
     before = parse_params(text)
     changed = {key: value for key, value in _changes(given, before).items() if _value_at(before, key) != value}
-    validate(overlay(before, _nested(changed)), f"make train with {' and '.join(given)}")
+    validate(deep_merge(before, _nested(changed)), f"make train with {' and '.join(given)}")
     if changed:
         _write(text, with_values(text, changed))
         for key, value in changed.items():
@@ -130,7 +131,7 @@ def _write(before: str, after: str) -> None:
     """Replaces params.yaml, keeps what it was, and says how to go back."""
     kept = paths.RUNS / f"params-{hashlib.sha256(before.encode()).hexdigest()[:8]}.yaml"
     for path, text in ((kept, before), (paths.PARAMS, after)):
-        with replacing(path) as part:
+        with atomic_write(path) as part:
             part.write_bytes(text.encode())
     print(f"{paths.PARAMS} is changed as follows; to go back: cp {kept} {paths.PARAMS}")
 
@@ -172,4 +173,4 @@ def _nested(changes: Mapping[str, Any]) -> Values:
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    run_stage(main)

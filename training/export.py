@@ -15,16 +15,17 @@ import torch
 from torch import nn
 
 from serving.errors import MintError
-from serving.files import replacing
-from serving.inference.generator import Generator
-from serving.inference.model_card import CARD_KEY, CHECKSUM_KEY, UNSEALED, ModelCard, seal
-from training import networks, paths, stage
+from serving.files import atomic_write
+from serving.inference.generator import OnnxGenerator
+from serving.inference.model_card import CARD_KEY, CHECKSUM_KEY, CHECKSUM_PLACEHOLDER, ModelCard, embed_checksum
+from training import networks, paths
 from training.data.batches import class_tags
 from training.data.manifest import Manifest, read_manifest
 from training.data.provenance import AUTO, last_name
 from training.networks.directions import principal_directions
-from training.networks.inference_wrapper import ServedGenerator, folded
+from training.networks.inference_wrapper import InferenceGenerator, folded
 from training.params import Params, load_params
+from training.stage import run_stage
 from training.torch_files import DamagedFileError, load_with_checksum
 
 COMPARED_BATCHES = (1, 7, 64)
@@ -37,7 +38,7 @@ def main() -> None:
     manifest = read_manifest()
     generator, images_seen = trained_generator(params, manifest)
     card = model_card(params, manifest, generator, images_seen)
-    with replacing(paths.MODEL) as path:
+    with atomic_write(paths.MODEL) as path:
         write_onnx(generator, card, params.export.opset, path)
         gap = largest_pixel_gap(generator, path, COMPARED_BATCHES)
         if gap > LARGEST_GAP:
@@ -116,7 +117,7 @@ def _git(*arguments: str) -> str:
 
 def write_onnx(generator: networks.Generator, card: ModelCard, opset: int, path: Path) -> None:
     """Writes the generator with its pixels in uint8, batch norm folded, any batch size, and the card."""
-    served = ServedGenerator(folded(generator)).eval()
+    served = InferenceGenerator(folded(generator)).eval()
     inputs: dict[str, Any] = {"z": torch.zeros(2, card.latent_dim)}
     if card.classes:
         inputs["label"] = torch.zeros(2, dtype=torch.int64)
@@ -133,9 +134,9 @@ def write_onnx(generator: networks.Generator, card: ModelCard, opset: int, path:
             verbose=False,
         )
     model = without_traces(program.model_proto)
-    onnx.helper.set_model_props(model, {CARD_KEY: card.model_dump_json(), CHECKSUM_KEY: UNSEALED})
+    onnx.helper.set_model_props(model, {CARD_KEY: card.model_dump_json(), CHECKSUM_KEY: CHECKSUM_PLACEHOLDER})
     onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(seal(model.SerializeToString()))
+    path.write_bytes(embed_checksum(model.SerializeToString()))
 
 
 def without_traces(model: Any) -> Any:
@@ -149,8 +150,8 @@ def without_traces(model: Any) -> Any:
 
 def largest_pixel_gap(generator: nn.Module, path: Path, batches: tuple[int, ...]) -> int:
     """The largest difference in any pixel between torch and ONNX Runtime, in 1/255, over batches of such sizes."""
-    exported = Generator.load(path, provider="cpu")
-    served = ServedGenerator(generator)
+    exported = OnnxGenerator.load(path, provider="cpu")
+    served = InferenceGenerator(generator)
     gap = 0
     for size in batches:
         z, label = exported.inputs(list(range(size)))
@@ -161,4 +162,4 @@ def largest_pixel_gap(generator: nn.Module, path: Path, batches: tuple[int, ...]
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    run_stage(main)

@@ -257,6 +257,6 @@ def _explain(problem: Any) -> str:
 
 
 if __name__ == "__main__":
-    from training.stage import run
+    from training.stage import run_stage
 
-    run(lambda: print(load_params().model_dump_json(indent=2)))
+    run_stage(lambda: print(load_params().model_dump_json(indent=2)))

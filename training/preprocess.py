@@ -20,21 +20,21 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.files import replacing
+from serving.files import atomic_write
 from training import paths
-from training.data.cache import current_inputs, still_prepared, write_stamp
-from training.data.decode import square
+from training.data.cache import cached_manifest, current_inputs, write_cache_record
+from training.data.decode import load_square_image
 from training.data.manifest import Counts, DataError, LeftOutFiles, Manifest, Skipped, data_sha256
 from training.data.npy import RowWriter
 from training.data.provenance import provenance
-from training.data.sources import Item, Source, UnreadableError, open_source
+from training.data.sources import Item, Source, UnreadableImageError, open_source
 from training.data.sources.items import LeftOut, Pixels
-from training.data.sources.limit import spread
+from training.data.sources.limit import stratified_subset
 from training.data.summary import listed_kinds, summary
 from training.lock import only_process
 from training.params import DataParams, load_params
 from training.progress import track
-from training.stage import run
+from training.stage import run_stage
 
 TASKS_PER_CORE = 8  # images in flight: enough to keep every core busy, few enough to bound the memory
 SHOWN = 3  # files of one kind that an error or the manifest names
@@ -68,13 +68,13 @@ def bring_up_to_date(data: DataParams) -> None:
     inputs = current_inputs(data)
     for leftover in paths.PREPARED.glob(".*.part"):  # of a run that was killed; DVC would track it
         leftover.unlink()
-    manifest = still_prepared(inputs)
+    manifest = cached_manifest(inputs)
     if manifest is not None:
         print(f"{paths.PREPARED} is up to date: {manifest.shape}")
         return
     with open_source(data) as source:
         manifest = prepare(source, data)
-    write_stamp(inputs)
+    write_cache_record(inputs)
     print(f"prepared {paths.PREPARED}  {manifest.shape}  {time.monotonic() - started:.1f} s")
     print(*summary(manifest), sep="\n")
 
@@ -84,10 +84,10 @@ def prepare(source: Source, data: DataParams) -> Manifest:
 
     Raises DataError when no image is left, or more files than data.max_skipped had to be skipped.
     """
-    chosen = spread(source.items, data.limit)
+    chosen = stratified_subset(source.items, data.limit)
     with ExitStack() as stack:  # closes in reverse order: the manifest, which vouches for the rest, comes last
         manifest_path, labels_path, images_path = (
-            stack.enter_context(replacing(path)) for path in (paths.MANIFEST, paths.LABELS, paths.IMAGES)
+            stack.enter_context(atomic_write(path)) for path in (paths.MANIFEST, paths.LABELS, paths.IMAGES)
         )
         labels, source_sha256, skipped, enlarged = write_images(chosen, data, images_path)
         skipped = sorted([*source.rejected, *skipped], key=lambda skip: skip.file)
@@ -128,7 +128,7 @@ def write_images(items: list[Item], data: DataParams, path: Path) -> tuple[list[
     skipped: list[Skipped] = []
     read = sha256()
     with RowWriter(path, (data.resolution, data.resolution, data.channels)) as rows:
-        results = in_order(lambda item: attempt(item, data), items)
+        results = parallel_map(lambda item: decode_item(item, data), items)
         for result in track(results, len(items), "preparing images"):
             if isinstance(result, Skipped):
                 skipped.append(result)
@@ -140,18 +140,18 @@ def write_images(items: list[Item], data: DataParams, path: Path) -> tuple[list[
     return labels, read.hexdigest(), skipped, enlarged
 
 
-def attempt(item: Item, data: DataParams) -> Prepared | Skipped:
+def decode_item(item: Item, data: DataParams) -> Prepared | Skipped:
     """One item's image, or why there is none."""
     try:
         content = item.read()
-        picture = square(content, data)
+        picture = load_square_image(content, data)
         digest = sha256(content if isinstance(content, bytes) else content.data).digest()
         return Prepared(item, picture.pixels, digest, picture.enlarged)
-    except UnreadableError as error:
+    except UnreadableImageError as error:
         return Skipped(file=item.name, reason=str(error))
 
 
-def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def parallel_map(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """Does the work on all cores and yields its results in the items' order, a bounded number of them ahead.
 
     Threads suffice, because Pillow releases the interpreter's lock while it works: 1.8 times as fast on two cores for
@@ -235,4 +235,4 @@ def _refuse_too_many(
 
 if __name__ == "__main__":
     warnings.filterwarnings("ignore", module="PIL")  # what matters of them is in the manifest
-    run(main)
+    run_stage(main)

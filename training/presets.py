@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from serving.errors import MintError
-from training import stage
+from training.stage import run_stage
 
 FOLDER = Path(__file__).parents[1] / "presets"
 DEFAULT = "default"
@@ -48,16 +48,16 @@ def load_preset(name: str) -> Preset:
         raise MintError(f"{name} is not a preset; {hint}")
     written = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
     below = {} if name == DEFAULT else load_preset(written.get("base", DEFAULT)).values
-    return Preset(name, written["source"], written["shows"], overlay(below, written["params"]))
+    return Preset(name, written["source"], written["shows"], deep_merge(below, written["params"]))
 
 
-def overlay(below: Values, above: Values) -> Values:
+def deep_merge(below: Values, above: Values) -> Values:
     """`below` with the values of `above` in their place, section by section."""
     merged = copy.deepcopy(below)
     for key, value in above.items():
         if isinstance(value, dict):
             section = merged.get(key)
-            merged[key] = overlay(section if isinstance(section, dict) else {}, value)
+            merged[key] = deep_merge(section if isinstance(section, dict) else {}, value)
         else:
             merged[key] = value
     return merged
@@ -79,4 +79,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    run_stage(main)

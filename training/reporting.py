@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from serving.encoding.images import contact_sheet, encode
 from serving.errors import MintError
-from serving.files import replacing
+from serving.files import atomic_write
 from serving.inference import latents
 from training import paths
-from training.networks.inference_wrapper import ServedGenerator
+from training.networks.inference_wrapper import InferenceGenerator
 
 SHEET_ROWS = 8  # at most
 SHEET_COLUMNS = 10
@@ -139,7 +139,7 @@ def write_sheet(generator: nn.Module, latent_dim: int, classes: int, name: str) 
     generator: the averaged generator, in evaluation mode, on any device.
     """
     images = sheet_images(generator, latent_dim, classes)
-    with replacing(paths.SHEETS / f"{name}.png") as path:
+    with atomic_write(paths.SHEETS / f"{name}.png") as path:
         path.write_bytes(encode(contact_sheet(images, SHEET_COLUMNS), "png"))
 
 
@@ -151,7 +151,7 @@ def sheet_images(generator: nn.Module, latent_dim: int, classes: int) -> NDArray
     z, _ = latents.from_seeds(seeds, latent_dim)
     label = torch.arange(rows).repeat_interleave(SHEET_COLUMNS) if classes else None
     device = next(generator.parameters()).device
-    served = ServedGenerator(generator)
+    served = InferenceGenerator(generator)
     images: NDArray[np.uint8] = (
         served(torch.from_numpy(z).to(device), None if label is None else label.to(device)).cpu().numpy()
     )

@@ -17,7 +17,7 @@ INTERRUPTED = 130  # the shell's status for a process ended by Ctrl-C
 WRITTEN_INTO = {path.parent for path in (paths.PREPARED_STAMP, paths.MODEL, paths.METRICS)} | {paths.SHEETS}
 
 
-def run(main: Callable[[], None]) -> None:
+def run_stage(main: Callable[[], None]) -> None:
     """Runs a stage; exits with 1 after an error that a person can mend and with 130 after a signal that asks to end.
 
     SIGTERM and a closed terminal end a stage as Ctrl-C does, so that it can tidy up, unless they are ignored as under

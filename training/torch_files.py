@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import torch
 
-from serving.files import replacing
+from serving.files import atomic_write
 
 BLOCK = 1 << 20  # bytes hashed at a time
 LENGTH_FIELD = struct.Struct("<H")  # how long the comment is: the field before it, the last of an archive without one
@@ -29,7 +29,7 @@ def save_with_checksum(value: Any, path: Path) -> None:
 
     torch is given an open file because it would write the name of a path, here a temporary one, into the archive.
     """
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         with temporary.open("wb") as file:
             torch.save(value, file)
         with temporary.open("r+b") as file:

@@ -18,13 +18,14 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from serving.errors import MintError
-from training import PARENT, paths, stage
+from training import PARENT, paths
 from training.data.batches import TrainingData, class_tags, load_training_data, stream_seed
 from training.data.manifest import read_manifest
 from training.gan.checkpoint import RunFolder, fingerprint, open_run
-from training.gan.trainer import GAN
+from training.gan.trainer import GANTrainer
 from training.params import Length, TrainParams, load_params
 from training.reporting import TrainingReport, write_sheet
+from training.stage import run_stage
 from training.torch_files import save_with_checksum
 
 SHOW_EVERY_IMAGES = 1000
@@ -36,25 +37,25 @@ def main() -> None:
     manifest = read_manifest()
     fabric = start_fabric(params.train.device)
     data = load_training_data(manifest, fabric.device, params.train.batch)
-    gan = GAN(params, class_tags(params, manifest), fabric)
-    goal = Goal.of(params.train.length, data.images_per_epoch(gan.batch), gan.images_per_step)
+    gan = GANTrainer(params, class_tags(params, manifest), fabric)
+    goal = TrainingBudget.of(params.train.length, data.images_per_epoch(gan.batch), gan.images_per_step)
     with open_run(fingerprint(params, manifest)) as run:
         seconds = train(gan, data, goal, run, params.train, run.latest(goal.covers))
     write_sheet(gan.average, gan.latent_dim, gan.classes, "last")
-    hand_over(gan)
+    save_ema_weights(gan)
     took = f"{gan.images_seen / 1000:.1f} kimg in {seconds / 60:.1f} minutes on {fabric.device}"
     print(f"trained {took}; sheets in {paths.SHEETS}")
 
 
 @dataclass(frozen=True)
-class Goal:
+class TrainingBudget:
     """When a run is done: after so many steps, or after so many seconds of training."""
 
     steps: float  # infinite when seconds decide
     seconds: float
 
     @classmethod
-    def of(cls, length: Length, images_per_epoch: int, images_per_step: int) -> "Goal":
+    def of(cls, length: Length, images_per_epoch: int, images_per_step: int) -> "TrainingBudget":
         """Turns a length into whole steps, rounded up."""
         if length.unit == "minutes":
             return cls(math.inf, length.amount * 60)
@@ -99,7 +100,12 @@ def precision(on_gpu: bool) -> Literal["bf16-mixed", "32-true"]:
 
 
 def train(
-    gan: GAN, data: TrainingData, goal: Goal, run: RunFolder, params: TrainParams, resumed: dict[str, Any] | None
+    gan: GANTrainer,
+    data: TrainingData,
+    goal: TrainingBudget,
+    run: RunFolder,
+    params: TrainParams,
+    resumed: dict[str, Any] | None,
 ) -> float:
     """Plays until the goal is reached or something asks to stop. Returns the seconds of training, all told.
 
@@ -120,11 +126,11 @@ def train(
         while True:
             seconds = min(time.monotonic() - began, goal.seconds)
             share_done = goal.share_done(gan.steps, seconds)
-            if passed(SHOW_EVERY_IMAGES, gan):
+            if crossed_interval(SHOW_EVERY_IMAGES, gan):
                 report.show(gan.images_seen, share_done)
             stops_here = stop.requested or report.broken_off
             ends_here = share_done >= 1 or stops_here
-            if gan.steps > saved_at and (ends_here or passed(params.checkpoint_kimg * 1000, gan)):
+            if gan.steps > saved_at and (ends_here or crossed_interval(params.checkpoint_kimg * 1000, gan)):
                 run.save(run_state(gan, seconds, report.pending(gan.images_seen)), params.keep_checkpoints)
                 saved_at = gan.steps
             if stops_here:
@@ -135,21 +141,21 @@ def train(
             torch.manual_seed(stream_seed(params.seed, gan.steps))
             report.add(gan.step(batches))
             epoch = gan.images_seen // per_epoch
-            if passed(per_epoch, gan) and epoch in params.sheet_epochs:
+            if crossed_interval(per_epoch, gan) and epoch in params.sheet_epochs:
                 write_sheet(gan.average, gan.latent_dim, gan.classes, f"epoch-{epoch:04d}")
 
 
-def passed(every_images: float, gan: GAN) -> bool:
+def crossed_interval(every_images: float, gan: GANTrainer) -> bool:
     """Whether the last step went past a multiple of so many images."""
     return gan.images_seen // every_images > (gan.images_seen - gan.images_per_step) // every_images
 
 
-def run_state(gan: GAN, seconds: float, pending: dict[str, Tensor]) -> dict[str, Any]:
+def run_state(gan: GANTrainer, seconds: float, pending: dict[str, Tensor]) -> dict[str, Any]:
     """What a checkpoint holds: plain tensors and numbers, readable with torch.load(weights_only=True)."""
     return {"game": gan.state(), "images_seen": gan.images_seen, "seconds": seconds, "pending": pending}
 
 
-def hand_over(gan: GAN) -> None:
+def save_ema_weights(gan: GANTrainer) -> None:
     """Leaves the averaged generator where `export` looks for it."""
     weights = {name: value.cpu() for name, value in gan.average.state_dict().items()}
     save_with_checksum({"generator": weights, "images_seen": gan.images_seen}, paths.GENERATOR_WEIGHTS)
@@ -195,4 +201,4 @@ def stop_requests() -> Iterator[StopRequest]:
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    run_stage(main)

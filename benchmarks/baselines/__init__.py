@@ -10,12 +10,12 @@ import os
 from PIL import Image
 
 from serving.inference.executor import Images
-from serving.inference.generator import Generator
+from serving.inference.generator import OnnxGenerator
 
 
-def load_generator() -> Generator:
+def load_generator() -> OnnxGenerator:
     """The model that the environment names, as it does for Mint."""
-    return Generator.load(os.environ["MINT_MODEL"], "cpu", int(os.environ["MINT_THREADS"]))
+    return OnnxGenerator.load(os.environ["MINT_MODEL"], "cpu", int(os.environ["MINT_THREADS"]))
 
 
 def picture(image: Images) -> Image.Image:

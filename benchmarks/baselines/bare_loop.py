@@ -61,10 +61,10 @@ def rate(work: Callable[[], list[np.ndarray[Any, Any]]], seconds: float) -> floa
         work()
     runs = 0
     began = time.perf_counter()
-    while (passed := time.perf_counter() - began) < seconds:
+    while (crossed_interval := time.perf_counter() - began) < seconds:
         work()
         runs += 1
-    return runs / passed
+    return runs / crossed_interval
 
 
 if __name__ == "__main__":

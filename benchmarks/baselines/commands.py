@@ -12,7 +12,7 @@ BY_URL = Request("GET", "/images/SEEDS.png")
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Baseline:
     """A server: what `python` is given to start it, and how it is asked for the PNG of one seed."""
 
     name: str
@@ -37,14 +37,14 @@ def own(module: str) -> str:
     return f"benchmarks.baselines.{module}"
 
 
-MINT = Contestant("mint", "this service", ("-m", "serving.cli", "serve", "--host", HOST, "--port", PORT), ONE_PNG)
-FASTAPI = Contestant("fastapi", "FastAPI, a call a request", uvicorn(own("fastapi_plain:app")), ONE_SEED)
-BENTO_TUNED = Contestant("bento tuned", "BentoML, async, no tracing or logs", bento(own("bento_tuned:Tuned")), ONE_SEED)
-BENTO_BATCHED = Contestant(
+MINT = Baseline("mint", "this service", ("-m", "serving.cli", "serve", "--host", HOST, "--port", PORT), ONE_PNG)
+FASTAPI = Baseline("fastapi", "FastAPI, a call a request", uvicorn(own("fastapi_plain:app")), ONE_SEED)
+BENTO_TUNED = Baseline("bento tuned", "BentoML, async, no tracing or logs", bento(own("bento_tuned:Tuned")), ONE_SEED)
+BENTO_BATCHED = Baseline(
     "bento batched", "the same with BentoML's batching", bento(own("bento_batched:Batched")), SEED_LIST
 )
-BENTO_PLAIN = Contestant("bento plain", "BentoML, default settings", bento(own("bento_plain:Plain")), ONE_SEED)
-STARLETTE = Contestant("starlette bare", "constant bytes: HTTP alone", uvicorn(own("starlette_bare:app")), ONE_PNG)
+BENTO_PLAIN = Baseline("bento plain", "BentoML, default settings", bento(own("bento_plain:Plain")), ONE_SEED)
+STARLETTE = Baseline("starlette bare", "constant bytes: HTTP alone", uvicorn(own("starlette_bare:app")), ONE_PNG)
 
 RIVALS = (FASTAPI, BENTO_TUNED, BENTO_BATCHED, BENTO_PLAIN)
 ALL = (MINT, *RIVALS, STARLETTE)

@@ -39,7 +39,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Section:
+class ReportSection:
     """One experiment."""
 
     name: str
@@ -56,7 +56,7 @@ class Report:
 
     title: str
     paragraphs: tuple[str, ...]
-    sections: tuple[Section, ...]
+    sections: tuple[ReportSection, ...]
     notes: tuple[tuple[str, str], ...]  # a term and what it means
 
 
@@ -112,7 +112,7 @@ def _machine(results: Sequence[VariantResult]) -> str:
     return " ".join([*texts, f"Date: {' to '.join(days)}."])
 
 
-def _section(experiment: Experiment, results: Results) -> Section | None:
+def _section(experiment: Experiment, results: Results) -> ReportSection | None:
     found = [(variant.label, results[variant.name]) for variant in experiment.variants if variant.name in results]
     if not found:
         return None
@@ -122,7 +122,7 @@ def _section(experiment: Experiment, results: Results) -> Section | None:
         paragraphs.append(("What differs", experiment.differs))
     if said := reading(experiment, results):
         paragraphs.append(("Reading", said))
-    return Section(
+    return ReportSection(
         experiment.name,
         experiment.title,
         experiment.question,

@@ -17,8 +17,8 @@ from torch.nn.functional import interpolate
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from benchmarks.experiments.pictures import Split
-from benchmarks.experiments.results import Look
-from serving.files import replacing
+from benchmarks.experiments.results import EvalPoint
+from serving.files import atomic_write
 from training.evaluation.classifier import Classifier, train_classifier
 from training.evaluation.features import LITE0, extract_features
 from training.evaluation.metrics import NEIGHBOURHOOD, covered_classes, distances, pairwise_diversity
@@ -28,7 +28,7 @@ EXTRACTOR = LITE0
 
 
 @dataclass(frozen=True)
-class Eye:
+class Evaluator:
     """A classifier of the data and the real images to compare with."""
 
     classifier: Classifier
@@ -37,11 +37,11 @@ class Eye:
     labels: NDArray[np.int64]  # [M]
     diversity_of_real: float
 
-    def look(self, images: NDArray[np.uint8], epoch: int) -> Look:
+    def look(self, images: NDArray[np.uint8], epoch: int) -> EvalPoint:
         """The figures of generated images uint8 [N, H, W, C]."""
         features, predicted = _seen(self.classifier, images)
         near = prc_features_to_metric(features, self.reference, prc_neighborhood=NEIGHBOURHOOD, verbose=False)
-        return Look(
+        return EvalPoint(
             epoch=epoch,
             coverage=covered_classes(predicted, self.labels),
             diversity=_diversity(features) / self.diversity_of_real,
@@ -49,7 +49,7 @@ class Eye:
         )
 
 
-def train_eye(split: Split, folder: Path, epochs: int) -> None:
+def train_evaluator(split: Split, folder: Path, epochs: int) -> None:
     """Trains the classifier on all images but those to compare with, and measures real ones, unless that is done."""
     size = len(split.held_out.images)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -59,7 +59,7 @@ def train_eye(split: Split, folder: Path, epochs: int) -> None:
         images = shrink(everything.images)
         classes = int(split.reference.labels.max()) + 1
         classifier, accuracy = train_classifier(images, everything.labels, classes, epochs, device)
-        with replacing(path) as part:
+        with atomic_write(path) as part:
             torch.save({"weights": classifier.state_dict(), "accuracy": accuracy, "classes": classes}, part)
     path = _features_path(folder, size)
     if not path.exists():
@@ -67,11 +67,11 @@ def train_eye(split: Split, folder: Path, epochs: int) -> None:
             extract_features(part.images, EXTRACTOR, device) for part in (split.held_out, split.reference)
         )
         kept = {"reference": reference, "diversity": _diversity(held_out)}
-        with replacing(path) as part:
+        with atomic_write(path) as part:
             torch.save(kept | {"real": _compare(held_out, kept)}, part)
 
 
-def open_eye(split: Split, folder: Path, epochs: int) -> Eye:
+def load_evaluator(split: Split, folder: Path, epochs: int) -> Evaluator:
     """The classifier that `train_eye` left, with the real images of the split."""
     kept: dict[str, Any] = torch.load(
         _classifier_path(folder, len(split.held_out.images), epochs), map_location="cpu", weights_only=True
@@ -81,7 +81,7 @@ def open_eye(split: Split, folder: Path, epochs: int) -> Eye:
     classifier.eval()
     reference, _ = _seen(classifier, split.reference.images)
     held_out, _ = _seen(classifier, split.held_out.images)
-    return Eye(classifier, kept["accuracy"], reference, split.reference.labels, _diversity(held_out))
+    return Evaluator(classifier, kept["accuracy"], reference, split.reference.labels, _diversity(held_out))
 
 
 def measure(images: NDArray[np.uint8], split: Split, folder: Path) -> tuple[dict[str, float], dict[str, float]]:

@@ -16,7 +16,7 @@ PASSING = {"seed", "device", "checkpoint_kimg", "keep_checkpoints", "sheet_epoch
 
 
 @dataclass(frozen=True)
-class Task:
+class Job:
     """One seed of a variant, and where its pictures and its result belong."""
 
     variant: Variant
@@ -28,14 +28,14 @@ class Task:
     workers: int
 
 
-def tasks(variant: Variant, size: Size, seeds: int, rgb_source: str | None, work: Path, workers: int) -> list[Task]:
+def jobs(variant: Variant, size: Size, seeds: int, rgb_source: str | None, work: Path, workers: int) -> list[Job]:
     """An order for every seed, with folders in `work`, where the pictures are prepared."""
     data = variant.params(size, 0).data
     kind = PictureKind(data.resolution, data.channels, rgb_source if data.channels == 3 else None, size.pool)
     pictures = kind.folder(work / "pictures")
     prepare(kind, pictures)
     kept = work / "kept" / key(variant, size, data_sha256(pictures / IMAGES, pictures / LABELS))
-    return [Task(variant, size, seed, kind, pictures, kept / f"seed-{seed}.json", workers) for seed in range(seeds)]
+    return [Job(variant, size, seed, kind, pictures, kept / f"seed-{seed}.json", workers) for seed in range(seeds)]
 
 
 def key(variant: Variant, size: Size, pictures_sha256: str) -> str:

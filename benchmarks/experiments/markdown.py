@@ -1,6 +1,6 @@
 """The report as Markdown."""
 
-from benchmarks.experiments.content import Figure, Report, Section, Table
+from benchmarks.experiments.content import Figure, Report, ReportSection, Table
 from benchmarks.experiments.files import NO_SHEET, curve_path, sheet_alt, sheet_path
 
 
@@ -16,7 +16,7 @@ def render(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _section(section: Section) -> list[str]:
+def _section(section: ReportSection) -> list[str]:
     lines = [f"## {section.title}", "", f"*{section.question}*", ""]
     for lead, text in section.paragraphs:
         lines += [f"**{lead}.** {text}", ""]

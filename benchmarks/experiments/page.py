@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from html import escape
 
 from benchmarks.experiments.chart import variant_svg
-from benchmarks.experiments.content import Figure, Report, Section, Table
+from benchmarks.experiments.content import Figure, Report, ReportSection, Table
 from benchmarks.experiments.files import NO_SHEET, sheet_alt, sheet_path
 
 STYLE = """
@@ -56,7 +56,7 @@ def render(report: Report, sides: Sides) -> str:
     )
 
 
-def _section(section: Section, sides: Sides) -> str:
+def _section(section: ReportSection, sides: Sides) -> str:
     paragraphs = "".join(f"<p><b>{escape(lead)}.</b> {_marked(text)}</p>" for lead, text in section.paragraphs)
     figures = "\n".join(_figure(figure, sides) for figure in section.figures)
     return (

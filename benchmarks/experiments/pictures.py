@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from benchmarks.experiments.settings import PICTURES, ROOT
 from serving.errors import MintError
-from serving.files import replacing
+from serving.files import atomic_write
 from training.data.cache import current_inputs
 from training.data.manifest import Skipped
 from training.data.sources import open_source
-from training.data.sources.limit import spread
+from training.data.sources.limit import stratified_subset
 from training.params import DataParams
-from training.preprocess import attempt, in_order
+from training.preprocess import decode_item, parallel_map
 
 CLOTHES = ROOT / "data" / "fashion-mnist-10k"
 IMAGES, LABELS = "images.npy", "labels.npy"
@@ -101,7 +101,7 @@ def prepare(kind: PictureKind, folder: Path) -> None:
         images, labels = compose(images, labels)
     order = np.random.RandomState(0).permutation(len(images))
     for name, array in ((IMAGES, images), (LABELS, labels)):  # labels last: they say that both are there
-        with replacing(folder / name) as path, path.open("wb") as file:
+        with atomic_write(folder / name) as path, path.open("wb") as file:
             np.save(file, array[order])
 
 
@@ -142,7 +142,7 @@ def _read(kind: PictureKind) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     with open_source(data) as source:
         if len(source.classes) < 2:
             raise MintError(f"rgb_source {kind.rgb_source} has no class folders; the experiments count classes")
-        found = list(in_order(lambda item: attempt(item, data), spread(source.items, data.limit)))
+        found = list(parallel_map(lambda item: decode_item(item, data), stratified_subset(source.items, data.limit)))
     read = [one for one in found if not isinstance(one, Skipped)]
     if not read:
         raise MintError(f"rgb_source {kind.rgb_source} holds no readable image; name another folder or archive")

@@ -15,8 +15,8 @@ from benchmarks.experiments.results import RESULT, SHEETS, VariantResult
 from benchmarks.experiments.settings import REPORT, RESULTS
 from benchmarks.experiments.variants import all_variants
 from serving.errors import MintError
-from serving.files import replacing
-from training.stage import run
+from serving.files import atomic_write
+from training.stage import run_stage
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def write_report(results: Path, folder: Path) -> Report:
             svg = chart.variant_svg(figure.result, escape(figure.label), standalone=True)
             (folder / files.curve_path(name)).write_text(svg + "\n")
     for name, text in (("README.md", markdown.render(report)), ("index.html", page.render(report, sides))):
-        with replacing(folder / name) as part:
+        with atomic_write(folder / name) as part:
             part.write_text(text)
     return report
 
@@ -63,4 +63,4 @@ def read_results(folder: Path) -> dict[str, VariantResult]:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from serving.files import replacing
+from serving.files import atomic_write
 from training.data.manifest import Record
 
 SHEETS = "sheets"  # folder of seed 0's sheets, beside the results
@@ -22,7 +22,7 @@ class Hardware(Record):
     torch: str
 
 
-class Look(Record):
+class EvalPoint(Record):
     """What the classifier saw in a generator's images after an epoch; see `eye`."""
 
     epoch: int
@@ -53,7 +53,7 @@ class SeedResult(Record):
     images_per_second: float
     sampled_per_second: float
     source_image_ms: float | None  # of training an image with the source's own network, where that was timed
-    looks: tuple[Look, ...]
+    looks: tuple[EvalPoint, ...]
     curve: tuple[Point, ...]
     measures: dict[str, float]
     real: dict[str, float]  # what held-out real images score, by measure
@@ -109,5 +109,5 @@ def spread(values: Sequence[float]) -> Spread | None:
 
 def write_record(record: Record, path: Path) -> None:
     """Writes a record as JSON, whole or not at all."""
-    with replacing(path) as part:
+    with atomic_write(path) as part:
         part.write_text(record.model_dump_json(indent=1) + "\n")

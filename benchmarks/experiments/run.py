@@ -19,13 +19,13 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.experiments.job import Task, tasks
+from benchmarks.experiments.job import Job, jobs
 from benchmarks.experiments.results import RESULT, SHEETS, SeedResult, VariantResult, write_record
 from benchmarks.experiments.settings import RESULTS, WORK, load_settings
 from benchmarks.experiments.variants import find
 from benchmarks.experiments.worker import play, prepare
 from serving.errors import MintError
-from training.stage import INTERRUPTED, run
+from training.stage import INTERRUPTED, run_stage
 
 # Read when numpy and torch are loaded: for the workers, which start later.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -39,7 +39,7 @@ def main() -> None:
     variant, settings = find(sys.argv[1]), load_settings()
     os.environ.update(ONE_THREAD)
     workers = min(settings.seeds, len(os.sched_getaffinity(0)))
-    orders = tasks(variant, variant.size(settings.scale), settings.seeds, settings.rgb_source, WORK, workers)
+    orders = jobs(variant, variant.size(settings.scale), settings.seeds, settings.rgb_source, WORK, workers)
     with start_workers(workers) as pool:
         trained = run_variant(orders, settings.scale, RESULTS / variant.name, pool)
         for worker in active_children():  # their results are on the disk; an orderly end takes torch seconds
@@ -53,7 +53,7 @@ def start_workers(count: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(count, get_context("spawn"), initializer=_become_worker)
 
 
-def run_variant(orders: list[Task], scale: str, folder: Path, pool: Executor) -> int:
+def run_variant(orders: list[Job], scale: str, folder: Path, pool: Executor) -> int:
     """Trains the seeds that have no result yet and gathers all in `folder`. Returns how many were trained."""
     missing = [order for order in orders if not order.result.exists()]
     try:
@@ -70,7 +70,7 @@ def run_variant(orders: list[Task], scale: str, folder: Path, pool: Executor) ->
     return len(missing)
 
 
-def gather(orders: list[Task], scale: str, folder: Path) -> None:
+def gather(orders: list[Job], scale: str, folder: Path) -> None:
     """Writes what the seeds left as one record, and the sheets of seed 0 beside it."""
     first, size = orders[0], orders[0].size
     seeds = tuple(SeedResult.model_validate_json(order.result.read_bytes()) for order in orders)
@@ -124,4 +124,4 @@ def _line(name: str, result: SeedResult) -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -19,7 +19,7 @@ REPORT = ROOT / "reports" / "experiments"
 Scale = Literal["small", "full"]
 
 
-class Settings(Section):
+class ExperimentSettings(Section):
     """The whole of experiments/params.yaml."""
 
     scale: Scale
@@ -27,10 +27,10 @@ class Settings(Section):
     rgb_source: str | None
 
 
-def load_settings(path: Path = SETTINGS) -> Settings:
+def load_settings(path: Path = SETTINGS) -> ExperimentSettings:
     """Reads and checks experiments/params.yaml. Raises ParamsError with one sentence that names the key."""
     try:
-        return Settings.model_validate(yaml.safe_load(path.read_text()))
+        return ExperimentSettings.model_validate(yaml.safe_load(path.read_text()))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ParamsError(f"{path} cannot be read: {error}; restore it from version control") from None
     except ValidationError as error:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmarks.experiments.results import Look, SeedResult, VariantResult, spread
+from benchmarks.experiments.results import EvalPoint, SeedResult, VariantResult, spread
 
 WATCHED_EPOCH = 35  # by which the source's DCGAN had collapsed
 COLLAPSED_COVERAGE = 0.5  # of the classes or fewer, or
@@ -15,7 +15,7 @@ RECOGNISABLE_COVERAGE = 0.5  # of the classes or more, and
 RECOGNISABLE_PRECISION = 0.1  # of the samples or more within the real images' neighbourhood
 
 
-def at_watched_epoch(seed: SeedResult) -> Look | None:
+def at_watched_epoch(seed: SeedResult) -> EvalPoint | None:
     """The last look up to epoch 35; None where the run had exploded by then."""
     if seed.exploded_at is not None and seed.exploded_at <= WATCHED_EPOCH:
         return None

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from benchmarks.experiments.settings import ROOT, Scale
 from serving.errors import MintError
 from training.params import Params, read_params, validate
-from training.presets import Values, load_preset, overlay
+from training.presets import Values, deep_merge, load_preset
 
 SEED_STRIDE = 100_000  # each epoch is drawn from seed + epoch: so far apart, no two runs share one
 
@@ -50,7 +50,7 @@ class Variant:
         values = read_params(ROOT / "params.yaml")
         # The change comes last: it is what the variant is about.
         for above in (load_preset(self.preset).values, size.values, self.changes):
-            values = overlay(values, above)
+            values = deep_merge(values, above)
         train = values["train"]
         for rate in ("generator_lr", "discriminator_lr"):
             train[rate] *= size.rate_factor
@@ -120,7 +120,7 @@ def _critic_steps(steps: int) -> Variant:
 
 
 def _digits(preset: str, label: str, narrow: Values) -> Variant:
-    small = Size(500, 100, overlay({"train": {"batch": 32}}, narrow), rate_factor=5.0)
+    small = Size(500, 100, deep_merge({"train": {"batch": 32}}, narrow), rate_factor=5.0)
     return Variant(preset, label, preset, {}, small, full=Size(None, 100, evaluated=1000))
 
 
@@ -150,7 +150,7 @@ def _colour(side: int, images: int) -> Variant:
 
 def _remedy(name: str, label: str, **changes: Values) -> Variant:
     """A DCGAN that goes wrong: as the sources have it at full scale, with too long a memory of gradients at small."""
-    shaky = overlay(NARROW_DCGAN, {"train": {"beta1": 0.9}, "stabilise": {"instance_noise_kimg": 15}})
+    shaky = deep_merge(NARROW_DCGAN, {"train": {"beta1": 0.9}, "stabilise": {"instance_noise_kimg": 15}})
     return Variant(
         f"collapse-{name}",
         label,

@@ -19,18 +19,18 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.experiments import evaluator, pictures
-from benchmarks.experiments.job import Task
-from benchmarks.experiments.results import SHEETS, Hardware, Look, Point, SeedResult, write_record
+from benchmarks.experiments.job import Job
+from benchmarks.experiments.results import SHEETS, EvalPoint, Hardware, Point, SeedResult, write_record
 from benchmarks.machine import cpu_model
 from serving.encoding.images import contact_sheet
-from serving.files import replacing
+from serving.files import atomic_write
 from serving.inference import latents
 from training.data.batches import TrainingData, stream_seed
-from training.gan.trainer import GAN
-from training.networks.inference_wrapper import ServedGenerator
+from training.gan.trainer import GANTrainer
+from training.networks.inference_wrapper import InferenceGenerator
 from training.params import Params
 from training.reporting import sheet_images
-from training.train import Goal, start_fabric
+from training.train import TrainingBudget, start_fabric
 
 SHEET_EPOCHS = (1, 10, 50, 100)  # and the last
 SHEET_IMAGES = 20
@@ -45,10 +45,10 @@ TIMED_BATCH, TIMED_STEPS = 4, 2  # of the source's own network
 class Run:
     """A game in progress, and what was noted of it."""
 
-    gan: GAN
+    gan: GANTrainer
     epochs: int
     images_per_epoch: int
-    looks: list[Look] = field(default_factory=list)
+    looks: list[EvalPoint] = field(default_factory=list)
     curve: list[Point] = field(default_factory=list)
     exploded_at: float | None = None
     seconds: float = 0.0  # of training alone
@@ -70,22 +70,22 @@ def sheet_epochs(epochs: int) -> tuple[int, ...]:
     return (*(epoch for epoch in SHEET_EPOCHS if epoch < epochs), epochs)
 
 
-def prepare(task: Task) -> None:
+def prepare(task: Job) -> None:
     """What all runs with the same pictures share: the classifier, and what real images score."""
     parts = pictures.split(pictures.load(task.pictures), None, task.size.evaluated)
-    evaluator.train_eye(parts, task.pictures, task.size.classifier_epochs)
+    evaluator.train_evaluator(parts, task.pictures, task.size.classifier_epochs)
 
 
-def play(task: Task) -> SeedResult:
+def play(task: Job) -> SeedResult:
     """Does the whole of a task. The result file comes last, so that it vouches for the sheets."""
     began, started = time.time(), time.perf_counter()
     size, params = task.size, task.variant.params(task.size, task.seed)
     split = pictures.split(pictures.load(task.pictures), size.images, size.evaluated)
     fabric = start_fabric(params.train.device)
-    gan = GAN(params, None, fabric)
+    gan = GANTrainer(params, None, fabric)
     data = training_data(split.training, fabric.device)
     run = Run(gan, size.epochs, data.images_per_epoch(gan.batch))
-    watch = evaluator.open_eye(split, task.pictures, size.classifier_epochs)
+    watch = evaluator.load_evaluator(split, task.pictures, size.classifier_epochs)
     train(run, data, params, watch, size.evaluated, task.result.parent / SHEETS if task.seed == 0 else None)
     images, sampled_per_second = sample(gan, size.evaluated)
     measures, real = evaluator.measure(images, split, task.pictures)
@@ -115,11 +115,11 @@ def play(task: Task) -> SeedResult:
 
 
 def train(
-    run: Run, data: TrainingData, params: Params, watch: evaluator.Eye, looked_at: int, sheets: Path | None
+    run: Run, data: TrainingData, params: Params, watch: evaluator.Evaluator, looked_at: int, sheets: Path | None
 ) -> None:
     """Plays to the last epoch, or until a number is none any more; that is a result and no error."""
     gan = run.gan
-    steps = int(Goal.of(params.train.length, run.images_per_epoch, gan.images_per_step).steps)
+    steps = int(TrainingBudget.of(params.train.length, run.images_per_epoch, gan.images_per_step).steps)
     batches = data.batches(0, params.train)
     looks, sheets_due = list(look_epochs(run.epochs)), list(sheet_epochs(run.epochs))
     stretch = max(1, steps // STRETCHES)
@@ -167,10 +167,10 @@ def clock(device: torch.device) -> float:
 
 
 @torch.no_grad()
-def sample(gan: GAN, count: int) -> tuple[NDArray[np.uint8], float]:
+def sample(gan: GANTrainer, count: int) -> tuple[NDArray[np.uint8], float]:
     """The images of seeds 0, 1, 2, ..., uint8 [N, H, W, C], and how many were made a second."""
     z, _ = latents.from_seeds(list(range(count)), gan.latent_dim)
-    served = ServedGenerator(gan.average)
+    served = InferenceGenerator(gan.average)
     rows = torch.from_numpy(z).to(gan.fabric.device)
     served(rows[:2])
     started = clock(rows.device)
@@ -178,12 +178,12 @@ def sample(gan: GAN, count: int) -> tuple[NDArray[np.uint8], float]:
     return images, count / (clock(rows.device) - started)
 
 
-def write_sheet(gan: GAN, path: Path) -> None:
+def write_sheet(gan: GANTrainer, path: Path) -> None:
     """Two rows of fixed seeds, in few colours so that a page of them stays small."""
     images = sheet_images(gan.average, gan.latent_dim, 0)[:SHEET_IMAGES]
     sheet = contact_sheet(images, SHEET_COLUMNS)
     picture = Image.fromarray(sheet[:, :, 0] if sheet.shape[2] == 1 else sheet).quantize(SHEET_COLOURS)
-    with replacing(path) as part:
+    with atomic_write(path) as part:
         picture.save(part, "png", optimize=True)
 
 
@@ -196,7 +196,7 @@ def source_image_ms(params: Params, fabric: Fabric) -> float:
     params = params.model_copy(update={"train": params.train.model_copy(update={"batch": TIMED_BATCH})})
     noise = torch.rand(TIMED_BATCH, data.channels, data.resolution, data.resolution, device=fabric.device) * 2 - 1
     labels = torch.zeros(TIMED_BATCH, dtype=torch.int64, device=fabric.device)
-    gan = GAN(params, None, fabric)
+    gan = GANTrainer(params, None, fabric)
     gan.step(repeat((noise, labels)))["g_loss"].item()
     started = clock(fabric.device)
     for _ in range(TIMED_STEPS):

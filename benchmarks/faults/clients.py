@@ -16,12 +16,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.faults.fault_test import Promise, conclude, service
+from benchmarks.faults.fault_test import Check, conclude, service
 from benchmarks.load.connection import Connection
 from benchmarks.load.messages import METRICS, ONE_PNG, PIXELS, ask, metric
 from benchmarks.load.servers import Server
 from training import paths
-from training.stage import run
+from training.stage import run_stage
 
 IMAGES = 64  # in a request
 KINDS = ("half a head", "half a body", "vanished", "never reads")
@@ -70,7 +70,7 @@ def main() -> None:
     conclude(f"{clients} clients, a quarter each: {', '.join(KINDS)}; {IMAGES} images a request", promises)
 
 
-async def drill(model: Path, clients: int) -> list[Promise]:
+async def drill(model: Path, clients: int) -> list[Check]:
     """Sends the clients, waits for the work of those who stay, hangs up, and looks at what is left."""
     with tempfile.TemporaryDirectory() as scratch, service(model, Path(scratch), max_queue=QUEUE) as server:
         allow_many_files()
@@ -88,31 +88,31 @@ async def drill(model: Path, clients: int) -> list[Promise]:
     return verdict(Seen(before, busy, after, meanwhile, afterwards), clients // len(KINDS))
 
 
-def verdict(seen: Seen, each_kind: int) -> list[Promise]:
+def verdict(seen: Seen, each_kind: int) -> list[Check]:
     """What was promised, beside what was seen."""
     asked = each_kind * IMAGES  # by those who vanished, and as much by those who stay
     served = seen.busy.images - seen.before.images
     for_nobody = seen.after.images - seen.before.images - asked - 1
     return [
-        Promise("a normal request among them is answered", f"{seen.status_meanwhile}", seen.status_meanwhile == 200),
-        Promise("those who stay get what they asked for", f"{served:.0f} images", served >= asked + 1),
-        Promise(
+        Check("a normal request among them is answered", f"{seen.status_meanwhile}", seen.status_meanwhile == 200),
+        Check("those who stay get what they asked for", f"{served:.0f} images", served >= asked + 1),
+        Check(
             f"at most {MADE_SHARE:.0%} of what the vanished asked for is made",
             f"{for_nobody:.0f} of {asked} images",
             for_nobody <= MADE_SHARE * asked,
         ),
-        Promise("the queue is empty afterwards", f"{seen.after.queue:.0f} images", not seen.after.queue),
-        Promise(
+        Check("the queue is empty afterwards", f"{seen.after.queue:.0f} images", not seen.after.queue),
+        Check(
             "open files are back to the start",
             f"{seen.before.files} before, {seen.busy.files} meanwhile, {seen.after.files} after",
             seen.after.files <= seen.before.files,
         ),
-        Promise(
+        Check(
             "threads are back to the start",
             f"{seen.before.threads} before, {seen.after.threads} after",
             seen.after.threads <= seen.before.threads,
         ),
-        Promise("a normal request afterwards is answered", f"{seen.status_afterwards}", seen.status_afterwards == 200),
+        Check("a normal request afterwards is answered", f"{seen.status_afterwards}", seen.status_afterwards == 200),
     ]
 
 
@@ -160,4 +160,4 @@ def allow_many_files() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -19,12 +19,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.faults.fault_test import Promise, conclude, service
+from benchmarks.faults.fault_test import Check, conclude, service
 from benchmarks.load.connection import BROKEN, Connection, closes
 from benchmarks.load.messages import ONE_PNG, PIXELS, READY
 from benchmarks.load.servers import Server
 from training import paths
-from training.stage import run
+from training.stage import run_stage
 
 CLIENTS = 16
 FEW = 5  # requests on a connection that is not kept
@@ -58,7 +58,7 @@ def main() -> None:
     conclude(f"SIGTERM under load, {rounds} times, {CLIENTS} connections", drill(paths.MODEL, rounds))
 
 
-def drill(model: Path, rounds: int) -> list[Promise]:
+def drill(model: Path, rounds: int) -> list[Check]:
     """Starts, loads and ends the service so many times."""
     seen = []
     for _ in range(rounds):
@@ -70,24 +70,22 @@ def drill(model: Path, rounds: int) -> list[Promise]:
     return verdict(seen)
 
 
-def verdict(rounds: list[Round]) -> list[Promise]:
+def verdict(rounds: list[Round]) -> list[Check]:
     """What was promised, beside what was seen."""
     answers = sum((each.answers for each in rounds), Counter[int]())
     told = ", ".join(f"{count} x {status}" for status, count in sorted(answers.items()))
     lost = sum(each.lost for each in rounds)
     codes = Counter(str(each.exit_code) for each in rounds)
     return [
-        Promise("no accepted request is lost", f"{lost} of {answers.total() + lost}", not lost),
-        Promise("every answer is 200", told, set(answers) == {200}),
-        Promise(
-            "clients are told to hang up", f"{sum(each.told for each in rounds)}", all(each.told for each in rounds)
-        ),
-        Promise(
+        Check("no accepted request is lost", f"{lost} of {answers.total() + lost}", not lost),
+        Check("every answer is 200", told, set(answers) == {200}),
+        Check("clients are told to hang up", f"{sum(each.told for each in rounds)}", all(each.told for each in rounds)),
+        Check(
             "/readyz turns 503 before connections are refused",
             f"in {sum(each.unready for each in rounds)} of {len(rounds)} rounds",
             all(each.unready for each in rounds),
         ),
-        Promise(
+        Check(
             "the service exits with 0",
             ", ".join(f"{count} x {code}" for code, count in codes.items()),
             set(codes) == {"0"},
@@ -150,4 +148,4 @@ async def probe(port: int, seen: Round) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -12,7 +12,7 @@ from benchmarks.load.servers import Server, started, wait_until_ready
 
 
 @dataclass(frozen=True)
-class Promise:
+class Check:
     """What the service promises, what was seen, and whether that is what was promised."""
 
     what: str
@@ -30,7 +30,7 @@ def service(model: Path, scratch: Path, **settings: int) -> Iterator[Server]:
         yield server
 
 
-def conclude(title: str, promises: Sequence[Promise]) -> None:
+def conclude(title: str, promises: Sequence[Check]) -> None:
     """Prints the table; exits with 1 when a promise was broken."""
     print(f"\n{title}")
     for promise in promises:

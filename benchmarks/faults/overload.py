@@ -18,12 +18,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from benchmarks.faults.fault_test import Promise, conclude, service
+from benchmarks.faults.fault_test import Check, conclude, service
 from benchmarks.load.connection import BROKEN, Connection
 from benchmarks.load.messages import PIXELS, Answer
 from benchmarks.load.servers import Process
 from training import paths
-from training.stage import run
+from training.stage import run_stage
 
 IMAGES = 64  # in a request
 TIMES = 4
@@ -62,7 +62,7 @@ def main() -> None:
     conclude(f"{TIMES} times what the service can take, for {seconds:g} s, {IMAGES} images a request", promises)
 
 
-async def drill(model: Path, seconds: float) -> list[Promise]:
+async def drill(model: Path, seconds: float) -> list[Check]:
     """Measures what the service can take, sends it four times as much, and asks it again."""
     requests = [PIXELS.to_bytes(range(start, start + IMAGES)) for start in range(0, BODIES * IMAGES, IMAGES)]
     with tempfile.TemporaryDirectory() as scratch, service(model, Path(scratch)) as server:
@@ -79,7 +79,7 @@ async def drill(model: Path, seconds: float) -> list[Promise]:
     return verdict(seen, memory, before, after)
 
 
-def verdict(seen: Flood, memory: "Watched", before: Sequence[float], after: Sequence[float]) -> list[Promise]:
+def verdict(seen: Flood, memory: "Watched", before: Sequence[float], after: Sequence[float]) -> list[Check]:
     """What was promised, beside what was seen."""
     others = sum(count for status, count in seen.answers.items() if status not in (200, 429))
     p99 = percentile(seen.accepted_ms, 99)
@@ -87,21 +87,21 @@ def verdict(seen: Flood, memory: "Watched", before: Sequence[float], after: Sequ
     growth = memory.most / memory.start - 1
     told = ", ".join(f"{count} x {status}" for status, count in sorted(seen.answers.items()))
     return [
-        Promise("every answer is 200 or 429", f"{told}; {seen.broken} broke off", not others and not seen.broken),
-        Promise("some are accepted, some are turned away", told, bool(seen.answers[200] and seen.answers[429])),
-        Promise("every 429 says when to come back", f"{seen.silent} did not", not seen.silent),
-        Promise(
+        Check("every answer is 200 or 429", f"{told}; {seen.broken} broke off", not others and not seen.broken),
+        Check("some are accepted, some are turned away", told, bool(seen.answers[200] and seen.answers[429])),
+        Check("every 429 says when to come back", f"{seen.silent} did not", not seen.silent),
+        Check(
             f"memory stays within {MEMORY_SHARE:.0%} of its start",
             f"{memory.start / 1e6:.0f} MB, at most {memory.most / 1e6:.0f} MB ({growth:+.1%})",
             growth <= MEMORY_SHARE,
         ),
-        Promise("p99 of what was accepted is under 1 s", f"{p99:.0f} ms", p99 < 1000),
-        Promise(
+        Check("p99 of what was accepted is under 1 s", f"{p99:.0f} ms", p99 < 1000),
+        Check(
             "then it is as quick as before, at once",
             f"median {median(after):.0f} ms, before {median(before):.0f} ms; worst {max(after):.0f} ms of {len(after)}",
             median(after) <= 1.5 * median(before),
         ),
-        Promise(
+        Check(
             "(the client kept up, or none of this counts)",
             f"{seen.rate:.0f} requests/s, p99 {lag:.0f} ms late",
             lag <= LAG_MS,
@@ -191,4 +191,4 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

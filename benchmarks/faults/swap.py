@@ -20,14 +20,14 @@ from textwrap import shorten
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.faults.fault_test import Promise, conclude, service
+from benchmarks.faults.fault_test import Check, conclude, service
 from benchmarks.load.connection import BROKEN, Connection
 from benchmarks.load.messages import MODELS, PIXELS, Answer, ask
 from benchmarks.load.models import write_altered
-from serving.files import replacing
-from serving.inference.generator import Generator
+from serving.files import atomic_write
+from serving.inference.generator import OnnxGenerator
 from training import paths
-from training.stage import run
+from training.stage import run_stage
 
 CLIENTS = 8
 SEED = 7
@@ -79,12 +79,12 @@ def main() -> None:
     conclude(f"a model file replaced {rounds} times under load, then damaged, {CLIENTS} connections", promises)
 
 
-async def drill(model: Path, rounds: int) -> list[Promise]:
+async def drill(model: Path, rounds: int) -> list[Check]:
     """Replaces the served file so many times, then by a damaged one, then by a sound one."""
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         contents = [model.read_bytes(), write_altered(model, scratch / "altered").read_bytes()]
-        generators = [Generator.load(path, "cpu") for path in (model, scratch / "altered")]
+        generators = [OnnxGenerator.load(path, "cpu") for path in (model, scratch / "altered")]
         ids = [generator.model_id for generator in generators]
         served = scratch / "served" / "generator.onnx"
         place(contents[0], served)
@@ -104,28 +104,28 @@ async def drill(model: Path, rounds: int) -> list[Promise]:
     return verdict(seen, rounds, kept)
 
 
-def verdict(seen: Seen, rounds: int, kept: bool) -> list[Promise]:
+def verdict(seen: Seen, rounds: int, kept: bool) -> list[Check]:
     """What was promised, beside what was seen."""
     told = ", ".join(f"{count} x {status}" for status, count in sorted(seen.answers.items()))
     return [
-        Promise(
+        Check(
             "every answer is 200", f"{told}; {seen.broken} broke off", set(seen.answers) == {200} and not seen.broken
         ),
-        Promise("every replaced file is taken up", f"{seen.swaps} of {rounds}", seen.swaps == rounds),
-        Promise("every picture is of the model that its answer names", f"{seen.wrong} are not", not seen.wrong),
-        Promise("a damaged file leaves the old model in place", "the old model answers" if kept else seen.model, kept),
-        Promise(
+        Check("every replaced file is taken up", f"{seen.swaps} of {rounds}", seen.swaps == rounds),
+        Check("every picture is of the model that its answer names", f"{seen.wrong} are not", not seen.wrong),
+        Check("a damaged file leaves the old model in place", "the old model answers" if kept else seen.model, kept),
+        Check(
             "/models says what is wrong with it",
             shorten(seen.after_damage.rpartition("/")[2] or "nothing", SENTENCE_START, placeholder=" ..."),
             bool(seen.after_damage),
         ),
-        Promise("a sound file after it is taken up", "yes" if seen.recovered else "no", seen.recovered),
+        Check("a sound file after it is taken up", "yes" if seen.recovered else "no", seen.recovered),
     ]
 
 
 def place(content: bytes, path: Path) -> None:
     """Writes a file beside `path` and renames it into place."""
-    with replacing(path) as unfinished:
+    with atomic_write(path) as unfinished:
         unfinished.write_bytes(content)
 
 
@@ -161,4 +161,4 @@ async def look_at_damage(port: int, seen: Seen) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

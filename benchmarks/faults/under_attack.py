@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.faults.attacks import ATTACKS
-from benchmarks.faults.fault_test import Promise, conclude, service
+from benchmarks.faults.fault_test import Check, conclude, service
 from benchmarks.faults.overload import Watched
 from benchmarks.load.connection import BROKEN, Connection
 from benchmarks.load.messages import ONE_PNG, PIXELS, Request
 from benchmarks.load.servers import Server
 from training import paths
-from training.stage import run
+from training.stage import run_stage
 
 LIVE = Request("GET", "/livez")
 EVERY_S = 0.1
@@ -122,7 +122,7 @@ async def answered(port: int, request: bytes) -> bool:
         connection.close()
 
 
-def verdict(attacks: Sequence[Seen]) -> list[Promise]:
+def verdict(attacks: Sequence[Seen]) -> list[Check]:
     """What was promised, beside what was seen."""
     promises = []
     for seen in attacks:
@@ -131,7 +131,7 @@ def verdict(attacks: Sequence[Seen]) -> list[Promise]:
         before, most, after = seen.memory
         asked = len(seen.live.times_ms) + len(seen.picture.times_ms)
         promises.append(
-            Promise(
+            Check(
                 seen.name,
                 f"/livez {slowest[0]:4.0f} ms, picture {slowest[1]:4.0f} ms, {failed} of {asked} failed, "
                 f"memory {before:.0f}, at most {most:.0f}, then {after:.0f} MB",
@@ -142,4 +142,4 @@ def verdict(attacks: Sequence[Seen]) -> list[Promise]:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -26,10 +26,10 @@ from benchmarks.load.tables import show
 from benchmarks.load.wrk import require_wrk
 from benchmarks.machine import cpu_model
 from serving.errors import MintError
-from serving.files import replacing
+from serving.files import atomic_write
 from training import paths
 from training.export import git_revision
-from training.stage import run
+from training.stage import run_stage
 
 REPORT = Path("reports/bench.json")
 CORES = 2
@@ -66,7 +66,7 @@ def main() -> None:
         "targets": targets(results),
         "profile": profile,
     }
-    with replacing(REPORT) as path:
+    with atomic_write(REPORT) as path:
         path.write_text(json.dumps(report, indent=2) + "\n")
     show(report)
 
@@ -111,4 +111,4 @@ def targets(results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    run(main)
+    run_stage(main)

@@ -19,7 +19,7 @@ from benchmarks.load.messages import PIXELS, Request, ask
 from benchmarks.load.servers import ROOT, Server, started, wait_until_ready
 from benchmarks.load.wrk import Load, load
 from serving.errors import MintError
-from serving.inference.generator import Generator
+from serving.inference.generator import OnnxGenerator
 
 CONNECTIONS = 32
 BATCH = 64
@@ -108,7 +108,7 @@ def unchanged_request(port: int) -> Request:
 
 def check_same_picture(model: Path, servers: Mapping[str, Server]) -> None:
     """Raises MintError for a contestant whose picture of a seed is another than the model's."""
-    expected, _ = Generator.load(model, "cpu").draw([SHOWN_SEED])
+    expected, _ = OnnxGenerator.load(model, "cpu").draw([SHOWN_SEED])
     for each in (commands.MINT, *commands.RIVALS):
         answer = ask(servers[each.name].port, each.request, [SHOWN_SEED])
         pixels = np.asarray(Image.open(io.BytesIO(answer.body))).reshape(expected[0].shape)

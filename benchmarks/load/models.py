@@ -7,7 +7,7 @@ import torch
 from onnx import numpy_helper
 
 from benchmarks.recipes import recipe
-from serving.inference.model_card import CHECKSUM_KEY, UNSEALED, ModelCard, seal
+from serving.inference.model_card import CHECKSUM_KEY, CHECKSUM_PLACEHOLDER, ModelCard, embed_checksum
 from training import networks
 from training.export import write_onnx
 
@@ -46,6 +46,6 @@ def write_altered(source: Path, target: Path) -> Path:
     largest = max(model.graph.initializer, key=lambda tensor: tensor.ByteSize())
     largest.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(largest) / 2, largest.name))
     card = {entry.key: entry.value for entry in model.metadata_props}
-    onnx.helper.set_model_props(model, card | {CHECKSUM_KEY: UNSEALED})
-    target.write_bytes(seal(model.SerializeToString()))
+    onnx.helper.set_model_props(model, card | {CHECKSUM_KEY: CHECKSUM_PLACEHOLDER})
+    target.write_bytes(embed_checksum(model.SerializeToString()))
     return target

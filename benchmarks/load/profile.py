@@ -28,10 +28,10 @@ from benchmarks.load.measure import CONNECTIONS, WARM_UP_S, unchanged_request
 from benchmarks.load.messages import HOST, READY, Request, ask
 from benchmarks.load.servers import free_port
 from serving.app import App
-from serving.http.state import Backend
+from serving.http.state import AppState
 from serving.inference import batcher
 from serving.server.listener import Address, bind
-from serving.server.uvicorn_server import Server
+from serving.server.uvicorn_server import MintServer
 from serving.settings import Settings
 
 LOOK_EVERY_S = 0.001  # of the event loop's CPU time
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=10, help="time of each load")
     seconds = parser.parse_args().seconds
     port = free_port()
-    server = Server(App(Backend(Settings.from_environment())))
+    server = MintServer(App(AppState(Settings.from_environment())))
     watcher = Watcher()
     with ThreadPoolExecutor(1) as beside:
         profiles = beside.submit(profile_both, server, port, seconds, watcher)
@@ -98,7 +98,7 @@ def main() -> None:
     print(json.dumps({name: asdict(profile) for name, profile in profiles.result().items()}))
 
 
-def profile_both(server: Server, port: int, seconds: int, watcher: "Watcher") -> dict[str, Profile]:
+def profile_both(server: MintServer, port: int, seconds: int, watcher: "Watcher") -> dict[str, Profile]:
     """The profile of single PNGs and that of 304s; stops the server in the end."""
     try:
         while not is_ready(port):

@@ -7,7 +7,7 @@ What each request says is written once, in `calls`; `patience` decides what is s
 clients, which differ in nothing but `await`.
 """
 
-from serving.client.client import AsyncMint, Mint
-from serving.client.requests import Generated, NoAnswer, ServerError
+from serving.client.client import AsyncMintClient, MintClient
+from serving.client.requests import Generated, NoResponseError, ServerError
 
-__all__ = ["AsyncMint", "Generated", "Mint", "NoAnswer", "ServerError"]
+__all__ = ["AsyncMintClient", "Generated", "MintClient", "NoResponseError", "ServerError"]

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 from serving.client import requests
 from serving.client.arguments import Label
 from serving.client.proxies import connection_options
-from serving.client.requests import Call, Generated, Images, Outcome, Picture, Walk
-from serving.client.retry import Patience
+from serving.client.requests import Attempt, Call, Generated, Images, InterpolateOptions, Picture
+from serving.client.retry import RetryPolicy
 from serving.errors import InputError
 from serving.http.schemas import ModelResponse, ModelsResponse
 
@@ -26,7 +26,7 @@ KEEP_ALIVE_S = 3  # shorter than the server's, so that no request goes out on a 
 T = TypeVar("T")
 
 
-class Mint:
+class MintClient:
     """A Mint service at an address.
 
     key: what it asks for, if it asks for one. patience: for how many seconds a request is sent again that a busy
@@ -70,11 +70,13 @@ class Mint:
         return self._answer(requests.image(seed, label, truncation, size, model, format))
 
     @overload
-    def interpolate(self, *, format: Literal["npy"], **walk: Unpack[Walk]) -> Images: ...
+    def interpolate(self, *, format: Literal["npy"], **walk: Unpack[InterpolateOptions]) -> Images: ...
     @overload
-    def interpolate(self, *, format: Literal["gif", "webp", "png"] = "gif", **walk: Unpack[Walk]) -> bytes: ...
     def interpolate(
-        self, *, format: Literal["gif", "webp", "png", "npy"] = "gif", **walk: Unpack[Walk]
+        self, *, format: Literal["gif", "webp", "png"] = "gif", **walk: Unpack[InterpolateOptions]
+    ) -> bytes: ...
+    def interpolate(
+        self, *, format: Literal["gif", "webp", "png", "npy"] = "gif", **walk: Unpack[InterpolateOptions]
     ) -> Images | bytes:
         """Frames on the way from image to image: a film (gif, webp), a strip (png), or npy, uint8 [N, H, W, C]."""
         return self._answer(requests.interpolate(format, walk))
@@ -100,9 +102,9 @@ class Mint:
         self.close()
 
     def _answer(self, call: Call[T]) -> T:
-        patience = Patience(self._patience)
+        patience = RetryPolicy(self._patience)
         while True:
-            outcome: Outcome
+            outcome: Attempt
             try:
                 outcome = self._http.send(call.request(self._http))
             except httpx.RequestError as error:
@@ -113,7 +115,7 @@ class Mint:
             time.sleep(pause)
 
 
-class AsyncMint:
+class AsyncMintClient:
     """`Mint` for async code: the same methods, awaited; from one event loop after another too."""
 
     def __init__(self, url: str, key: str | None = None, patience: float = 60, timeout: float = TIMEOUT_S) -> None:
@@ -149,11 +151,13 @@ class AsyncMint:
         return await self._answer(requests.image(seed, label, truncation, size, model, format))
 
     @overload
-    async def interpolate(self, *, format: Literal["npy"], **walk: Unpack[Walk]) -> Images: ...
+    async def interpolate(self, *, format: Literal["npy"], **walk: Unpack[InterpolateOptions]) -> Images: ...
     @overload
-    async def interpolate(self, *, format: Literal["gif", "webp", "png"] = "gif", **walk: Unpack[Walk]) -> bytes: ...
     async def interpolate(
-        self, *, format: Literal["gif", "webp", "png", "npy"] = "gif", **walk: Unpack[Walk]
+        self, *, format: Literal["gif", "webp", "png"] = "gif", **walk: Unpack[InterpolateOptions]
+    ) -> bytes: ...
+    async def interpolate(
+        self, *, format: Literal["gif", "webp", "png", "npy"] = "gif", **walk: Unpack[InterpolateOptions]
     ) -> Images | bytes:
         """See `Mint.interpolate`."""
         return await self._answer(requests.interpolate(format, walk))
@@ -185,9 +189,9 @@ class AsyncMint:
         http = self._https.get(loop)
         if http is None:
             http = self._https[loop] = httpx.AsyncClient(**self._options)
-        patience = Patience(self._patience)
+        patience = RetryPolicy(self._patience)
         while True:
-            outcome: Outcome
+            outcome: Attempt
             try:
                 outcome = await http.send(call.request(http))
             except httpx.RequestError as error:

@@ -15,10 +15,10 @@ from serving.client.arguments import Label, given, optional
 from serving.errors import InputError, MintError
 from serving.http.number_ranges import read_numbers
 from serving.http.schemas import (
-    FILM_MEDIA_TYPES,
+    ANIMATION_MEDIA_TYPES,
     MEDIA_TYPES,
+    Animation,
     ErrorResponse,
-    Film,
     ModelResponse,
     ModelsResponse,
     Problem,
@@ -28,7 +28,7 @@ JSON, NPY = MEDIA_TYPES["json"], MEDIA_TYPES["npy"]
 
 Images = NDArray[np.uint8]
 Picture = Literal["png", "jpeg", "webp"]
-Outcome = httpx.Response | httpx.RequestError  # of one attempt
+Attempt = httpx.Response | httpx.RequestError  # of one attempt
 
 T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)
@@ -44,7 +44,7 @@ class ServerError(MintError):
         self.detail = tuple(detail)  # where in the request, when that is what is wrong
 
 
-class NoAnswer(MintError):
+class NoResponseError(MintError):
     """The service cannot be reached, or the connection ended before its answer did."""
 
 
@@ -58,7 +58,7 @@ class Generated:
     model_id: str
 
 
-class Walk(TypedDict, total=False):
+class InterpolateOptions(TypedDict, total=False):
     """What `interpolate` may be told: exactly one of seeds and latents; the service has defaults for the rest."""
 
     seeds: Sequence[int]
@@ -95,11 +95,11 @@ class Call(Generic[T]):
         except (TypeError, ValueError, httpx.InvalidURL) as error:  # NaN, half a character, an address too long
             raise InputError(f"this request cannot be written: {str(error)[:200]}") from None
 
-    def result(self, outcome: Outcome) -> T:
+    def result(self, outcome: Attempt) -> T:
         """What was asked for; raises NoAnswer or ServerError."""
         if isinstance(outcome, httpx.RequestError):
             where, why = _without_query(outcome.request.url), str(outcome)[:200] or type(outcome).__name__
-            raise NoAnswer(
+            raise NoResponseError(
                 f"no answer from {where} ({why}); check the address and whether the service runs"
             ) from outcome
         if not outcome.is_success:
@@ -173,11 +173,11 @@ def image(
     return Call("GET", f"images/{arguments.whole(seed, 'seed')}.{format}", MEDIA_TYPES[format], _read_bytes, params)
 
 
-def interpolate(format: Film, walk: Walk) -> Call[Images | bytes]:
+def interpolate(format: Animation, walk: InterpolateOptions) -> Call[Images | bytes]:
     """POST /interpolate."""
     seeds, latents = walk.get("seeds"), walk.get("latents")
     _check_source(seeds=seeds, latents=latents)
-    format = arguments.format_name(format, tuple(FILM_MEDIA_TYPES))
+    format = arguments.format_name(format, tuple(ANIMATION_MEDIA_TYPES))
     converted = {
         "seeds": optional(arguments.seeds, seeds, "seeds"),
         "latents": None if latents is None else arguments.rows(latents).tolist(),
@@ -188,7 +188,7 @@ def interpolate(format: Film, walk: Walk) -> Call[Images | bytes]:
         **{name: optional(arguments.number, walk.get(name), name) for name in ("truncation", "fps")},
     }
     read: Callable[[httpx.Response], Images | bytes] = _read_images if format == "npy" else _read_bytes
-    return Call("POST", "interpolate", FILM_MEDIA_TYPES[format], read, json=given(**{**walk, **converted}))
+    return Call("POST", "interpolate", ANIMATION_MEDIA_TYPES[format], read, json=given(**{**walk, **converted}))
 
 
 def model(name: str | None) -> Call[ModelResponse]:

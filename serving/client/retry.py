@@ -5,7 +5,7 @@ import time
 
 import httpx
 
-from serving.client.requests import Outcome
+from serving.client.requests import Attempt
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 4.0
 CONNECTS = 7  # 12 seconds: a service may take that to start, and a wrong address should not take longer to notice
@@ -13,14 +13,14 @@ BUSY = (429, 503)
 NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
-class Patience:
+class RetryPolicy:
     """Whether the same request is sent again, and after how long."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
         self._attempts = 0
 
-    def pause(self, outcome: Outcome) -> float | None:
+    def pause(self, outcome: Attempt) -> float | None:
         """Seconds until the next attempt; None when there should be none.
 
         Only what has not been carried out is sent again: requests that a busy service refused, after the time that it

@@ -63,7 +63,7 @@ def scaled(images: Images, size: int) -> Images:
     return np.stack([np.asarray(picture) for picture in resized]).reshape(count, size, size, channels)
 
 
-def film(images: Images, format: FilmFormat, fps: float) -> bytes:
+def animation(images: Images, format: FilmFormat, fps: float) -> bytes:
     """Images uint8 [N, H, W, C] one after another, for ever. GIF rounds a frame's time to 10 ms."""
     frames = [_picture(image) for image in images]
     file = io.BytesIO()

@@ -13,11 +13,11 @@ CHALLENGES = ("Bearer", 'Basic realm="Mint", charset="UTF-8"')  # a header each:
 BYTES = 32  # of randomness in a key: nothing to guess, so a plain hash is enough
 
 
-class NoKey(MintError):
+class MissingKeyError(MintError):
     """A request without a key where one is needed."""
 
 
-class WrongKey(MintError):
+class UnknownKeyError(MintError):
     """A request with a key that is not known here."""
 
 
@@ -45,11 +45,11 @@ def check_key(authorization: str | None, hashes: Sequence[str]) -> None:
         case "basic":
             key = _password(credentials.strip())
         case _:
-            raise NoKey("this server needs a key; send the header Authorization: Bearer KEY")
+            raise MissingKeyError("this server needs a key; send the header Authorization: Bearer KEY")
     given = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
     known = [hmac.compare_digest(given, each) for each in hashes]
     if not any(known):
-        raise WrongKey("this key is not known here; ask whoever runs the server for one")
+        raise UnknownKeyError("this key is not known here; ask whoever runs the server for one")
 
 
 def _password(credentials: str) -> str:

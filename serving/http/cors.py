@@ -13,7 +13,7 @@ LONGEST_LIST = 1000  # characters; what may be asked for has sixty
 READABLE = ["ETag", "Retry-After", "X-Mint-Labels", "X-Mint-Model", "X-Mint-Seeds", "X-Request-ID"]
 
 
-class CrossOrigin(CORSMiddleware):
+class CrossOriginMiddleware(CORSMiddleware):
     """Starlette's rules for other origins, with refusals in the shape of every other error."""
 
     def __init__(self, app: ASGIApp, origins: Sequence[str]) -> None:

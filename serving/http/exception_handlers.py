@@ -9,12 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.errors import InputError, MintError, TransferError
-from serving.http.auth import CHALLENGES, NoKey, WrongKey
-from serving.http.parsing import BodyTooLarge
+from serving.http.auth import CHALLENGES, MissingKeyError, UnknownKeyError
+from serving.http.parsing import BodyTooLargeError
 from serving.http.schemas import ErrorResponse, Problem
-from serving.http.state import backend_of
-from serving.inference.admission import QueueFull
-from serving.inference.model_registry import ModelNotFound, NotReady
+from serving.http.state import app_state
+from serving.inference.admission import QueueFullError
+from serving.inference.model_registry import ModelNotFoundError, NotReadyError
 from serving.quoting import visible
 
 SHOWN_PATH = 60  # characters
@@ -22,35 +22,35 @@ LONGEST_SENTENCE = 1500  # characters; the longest of our own lists twenty class
 CLIENT_GONE = 499  # nobody reads this answer; nginx's number tells it from others in the figures
 
 
-class ClientGone(MintError):
+class ClientDisconnectedError(MintError):
     """The client has closed its connection while its images were being made."""
 
 
-def refusal(error: MintError) -> Response:
+def error_response(error: MintError) -> Response:
     """The answer to a request that must not or cannot be met; raises what is the server's own fault."""
     sentence = str(error)
     match error:
         case InputError():
             return problem(400, sentence, error.loc)
-        case NoKey():
+        case MissingKeyError():
             answer = problem(401, sentence)
             for challenge in CHALLENGES:
                 answer.headers.append("WWW-Authenticate", challenge)
             return answer
-        case WrongKey():
+        case UnknownKeyError():
             return problem(403, sentence)
-        case ModelNotFound():
+        case ModelNotFoundError():
             return problem(404, sentence, ("model",))
-        case BodyTooLarge():
+        case BodyTooLargeError():
             return problem(413, sentence)
         case TransferError():
             again = {"Retry-After": "1"} if error.status == HTTPStatus.SERVICE_UNAVAILABLE else None
             return problem(error.status, sentence, headers=again)
-        case QueueFull():
+        case QueueFullError():
             return problem(429, sentence, headers={"Retry-After": str(error.retry_after_s)})
-        case ClientGone():
+        case ClientDisconnectedError():
             return problem(CLIENT_GONE, sentence)
-        case NotReady():
+        case NotReadyError():
             return problem(503, sentence, headers={"Retry-After": "1"})
     raise error
 
@@ -70,12 +70,12 @@ def problem(
 async def on_mint_error(request: Request, error: Exception) -> Response:
     """What a route has raised for people."""
     assert isinstance(error, MintError)
-    return refusal(error)
+    return error_response(error)
 
 
 async def on_timeout(request: Request, error: Exception) -> Response:
     """504."""
-    seconds = backend_of(request).settings.timeout
+    seconds = app_state(request).settings.timeout
     return problem(504, f"the answer was not ready within {seconds:g} s; ask for fewer images or try again later")
 
 
@@ -101,6 +101,6 @@ async def on_disconnect(request: Request, error: Exception) -> Response:
     return problem(CLIENT_GONE, "the connection ended before the body did")
 
 
-async def on_bug(request: Request, error: Exception) -> Response:
+async def on_server_error(request: Request, error: Exception) -> Response:
     """The one answer that is Mint's fault; Starlette raises the error again, and the edge logs it."""
     return problem(500, "something went wrong in the server; its log says what")

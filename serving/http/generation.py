@@ -11,11 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.encoding.cost import encoding_seconds
-from serving.encoding.images import ImageFormat, contact_sheet, encode, file_names, film, scaled, strip, to_npy, to_zip
+from serving.encoding.images import (
+    ImageFormat,
+    animation,
+    contact_sheet,
+    encode,
+    file_names,
+    scaled,
+    strip,
+    to_npy,
+    to_zip,
+)
 from serving.encoding.png_metadata import origin, sheet_origin
 from serving.errors import InputError
 from serving.http.schemas import (
-    Film,
+    Animation,
     Format,
     GeneratedImage,
     GenerateRequest,
@@ -23,19 +33,19 @@ from serving.http.schemas import (
     InterpolateRequest,
     LatentsQuery,
 )
-from serving.inference.executor import Arrays, Feed, Images
-from serving.inference.generator import Generator
+from serving.inference.executor import ArrayInputs, Feed, Images
+from serving.inference.generator import OnnxGenerator
 from serving.inference.labels import label_indices
 from serving.inference.latents import MAX_SEED, Labels, Latents, frames_between
 
-MAX_FILM_PIXELS = 2**24  # of all frames of one scaled film: 50 MB
+MAX_ANIMATION_PIXELS = 2**24  # of all frames of one scaled film: 50 MB
 
 
 @dataclass(frozen=True)
-class Drawing:
+class GenerationJob:
     """What the network is fed for one request, and where it came from."""
 
-    generator: Generator
+    generator: OnnxGenerator
     seeds: list[int] | None  # None for latents that came with the request
     latents: Latents  # [N, latent_dim], before truncation; a seed's is there when `feed` has drawn it
     labels: Labels | None  # [N]; None for a model without classes
@@ -50,7 +60,7 @@ class Drawing:
         if self.seeds is not None:
             self._draw(self.seeds[rows], rows)
         labels = None if self.labels is None else self.labels[rows]
-        return Arrays(self.generator.truncate(self.latents[rows], self.truncation), labels).feed(slice(None))
+        return ArrayInputs(self.generator.truncate(self.latents[rows], self.truncation), labels).feed(slice(None))
 
     def _draw(self, seeds: list[int], rows: slice) -> None:
         """Puts what these seeds stand for into its rows."""
@@ -64,7 +74,7 @@ class Drawing:
         """The class index of each image; empty for a model without classes."""
         return [] if self.labels is None else self.labels.tolist()
 
-    def encoding_seconds(self, format: Format | Film, size: int | None = None) -> float:
+    def encoding_seconds(self, format: Format | Animation, size: int | None = None) -> float:
         """Estimated seconds of one core to make the answer; size: pixels of a side, None: the model's own."""
         card = self.generator.card
         return encoding_seconds(len(self), size or card.resolution, card.channels, format)
@@ -76,7 +86,7 @@ class Drawing:
         return origin(self.generator, self.truncation, seed, label, self.latents[index])
 
 
-def draw(request: GenerateRequest, generator: Generator, max_images: int) -> Drawing:
+def draw(request: GenerateRequest, generator: OnnxGenerator, max_images: int) -> GenerationJob:
     """Draws or reads the latents and the labels that are asked for.
 
     Raises InputError for more than `max_images`, and for whatever this model cannot make.
@@ -85,32 +95,32 @@ def draw(request: GenerateRequest, generator: Generator, max_images: int) -> Dra
     labels = label_indices(_as_list(request.labels), request.size, generator.card.class_names)
     if request.latents is not None:
         latents, labels = generator.check(_rectangular(request.latents, generator), labels)
-        return Drawing(generator, None, latents, labels, request.truncation)
+        return GenerationJob(generator, None, latents, labels, request.truncation)
     seeds = request.seeds or _random_seeds(request.size)
     return _from_seeds(seeds, labels, request.truncation, generator)
 
 
-def draw_latents(latents: Latents, query: LatentsQuery, generator: Generator, max_images: int) -> Drawing:
+def draw_latents(latents: Latents, query: LatentsQuery, generator: OnnxGenerator, max_images: int) -> GenerationJob:
     """The same for latents [N, D] that came as a .npy body; raises InputError as `draw` does."""
     _check_number(len(latents), max_images, "body")
     labels = label_indices(query.labels, len(latents), generator.card.class_names)
     latents, labels = generator.check(latents, labels)
-    return Drawing(generator, None, latents, labels, query.truncation)
+    return GenerationJob(generator, None, latents, labels, query.truncation)
 
 
-def draw_seed(seed: int, label: int | None, truncation: float, generator: Generator) -> Drawing:
+def draw_seed(seed: int, label: int | None, truncation: float, generator: OnnxGenerator) -> GenerationJob:
     """The same for one image; label: index of its class, None lets the seed draw its own."""
     labels = None if label is None else np.array([label], np.int64)
     return _from_seeds([seed], labels, truncation, generator)
 
 
-def draw_frames(request: InterpolateRequest, generator: Generator, max_images: int) -> Drawing:
+def draw_frames(request: InterpolateRequest, generator: OnnxGenerator, max_images: int) -> GenerationJob:
     """The frames between the stops of a film; raises InputError as `draw` does."""
     _check_number(request.frames, max_images, "steps")
-    if request.size is not None and request.frames * request.size**2 > MAX_FILM_PIXELS:
+    if request.size is not None and request.frames * request.size**2 > MAX_ANIMATION_PIXELS:
         raise InputError(
-            f"{request.frames} frames of {request.size}x{request.size} are more than {MAX_FILM_PIXELS} pixels; ask for "
-            "a smaller size or fewer frames",
+            f"{request.frames} frames of {request.size}x{request.size} are more than {MAX_ANIMATION_PIXELS} pixels; "
+            "ask for a smaller size or fewer frames",
             "size",
         )
     stops = len(request.seeds or request.latents or ())
@@ -120,10 +130,10 @@ def draw_frames(request: InterpolateRequest, generator: Generator, max_images: i
     else:
         latents, labels = generator.inputs(request.seeds or [], labels)
     frames, nearest = frames_between(latents, request.steps, request.path, request.loop)
-    return Drawing(generator, None, frames, None if labels is None else labels[nearest], request.truncation)
+    return GenerationJob(generator, None, frames, None if labels is None else labels[nearest], request.truncation)
 
 
-def render(images: Images, drawing: Drawing, format: Format, size: int | None = None) -> bytes:
+def render(images: Images, drawing: GenerationJob, format: Format, size: int | None = None) -> bytes:
     """Images uint8 [N, H, W, C] as the body of an answer: a file, or JSON that holds each as PNG."""
     if size is not None:
         images = scaled(images, size)
@@ -140,7 +150,7 @@ def render(images: Images, drawing: Drawing, format: Format, size: int | None = 
     return encode(contact_sheet(images), format, text)
 
 
-def render_film(images: Images, format: Film, fps: float, size: int | None) -> bytes:
+def render_animation(images: Images, format: Animation, fps: float, size: int | None) -> bytes:
     """Frames uint8 [N, H, W, C] as the body of an answer: a film, their pixels, or all of them in one row."""
     if size is not None:
         images = scaled(images, size)
@@ -148,15 +158,15 @@ def render_film(images: Images, format: Film, fps: float, size: int | None) -> b
         return to_npy(images)
     if format == "png":
         return encode(strip(images), "png")
-    return film(images, format, fps)
+    return animation(images, format, fps)
 
 
-def _from_seeds(seeds: list[int], labels: Labels | None, truncation: float, generator: Generator) -> Drawing:
+def _from_seeds(seeds: list[int], labels: Labels | None, truncation: float, generator: OnnxGenerator) -> GenerationJob:
     """The latents are drawn by `feed`, share by share, while the network already runs the first of them."""
     latents = np.empty((len(seeds), generator.card.latent_dim), np.float32)
     if labels is not None or not generator.card.classes:
-        return Drawing(generator, seeds, latents, labels, truncation)
-    return Drawing(generator, seeds, latents, np.empty(len(seeds), np.int64), truncation, labels_from_seeds=True)
+        return GenerationJob(generator, seeds, latents, labels, truncation)
+    return GenerationJob(generator, seeds, latents, np.empty(len(seeds), np.int64), truncation, labels_from_seeds=True)
 
 
 def _random_seeds(count: int) -> list[int]:
@@ -172,7 +182,7 @@ def _check_number(asked: int, max_images: int, field: str) -> None:
         )
 
 
-def _rectangular(rows: list[list[float]], generator: Generator) -> NDArray[np.float64]:
+def _rectangular(rows: list[list[float]], generator: OnnxGenerator) -> NDArray[np.float64]:
     """The rows as one array; raises InputError for the first that is not as long as the model's latents."""
     size = generator.card.latent_dim
     for position, row in enumerate(rows):
@@ -187,7 +197,7 @@ def _as_list(labels: int | str | list[int | str] | None) -> Sequence[int | str] 
     return [labels] if isinstance(labels, int | str) else labels
 
 
-def _to_json(images: Images, drawing: Drawing) -> str:
+def _to_json(images: Images, drawing: GenerationJob) -> str:
     classes = drawing.generator.card.classes
     generated = []
     for index, image in enumerate(images):

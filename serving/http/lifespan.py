@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Protocol
 
-from serving.http.state import Backend
+from serving.http.state import AppState
 
 logger = logging.getLogger(__name__)
 
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 class Drained(Protocol):
     """An app that can send its clients elsewhere."""
 
-    backend: Backend
+    backend: AppState
 
     def drain(self) -> None:
         """From now on every answer asks its client to leave."""
@@ -34,7 +34,7 @@ async def lifespan(app: Drained) -> AsyncIterator[None]:
         await asyncio.to_thread(app.backend.batcher.close)
 
 
-async def _keep_models(backend: Backend) -> None:
+async def _keep_models(backend: AppState) -> None:
     """Loads the models, then follows their files for ever."""
     await backend.models.start()
     gc.freeze()  # what is there now stays: no collection has to look at all of it again, in the middle of a request

@@ -44,7 +44,7 @@ SAFE_HEADERS = (
 API_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 
 
-class Edge:
+class RequestMiddleware:
     """ASGI middleware around the whole app."""
 
     def __init__(self, app: ASGIApp, trusted_proxies: Sequence[IPv4Network | IPv6Network] = ()) -> None:
@@ -60,7 +60,7 @@ class Edge:
             return
         headers = Headers(scope=scope)
         client = client_address(scope, headers, self.trusted_proxies)
-        answer = _Answer(scope, send, _id_of(headers), client, closing=self.draining)
+        answer = _ResponseRecorder(scope, send, _id_of(headers), client, closing=self.draining)
         token = request_id.set(answer.id)
         try:
             await self.app(scope, receive, answer.send)
@@ -111,7 +111,7 @@ class AuthMiddleware:
         return None
 
 
-class _Answer:
+class _ResponseRecorder:
     """One answer on its way out: it gets its headers, and is counted, timed and logged."""
 
     def __init__(self, scope: Scope, send: Send, id: str, client: str | None, closing: bool) -> None:

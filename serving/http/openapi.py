@@ -6,7 +6,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from serving.http.schemas import (
-    FILM_MEDIA_TYPES,
+    ANIMATION_MEDIA_TYPES,
     MEDIA_TYPES,
     PICTURE_MEDIA_TYPES,
     ErrorResponse,
@@ -142,7 +142,7 @@ def _image() -> Json:
 
 
 def _interpolate(max_images: int) -> Json:
-    films: Json = {media_type: {} for media_type in FILM_MEDIA_TYPES.values()}
+    films: Json = {media_type: {} for media_type in ANIMATION_MEDIA_TYPES.values()}
     return {
         "summary": "A film from stop to stop",
         "description": f"At most {max_images} frames. In png they are one row.",

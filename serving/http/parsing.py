@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from serving.errors import InputError, MintError
 from serving.http.schemas import MOST_IMAGES, Query
-from serving.http.validation import explained
+from serving.http.validation import to_input_error
 from serving.quoting import LENGTH, visible
 
 JSON = "application/json"
@@ -25,7 +25,7 @@ T = TypeVar("T")
 _parser = ThreadPoolExecutor(1, "mint-parse")
 
 
-class BodyTooLarge(MintError):
+class BodyTooLargeError(MintError):
     """A body larger than the largest request there can be."""
 
 
@@ -82,7 +82,7 @@ def read_query(request: Request, schema: type[Q]) -> Q:
     try:
         return schema.model_validate(_values(pairs))
     except ValidationError as error:
-        raise explained(error, schema, "parameter") from None
+        raise to_input_error(error, schema, "parameter") from None
 
 
 def _values(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
@@ -99,5 +99,5 @@ def _values(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
     return values
 
 
-def _too_large(limit: int) -> BodyTooLarge:
-    return BodyTooLarge(f"the body is larger than {limit} bytes; ask for fewer images at a time")
+def _too_large(limit: int) -> BodyTooLargeError:
+    return BodyTooLargeError(f"the body is larger than {limit} bytes; ask for fewer images at a time")

@@ -15,12 +15,12 @@ from pydantic import (
     model_validator,
 )
 
-from serving.http.validation import explained
+from serving.http.validation import to_input_error
 from serving.inference.latents import MAX_SEED, Curve
 from serving.inference.model_card import ModelCard
 
 Format = Literal["png", "jpeg", "webp", "json", "zip", "npy"]
-Film = Literal["gif", "webp", "npy", "png"]
+Animation = Literal["gif", "webp", "npy", "png"]
 MEDIA_TYPES: dict[Format, str] = {
     "png": "image/png",
     "jpeg": "image/jpeg",
@@ -29,7 +29,7 @@ MEDIA_TYPES: dict[Format, str] = {
     "zip": "application/zip",
     "npy": "application/x-npy",
 }
-FILM_MEDIA_TYPES: dict[Film, str] = {
+ANIMATION_MEDIA_TYPES: dict[Animation, str] = {
     "gif": "image/gif",
     "webp": "image/webp",
     "npy": "application/x-npy",
@@ -76,7 +76,7 @@ SIZE_IS = (
 Truncation = Annotated[StrictFloat, Field(ge=0, le=1, allow_inf_nan=False, description=TRUNCATION_IS)]
 ModelName = Annotated[Name | None, Field(description=MODEL_IS)]
 AnyFormat = Annotated[Format, BeforeValidator(_format_name)]
-AnyFilm = Annotated[Film, BeforeValidator(_format_name)]
+AnyFilm = Annotated[Animation, BeforeValidator(_format_name)]
 Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 
 
@@ -106,7 +106,7 @@ class _Body(BaseModel):
         try:
             return cls.model_validate_json(body.removeprefix(BOM))
         except ValidationError as error:
-            raise explained(error, cls, body=body) from None
+            raise to_input_error(error, cls, body=body) from None
 
 
 def _one_of(*names: str) -> dict[str, Any]:
@@ -182,7 +182,7 @@ class InterpolateRequest(_Body):
     )
     format: AnyFilm | None = Field(
         default=None,
-        description=f"one of {', '.join(FILM_MEDIA_TYPES)}; without it the Accept header decides, and then gif",
+        description=f"one of {', '.join(ANIMATION_MEDIA_TYPES)}; without it the Accept header decides, and then gif",
     )
     model: ModelName = None
 

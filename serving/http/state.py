@@ -5,22 +5,22 @@ from dataclasses import dataclass, field
 from starlette.requests import Request
 
 from serving.inference.batcher import Batcher
-from serving.inference.generator import Generator
-from serving.inference.model_registry import Models, NotReady
+from serving.inference.generator import OnnxGenerator
+from serving.inference.model_registry import ModelRegistry, NotReadyError
 from serving.settings import Settings
 
 
 @dataclass
-class Backend:
+class AppState:
     """The settings, the models and the queue of one process."""
 
     settings: Settings
-    models: Models = field(init=False)
+    models: ModelRegistry = field(init=False)
     batcher: Batcher = field(init=False)
     draining: bool = False  # SIGTERM has come: what is accepted is answered, and nobody should send more
 
     def __post_init__(self) -> None:
-        self.models = Models(self.settings.model, self.settings.provider, self.settings.threads)
+        self.models = ModelRegistry(self.settings.model, self.settings.provider, self.settings.threads)
         self.batcher = Batcher(self.settings.max_queue, self.settings.max_encode)
 
     @property
@@ -32,16 +32,16 @@ class Backend:
         latent_dims = [generator.card.latent_dim for _, generator in self.models.ready()]
         return self.settings.max_body_bytes(max(self.models.get().card.latent_dim, *latent_dims))
 
-    def check_ready(self) -> Generator:
+    def check_ready(self) -> OnnxGenerator:
         """The default generator; raises NotReady while there is none, when threads fail and before the server stops."""
         if self.draining:
-            raise NotReady("the server is about to stop; ask another one")
+            raise NotReadyError("the server is about to stop; ask another one")
         if self.batcher.problem:
-            raise NotReady(self.batcher.problem)
+            raise NotReadyError(self.batcher.problem)
         return self.models.get()
 
 
-def backend_of(request: Request) -> Backend:
+def app_state(request: Request) -> AppState:
     """The backend of the app that a request has come to."""
-    backend: Backend = request.app.state.backend
+    backend: AppState = request.app.state.backend
     return backend

@@ -22,7 +22,9 @@ STARTS = {
 }
 
 
-def explained(error: ValidationError, model: type[BaseModel], kind: str = "field", body: bytes = b"") -> InputError:
+def to_input_error(
+    error: ValidationError, model: type[BaseModel], kind: str = "field", body: bytes = b""
+) -> InputError:
     """The first problem, as an InputError.
 
     model: whose fields the request has; their descriptions say what each one is. kind: what one of them is called: a

@@ -11,7 +11,7 @@ SHORT_S = 0.002  # an answer that takes longer to encode is long: a plain PNG of
 LARGE_SHARE = 0.75  # of each bound that large requests and long answers may take up together
 
 
-class QueueFull(MintError):
+class QueueFullError(MintError):
     """More work waits than the service accepts; `retry_after_s` is when there should be room."""
 
     def __init__(self, work: str, retry_after_s: int) -> None:
@@ -59,9 +59,9 @@ class Admission:
         retry_after_s = min(math.ceil(retry_s) or 1, LONGEST_RETRY_S)
         too_many = images + work.images > share * self.max_images and images > 0
         if too_many or self.images + work.images > self.max_images:
-            raise QueueFull(f"{self.images} images are", retry_after_s)
+            raise QueueFullError(f"{self.images} images are", retry_after_s)
         if encode_s + work.encode_s > share * self.max_encode_s and encode_s > 0:
-            raise QueueFull(f"about {self.encode_s:.0f} s of encoding are", retry_after_s)
+            raise QueueFullError(f"about {self.encode_s:.0f} s of encoding are", retry_after_s)
 
     def add(self, work: Work) -> None:
         """Takes up room."""

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.inference.admission import Work
-from serving.inference.executor import Feed, Images, Inputs
-from serving.inference.generator import Generator
+from serving.inference.executor import BatchInputs, Feed, Images
+from serving.inference.generator import OnnxGenerator
 
 N = TypeVar("N", bound=np.generic)
 
@@ -21,8 +21,8 @@ N = TypeVar("N", bound=np.generic)
 class ImageRequest:
     """What one caller's images are made of, and those made so far, [N, H, W, C]."""
 
-    generator: Generator
-    inputs: Inputs
+    generator: OnnxGenerator
+    inputs: BatchInputs
     render: Callable[[Images], Any]
     answer: asyncio.Future[Any]
     work: Work

@@ -25,8 +25,8 @@ from prometheus_client import Counter, Histogram
 
 from serving.inference.admission import Admission, Work
 from serving.inference.batch import Batch, BatchPart, ImageRequest, joined
-from serving.inference.executor import Images, Inputs
-from serving.inference.generator import MAX_BATCH, Generator
+from serving.inference.executor import BatchInputs, Images
+from serving.inference.generator import MAX_BATCH, OnnxGenerator
 from serving.inference.supervision import Faults, Workers
 
 # One runs the network, and the other makes files meanwhile (zlib lets go of the interpreter). With more, the network
@@ -93,7 +93,7 @@ class Batcher:
         self._admission.check(work, self._images_per_s, ENCODERS)
 
     async def submit(
-        self, generator: Generator, inputs: Inputs, render: Callable[[Images], T], encode_s: float = 0.0
+        self, generator: OnnxGenerator, inputs: BatchInputs, render: Callable[[Images], T], encode_s: float = 0.0
     ) -> T:
         """What `render` makes, in a thread, of the images uint8 [N, H, W, C] of these inputs; N may exceed a batch.
 

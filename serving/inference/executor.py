@@ -27,7 +27,7 @@ Job = Callable[[], None]
 SHARE = 16
 
 
-class Inputs(Protocol):
+class BatchInputs(Protocol):
     """What a batch of images is made of: there already, or made when the network comes to it."""
 
     def __len__(self) -> int:
@@ -38,7 +38,7 @@ class Inputs(Protocol):
 
 
 @dataclass(frozen=True)
-class Arrays:
+class ArrayInputs:
     """Inputs that are there already: latents [N, latent_dim] and labels [N], or None for a model without classes."""
 
     latents: Latents
@@ -55,7 +55,7 @@ class Arrays:
         return feed
 
 
-class Network:
+class ParallelSession:
     """Runs batches. Safe to run from several threads.
 
     On the CPU a batch is shared out: each core takes a few images at a time through all the layers on its own, instead
@@ -82,7 +82,7 @@ class Network:
         """What the network really runs on."""
         return "cuda" if self._together.get_providers()[0] == "CUDAExecutionProvider" else "cpu"
 
-    def run(self, inputs: Inputs) -> Images:
+    def run(self, inputs: BatchInputs) -> Images:
         """A batch of images uint8 [N, H, W, C].
 
         The caller makes the inputs share by share: the other cores run the first while it makes the next, and then it
@@ -139,7 +139,7 @@ def shares_of(count: int, lanes: int) -> list[slice]:
     return [slice(start, end) for start, end in zip(sorted(starts), ends, strict=True)]
 
 
-def _start_helpers(network: Network, count: int) -> SimpleQueue[Job | None]:
+def _start_helpers(network: ParallelSession, count: int) -> SimpleQueue[Job | None]:
     """Threads that do the jobs in a queue, for as long as there is the network.
 
     An executor does the same with a future for each job, which is slow where a job takes a few milliseconds.

@@ -10,11 +10,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import ArrayLike
 
-from serving.errors import InputError, ModelError, UnreadableError
+from serving.errors import InputError, ModelError, ModelUnreadableError
 from serving.inference import latents as latent_space
-from serving.inference.executor import Arrays, Images, Inputs, Network
+from serving.inference.executor import ArrayInputs, BatchInputs, Images, ParallelSession
 from serving.inference.latents import Labels, Latents
-from serving.inference.model_card import ModelCard, check_seal, read_card
+from serving.inference.model_card import ModelCard, read_card, verify_checksum
 from serving.inference.onnx_file import MAX_FILE_BYTES, read_metadata
 from serving.inference.ort_session import Provider, reason
 
@@ -22,10 +22,10 @@ MAX_BATCH = 64  # images in one run: bounds memory whatever is asked for
 MODEL_ID_LENGTH = 16  # hexadecimal digits of the file's SHA-256
 
 
-class Generator:
+class OnnxGenerator:
     """A verified, warm model file. Safe to run from several threads."""
 
-    def __init__(self, path: Path, card: ModelCard, sha256: str, network: Network) -> None:
+    def __init__(self, path: Path, card: ModelCard, sha256: str, network: ParallelSession) -> None:
         self.path = path
         self.card = card
         self.sha256 = sha256
@@ -49,8 +49,8 @@ class Generator:
         """The same for the content of a model file that has been read; path: where from."""
         metadata = read_metadata(content, str(path))
         card = read_card(metadata, str(path))
-        check_seal(content, metadata, str(path))
-        network = Network(content, path, provider, threads)
+        verify_checksum(content, metadata, str(path))
+        network = ParallelSession(content, path, provider, threads)
         _check_signature(network.description, card, path)
         generator = cls(path, card, hashlib.sha256(content).hexdigest(), network)
         # One image, a pair, and a pair in each lane: memory is set up, and the batch is seen to be dynamic.
@@ -110,10 +110,10 @@ class Generator:
         images = np.empty((len(checked), side, side, self.card.channels), np.uint8)
         for start in range(0, len(checked), MAX_BATCH):
             part = slice(start, start + MAX_BATCH)
-            images[part] = self.run(Arrays(checked[part], None if indices is None else indices[part]))
+            images[part] = self.run(ArrayInputs(checked[part], None if indices is None else indices[part]))
         return images
 
-    def run(self, inputs: Inputs) -> Images:
+    def run(self, inputs: BatchInputs) -> Images:
         """One run of the network on what `inputs` or `check` has made; images uint8 [N, H, W, C]."""
         return self._network.run(inputs)
 
@@ -160,7 +160,7 @@ class Generator:
             latents = np.tile(self._mean_latent, (count, 1))
             labels = np.zeros(count, np.int64) if self.card.classes else None
             try:
-                shape = self.run(Arrays(latents, labels)).shape
+                shape = self.run(ArrayInputs(latents, labels)).shape
             except Exception as error:  # ONNX Runtime's exceptions share no other base
                 raise ModelError(
                     f"{self.path} fails on a batch of {count} ({reason(error)}); export it again"
@@ -186,7 +186,9 @@ def read_file(path: Path) -> bytes:
     except FileNotFoundError:
         raise ModelError(f"{path} does not exist; train a model with `make train`, or name another file") from None
     except OSError as error:
-        raise UnreadableError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from None
+        raise ModelUnreadableError(
+            f"{path} cannot be read ({error.strerror}); check the path and its permissions"
+        ) from None
 
 
 def _check_signature(session: onnxruntime.InferenceSession, card: ModelCard, path: Path) -> None:

@@ -62,9 +62,9 @@ def main() -> None:
     _limit(resource.RLIMIT_AS, MEMORY_BYTES)
     path, content = Path(sys.argv[1]), sys.stdin.buffer.read()
     try:
-        from serving.inference.generator import MAX_BATCH, Generator
+        from serving.inference.generator import MAX_BATCH, OnnxGenerator
 
-        Generator.open(content, path, "cpu", threads=1).warm_up((MAX_BATCH,))
+        OnnxGenerator.open(content, path, "cpu", threads=1).warm_up((MAX_BATCH,))
     except (ModelError, MemoryError) as error:
         said = f"{type(error).__name__}: {error}"
         if any(words in said for words in OUT_OF_MEMORY):

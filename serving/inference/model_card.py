@@ -16,7 +16,7 @@ from serving.inference.labels import ClassNames
 
 CARD_KEY = "mint"
 CHECKSUM_KEY = "mint-checksum"
-UNSEALED = "sha256:" + "0" * 64  # the checksum of a file that has not been sealed yet
+CHECKSUM_PLACEHOLDER = "sha256:" + "0" * 64  # the checksum of a file that has not been sealed yet
 FORMAT_VERSION: Literal[1] = 1
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -75,17 +75,17 @@ def read_card(metadata: dict[str, str], path: str) -> ModelCard:
         ) from None
 
 
-def seal(content: bytes) -> bytes:
+def embed_checksum(content: bytes) -> bytes:
     """A model file whose metadata holds UNSEALED, with its checksum in that place."""
-    return content.replace(UNSEALED.encode(), _checksum(content).encode(), 1)
+    return content.replace(CHECKSUM_PLACEHOLDER.encode(), _checksum(content).encode(), 1)
 
 
-def check_seal(content: bytes, metadata: dict[str, str], path: str) -> None:
+def verify_checksum(content: bytes, metadata: dict[str, str], path: str) -> None:
     """Raises ModelError unless the file is, byte for byte, what was sealed."""
     checksum = metadata.get(CHECKSUM_KEY)
     if checksum is None:
         raise ModelError(f"{path} carries no checksum; export it again with this Mint (python -m training.export)")
-    if _checksum(content.replace(checksum.encode(), UNSEALED.encode(), 1)) != checksum:
+    if _checksum(content.replace(checksum.encode(), CHECKSUM_PLACEHOLDER.encode(), 1)) != checksum:
         raise ModelError(f"{path} is damaged, as its checksum does not match; copy it again or export it again")
 
 

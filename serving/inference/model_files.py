@@ -7,7 +7,7 @@ from pathlib import Path
 
 SUFFIX = ".onnx"
 
-Stamp = tuple[int, ...]  # of a file: device, inode, size, times of change of its content and of its inode, in ns
+FileStat = tuple[int, ...]  # of a file: device, inode, size, times of change of its content and of its inode, in ns
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class ModelFile:
 
     name: str  # what requests call it; not what its path says where that cannot be printed
     path: Path
-    stamp: Stamp  # changes when the file does
+    stamp: FileStat  # changes when the file does
     problem: str | None = None  # why it is not opened at all
 
 
@@ -34,11 +34,11 @@ def list_models(default: Path) -> list[ModelFile]:
             status = path.stat()
         except FileNotFoundError:  # it has gone meanwhile, or is a link to nothing
             continue
-        files.append(ModelFile(printable(path.stem), path, stamp_of(status), _problem(path, status)))
+        files.append(ModelFile(printable(path.stem), path, file_stat(status), _problem(path, status)))
     return files
 
 
-def stamp_of(found: os.stat_result) -> Stamp:
+def file_stat(found: os.stat_result) -> FileStat:
     """What tells a file from the one before: a copy may have the same size and time, but not inode and ctime."""
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from prometheus_client import Counter
 
-from serving.errors import MintError, ModelError, UnreadableError
+from serving.errors import MintError, ModelError, ModelUnreadableError
 from serving.inference.deadlines import DeadlineThread
-from serving.inference.generator import MAX_BATCH, Generator, read_file
+from serving.inference.generator import MAX_BATCH, OnnxGenerator, read_file
 from serving.inference.isolated_load import try_model
-from serving.inference.model_files import ModelFile, Stamp, list_models, printable, stamp_of
+from serving.inference.model_files import FileStat, ModelFile, file_stat, list_models, printable
 from serving.inference.ort_session import Provider
 from serving.inference.supervision import Faults, brief
 
@@ -34,24 +34,24 @@ WARM_BATCHES = tuple(2**power for power in range(MAX_BATCH.bit_length()))  # the
 SWAPS = Counter("mint_model_swaps", "Model files taken up or refused after the start", ("model", "outcome"))
 
 
-class NotReady(MintError):
+class NotReadyError(MintError):
     """The model is still loading, or could not be loaded, or the server is about to stop."""
 
 
-class ModelNotFound(MintError):
+class ModelNotFoundError(MintError):
     """A model that is not served here."""
 
 
 @dataclass(frozen=True)
-class Served:
+class ModelEntry:
     """What stands behind a name: a generator, a problem with the file that is there now, or both."""
 
-    generator: Generator | None
+    generator: OnnxGenerator | None
     problem: str | None
-    stamp: Stamp | None  # of the file that was last looked into; None where it is to be tried again
+    stamp: FileStat | None  # of the file that was last looked into; None where it is to be tried again
 
 
-class Models:
+class ModelRegistry:
     """The generators by name. Files are listed and opened in threads; everything else belongs to the event loop."""
 
     def __init__(
@@ -72,15 +72,15 @@ class Models:
         self._provider = provider
         self._threads = threads
         self._trial = trial
-        self._served: dict[str, Served] = {}
-        self._seen: dict[str, Stamp] = {}  # stamps of the look before, by name
+        self._served: dict[str, ModelEntry] = {}
+        self._seen: dict[str, FileStat] = {}  # stamps of the look before, by name
         self._loading: dict[str, asyncio.Task[None]] = {}
         self._threads_of: dict[str, DeadlineThread] = {}  # by name, so that a file that hangs holds up no other
         self._lister = DeadlineThread("mint-model-folder")
         self._trials = asyncio.Semaphore(TRIALS)
         self._faults = Faults("model folder")
 
-    def get(self, name: str | None = None) -> Generator:
+    def get(self, name: str | None = None) -> OnnxGenerator:
         """The generator of this name or model id, or the default one.
 
         Raises NotReady while there is no default one, ModelNotFound that lists the models for any other name.
@@ -88,16 +88,16 @@ class Models:
         if name is None or name == self.default:
             served = self._served.get(self.default)
             if served is None:
-                raise NotReady("the model is still loading; try again in a moment")
+                raise NotReadyError("the model is still loading; try again in a moment")
             if served.generator is None:
-                raise NotReady(served.problem or "the model could not be loaded")
+                raise NotReadyError(served.problem or "the model could not be loaded")
             return served.generator
         for known, generator in self.ready():
             if name in (known, generator.model_id):
                 return generator
-        raise ModelNotFound(f'there is no model "{name[:40]}" here; {self._hint(name)}')
+        raise ModelNotFoundError(f'there is no model "{name[:40]}" here; {self._hint(name)}')
 
-    def ready(self) -> Iterator[tuple[str, Generator]]:
+    def ready(self) -> Iterator[tuple[str, OnnxGenerator]]:
         """Names and generators of all models that can be asked for, the default first; any thread may ask."""
         for name, served in sorted(self._served.items(), key=lambda item: (item[0] != self.default, item[0])):
             if served.generator is not None:
@@ -114,7 +114,7 @@ class Models:
             raise ModelError(f"the name of {printable(str(path))} is not printable UTF-8; rename the file")
         stamp = _stamp(path)
         generator = await self._open(self.default, path, tried=True)
-        self._served[self.default] = Served(generator, None, stamp)
+        self._served[self.default] = ModelEntry(generator, None, stamp)
         _announce(path, generator)
 
     async def start(self) -> None:
@@ -207,15 +207,15 @@ class Models:
         except Exception as error:
             expected = isinstance(error, ModelError)
             problem = str(error) if expected else f"{file.path} could not be loaded; the server's log says why"
-            stamp = None if isinstance(error, UnreadableError) else file.stamp
-            now = self._served[file.name] = Served(kept, problem, stamp)
+            stamp = None if isinstance(error, ModelUnreadableError) else file.stamp
+            now = self._served[file.name] = ModelEntry(kept, problem, stamp)
             if now != before:
                 logger.error("not served: %s%s", error, "; the old one stays" if kept else "", exc_info=not expected)
         else:
-            self._served[file.name] = Served(generator, None, file.stamp)
+            self._served[file.name] = ModelEntry(generator, None, file.stamp)
             _announce(file.path, generator)
 
-    async def _open(self, name: str, path: Path, tried: bool) -> Generator:
+    async def _open(self, name: str, path: Path, tried: bool) -> OnnxGenerator:
         """A file, loaded and warm; tried: without a trial in a process of its own, which takes a second.
 
         Raises ModelError; UnreadableError for what may pass.
@@ -228,15 +228,15 @@ class Models:
                     await thread.call(lambda: self._trial(content, path), LOAD_S)
             return await thread.call(lambda: self._warm(content, path), LOAD_S)
         except TimeoutError:
-            raise UnreadableError(
+            raise ModelUnreadableError(
                 f"{path} could not be loaded (its disk does not answer, or it does not end)"
             ) from None
         except (OSError, MemoryError) as error:
             why = (error.strerror if isinstance(error, OSError) else None) or brief(error)
-            raise UnreadableError(f"{path} could not be loaded ({why}); free what the system lacks") from None
+            raise ModelUnreadableError(f"{path} could not be loaded ({why}); free what the system lacks") from None
 
-    def _warm(self, content: bytes, path: Path) -> Generator:
-        generator = Generator.open(content, path, self._provider, self._threads)
+    def _warm(self, content: bytes, path: Path) -> OnnxGenerator:
+        generator = OnnxGenerator.open(content, path, self._provider, self._threads)
         generator.warm_up(WARM_BATCHES)
         return generator
 
@@ -246,16 +246,16 @@ class Models:
         return f'did you mean "{nearest[0]}"?' if nearest else f"the models are {', '.join(names) or 'still loading'}"
 
 
-def _announce(path: Path, generator: Generator) -> None:
+def _announce(path: Path, generator: OnnxGenerator) -> None:
     card = generator.card
     logger.info(
         "serving %s (%s, %s) on %s as model %s", path, card.name, card.shape, generator.provider, generator.model_id
     )
 
 
-def _stamp(path: Path) -> Stamp | None:
+def _stamp(path: Path) -> FileStat | None:
     """What changes when the file does; None when there is no file."""
     try:
-        return stamp_of(path.stat())
+        return file_stat(path.stat())
     except OSError:
         return None

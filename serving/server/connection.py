@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from serving.errors import TransferError
-from serving.server.request_cycle import Cycle, Outgoing
+from serving.server.request_cycle import RequestCycle, ResponseTransport
 from serving.settings import Settings
 
 SPARE_CONNECTIONS = 64  # beyond the limit, to say that it is reached
@@ -30,7 +30,7 @@ malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)  # of 
 
 
 @dataclass(frozen=True)
-class Limits:
+class ConnectionLimits:
     """Bounds on one connection, and on all of them together."""
 
     connections: int = 4096
@@ -44,7 +44,7 @@ class Limits:
     drained_bytes: int = 64 << 20  # of a body that nobody wants, so that its client sees the answer
 
     @classmethod
-    def of(cls, settings: Settings) -> "Limits":
+    def of(cls, settings: Settings) -> "ConnectionLimits":
         """The bounds that the settings ask for, within the open files that the system allows this process."""
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         return cls(
@@ -55,7 +55,7 @@ class Limits:
 
 
 @dataclass
-class Usage:
+class ConnectionUsage:
     """What all connections of a server hold. The first of an order is the one that has waited longest."""
 
     held_bytes: int = 0
@@ -67,7 +67,7 @@ class Usage:
 class LimitedConnection(HttpToolsProtocol):
     """One connection: who is waited for, and for how long. What is said on it is the subclass's."""
 
-    cycle: Cycle
+    cycle: RequestCycle
 
     def __init__(
         self,
@@ -76,8 +76,8 @@ class LimitedConnection(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
-        limits: Limits,
-        usage: Usage,
+        limits: ConnectionLimits,
+        usage: ConnectionUsage,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self.limits = limits
@@ -89,7 +89,9 @@ class LimitedConnection(HttpToolsProtocol):
         self._ended = False  # the client has ended its side
         self._unread = False  # the last answer has been made and not been read
         self._dropped_bytes = 0
-        self._running: Cycle | None = None  # the request that is being answered; `cycle` is the last one that has come
+        self._running: RequestCycle | None = (
+            None  # the request that is being answered; `cycle` is the last one that has come
+        )
         self._awaited: str | None = None  # what the client has to send: "head", "body", "request", "end" or nothing
         self._timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
@@ -100,7 +102,7 @@ class LimitedConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Takes a connection; when there are too many, instead of the one that has been waited for longest."""
-        super().connection_made(Outgoing(transport, self))  # type: ignore[arg-type]
+        super().connection_made(ResponseTransport(transport, self))  # type: ignore[arg-type]
         self.usage.most_connections = max(self.usage.most_connections, len(self.connections))
         if len(self.connections) > self.limits.connections:
             longest = next(iter(self.usage.waiting), None)

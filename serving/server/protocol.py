@@ -14,10 +14,10 @@ import httptools
 from starlette.types import Receive, Scope, Send
 
 from serving.errors import TransferError
-from serving.http.exception_handlers import refusal
-from serving.http.middleware import Edge
-from serving.server.connection import LimitedConnection, Limits, Usage
-from serving.server.request_cycle import Cycle
+from serving.http.exception_handlers import error_response
+from serving.http.middleware import RequestMiddleware
+from serving.server.connection import ConnectionLimits, ConnectionUsage, LimitedConnection
+from serving.server.request_cycle import RequestCycle
 from serving.server.request_head import MAX_TARGET, check_head, check_target, sentence_about
 from serving.settings import Settings
 
@@ -28,7 +28,7 @@ EXTRA_PER_BYTE = 8  # of chunk extensions and the like, for bodies in tiny chunk
 
 def protocol_for(settings: Settings) -> Callable[..., "RequestProtocol"]:
     """What uvicorn makes each connection's protocol with."""
-    return partial(RequestProtocol, limits=Limits.of(settings), usage=Usage())
+    return partial(RequestProtocol, limits=ConnectionLimits.of(settings), usage=ConnectionUsage())
 
 
 class RequestProtocol(LimitedConnection):
@@ -158,8 +158,8 @@ class RequestProtocol(LimitedConnection):
         self._found = error
         raise error
 
-    def _new_cycle(self, scope: Any, keep_alive: bool, expect_100_continue: bool = False) -> Cycle:
-        return Cycle(
+    def _new_cycle(self, scope: Any, keep_alive: bool, expect_100_continue: bool = False) -> RequestCycle:
+        return RequestCycle(
             self.usage,
             scope=scope,
             transport=self.transport,
@@ -174,7 +174,7 @@ class RequestProtocol(LimitedConnection):
             on_response=self.on_response_complete,
         )
 
-    def _begin(self, cycle: Cycle, app: Any) -> None:
+    def _begin(self, cycle: RequestCycle, app: Any) -> None:
         """Runs a request now, or after those before it."""
         waits = self._unanswered
         self.cycle = cycle
@@ -207,6 +207,6 @@ class RequestProtocol(LimitedConnection):
         }
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-            await refusal(error)(scope, receive, send)
+            await error_response(error)(scope, receive, send)
 
-        self._begin(self._new_cycle(scope, keep_alive=False), Edge(answer))
+        self._begin(self._new_cycle(scope, keep_alive=False), RequestMiddleware(answer))

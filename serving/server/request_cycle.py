@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from serving.errors import TransferError
 
 if TYPE_CHECKING:
-    from serving.server.connection import LimitedConnection, Usage
+    from serving.server.connection import ConnectionUsage, LimitedConnection
 
 STATUS_LINE = b"HTTP/1.1 "  # how every answer starts
 TCP_CLOSED = 7  # of Linux's states of a connection (include/net/tcp_states.h)
@@ -19,10 +19,10 @@ PROBE_AFTER_S = 0.05  # most answers are there before
 FIRST_LOOK_S, LONGEST_LOOK_S = 0.05, 1.0
 
 
-class Cycle(RequestResponseCycle):
+class RequestCycle(RequestResponseCycle):
     """uvicorn's cycle that counts its body, can fail while the body comes, and ends when its answer has been read."""
 
-    def __init__(self, usage: "Usage", **parts: Any) -> None:
+    def __init__(self, usage: "ConnectionUsage", **parts: Any) -> None:
         super().__init__(**parts)
         self.usage = usage
         self.held_bytes = 0
@@ -74,7 +74,7 @@ class Cycle(RequestResponseCycle):
             await self.flow.drain()
 
 
-class Outgoing:
+class ResponseTransport:
     """A connection's transport, with `close` handed to the protocol, which lets the client read its answer first."""
 
     def __init__(self, transport: asyncio.Transport, protocol: "LimitedConnection") -> None:

@@ -24,7 +24,7 @@ import uvloop
 
 from serving.app import App
 from serving.http.lifespan import drain
-from serving.http.state import Backend
+from serving.http.state import AppState
 from serving.json_logging import log_as_json
 from serving.server.listener import Address, bind, parse_port
 from serving.server.protocol import protocol_for
@@ -62,14 +62,14 @@ def _open_standard_streams() -> None:
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     """Loads the default model, then answers until the server is told to stop."""
     log_as_json()
-    app = App(Backend(settings))
+    app = App(AppState(settings))
     await app.backend.models.load_default()
     host, port = listener.getsockname()[:2]
     logger.info("listening on http://%s", Address(host, port))
-    await Server(app).serve([listener])
+    await MintServer(app).serve([listener])
 
 
-class Server(uvicorn.Server):
+class MintServer(uvicorn.Server):
     """uvicorn's server, with our way of stopping and an exit status of 0 after it."""
 
     def __init__(self, app: App) -> None:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from benchmarks.experiments import pictures
-from benchmarks.experiments.job import Task, key, tasks
+from benchmarks.experiments.job import Job, jobs, key
 from benchmarks.experiments.readings import reading
 from benchmarks.experiments.report import write_report
 from benchmarks.experiments.results import RESULT, VariantResult
@@ -61,9 +61,9 @@ class Bench:
 
     folder: Path
 
-    def orders(self, variant: Variant, size: Size = TINY, seeds: int = 2) -> list[Task]:
+    def orders(self, variant: Variant, size: Size = TINY, seeds: int = 2) -> list[Job]:
         with contextlib.chdir(self.folder):  # where sources are unpacked
-            return tasks(variant, size, seeds, None, self.folder, workers=2)
+            return jobs(variant, size, seeds, None, self.folder, workers=2)
 
     def results(self, name: str) -> Path:
         return self.folder / "results" / name

@@ -17,7 +17,7 @@ from PIL import Image
 
 from benchmarks.baselines import commands
 from benchmarks.faults import clients, drain, overload, swap, under_attack
-from benchmarks.faults.fault_test import Promise, conclude
+from benchmarks.faults.fault_test import Check, conclude
 from benchmarks.load import __main__ as bench
 from benchmarks.load import measure, profile
 from benchmarks.load.cpu_timer import signal_every
@@ -26,7 +26,7 @@ from benchmarks.load.models import write_altered
 from benchmarks.load.tables import show
 from benchmarks.load.wrk import Load, parse, require_wrk
 from serving.errors import MintError
-from serving.inference.generator import Generator
+from serving.inference.generator import OnnxGenerator
 from training import paths
 
 
@@ -140,14 +140,14 @@ def test_a_thread_is_signalled_for_the_time_that_it_computes_and_not_while_it_sl
 
 
 def test_an_altered_model_is_sound_and_draws_other_images(model_path: Path, tmp_path: Path) -> None:
-    altered = Generator.load(write_altered(model_path, tmp_path / "altered.onnx"), "cpu")
-    original = Generator.load(model_path, "cpu")
+    altered = OnnxGenerator.load(write_altered(model_path, tmp_path / "altered.onnx"), "cpu")
+    original = OnnxGenerator.load(model_path, "cpu")
     assert altered.model_id != original.model_id
     assert np.abs(altered.draw([7])[0].astype(int) - original.draw([7])[0]).max() > 1
 
 
 def test_all_contestants_draw_the_same_pictures(model_path: Path, tmp_path: Path) -> None:
-    generator = Generator.load(model_path, "cpu")
+    generator = OnnxGenerator.load(model_path, "cpu")
     with ExitStack() as stack:
         servers = measure.start_all(stack, commands.environment(model_path, threads=1), tmp_path)
         measure.check_same_picture(model_path, servers)
@@ -162,7 +162,7 @@ def test_all_contestants_draw_the_same_pictures(model_path: Path, tmp_path: Path
         assert measure.unchanged_request(servers[commands.MINT.name].port).headers
 
 
-def kept(promises: list[Promise]) -> dict[str, bool]:
+def kept(promises: list[Check]) -> dict[str, bool]:
     return {promise.what: promise.kept for promise in promises}
 
 
@@ -206,9 +206,9 @@ def test_a_slow_answer_a_failed_one_and_memory_that_stays_break_promises_under_a
 
 
 def test_a_drill_with_a_broken_promise_fails(capsys: pytest.CaptureFixture[str]) -> None:
-    conclude("quiet", [Promise("nothing is lost", "0 of 9", kept=True)])
+    conclude("quiet", [Check("nothing is lost", "0 of 9", kept=True)])
     with pytest.raises(SystemExit) as exit:
-        conclude("loud", [Promise("nothing is lost", "1 of 9", kept=False)])
+        conclude("loud", [Check("nothing is lost", "1 of 9", kept=False)])
     assert exit.value.code == 1
     assert "BROKEN  nothing is lost" in capsys.readouterr().out
 

@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from serving.app import App
-from serving.http.state import Backend
-from serving.inference.generator import Generator
-from serving.inference.model_registry import Models
+from serving.http.state import AppState
+from serving.inference.generator import OnnxGenerator
+from serving.inference.model_registry import ModelRegistry
 from serving.settings import Settings
 
 MAX_IMAGES = 16
@@ -34,10 +34,10 @@ def no_trial(content: bytes, path: Path) -> None:
     """In place of the trial of a model file in a process of its own, which takes a second; test_trial has those."""
 
 
-def loaded(model: Path, **settings: Any) -> Backend:
+def loaded(model: Path, **settings: Any) -> AppState:
     """A backend that serves a model file, and every other in its folder."""
-    backend = Backend(Settings(model=model, provider="cpu", **{"threads": 1} | settings))
-    backend.models = Models(model, "cpu", backend.settings.threads, trial=no_trial)
+    backend = AppState(Settings(model=model, provider="cpu", **{"threads": 1} | settings))
+    backend.models = ModelRegistry(model, "cpu", backend.settings.threads, trial=no_trial)
     asyncio.run(backend.models.load())
     return backend
 
@@ -67,6 +67,6 @@ def call(model_path: Path) -> Iterator[Call]:
 
 
 @pytest.fixture(scope="session")
-def call_without_classes(generator_without_classes: Generator) -> Iterator[Call]:
+def call_without_classes(generator_without_classes: OnnxGenerator) -> Iterator[Call]:
     """The same on a grey model without classes."""
     yield from served(generator_without_classes.path)

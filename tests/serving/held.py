@@ -4,29 +4,29 @@ import asyncio
 import threading
 
 from serving.inference.batcher import Batcher
-from serving.inference.executor import Arrays, Images, Inputs
-from serving.inference.generator import Generator
+from serving.inference.executor import ArrayInputs, BatchInputs, Images
+from serving.inference.generator import OnnxGenerator
 from serving.inference.latents import Labels, Latents
 
 
-async def images_of(batcher: Batcher, generator: Generator, latents: Latents, labels: Labels | None) -> Images:
+async def images_of(batcher: Batcher, generator: OnnxGenerator, latents: Latents, labels: Labels | None) -> Images:
     """The images themselves, as a caller without an encoding gets them."""
-    return await batcher.submit(generator, Arrays(latents, labels), lambda images: images)
+    return await batcher.submit(generator, ArrayInputs(latents, labels), lambda images: images)
 
 
 class Held:
     """Keeps the network busy until it is let go, so that others pile up behind it."""
 
-    def __init__(self, batcher: Batcher, generator: Generator) -> None:
+    def __init__(self, batcher: Batcher, generator: OnnxGenerator) -> None:
         self.release = threading.Event()
         self.running = threading.Event()
         self.task = asyncio.create_task(self._occupy(batcher, generator))
 
-    async def _occupy(self, batcher: Batcher, generator: Generator) -> None:
-        held = Generator(generator.path, generator.card, generator.sha256, generator._network)
+    async def _occupy(self, batcher: Batcher, generator: OnnxGenerator) -> None:
+        held = OnnxGenerator(generator.path, generator.card, generator.sha256, generator._network)
         run = held.run
 
-        def wait_and_run(inputs: Inputs) -> Images:
+        def wait_and_run(inputs: BatchInputs) -> Images:
             self.running.set()
             assert self.release.wait(60)
             return run(inputs)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from serving.cli import main
 from serving.http.auth import key_hash
-from serving.inference.generator import MAX_BATCH, Generator
+from serving.inference.generator import MAX_BATCH, OnnxGenerator
 from tests.live_service import live_service
 from tests.pixels import assert_same_pixels
 from tests.serving.conftest import Call
@@ -63,7 +63,7 @@ def test_labels_truncation_and_format_are_those_of_the_service(mint: Mint, call:
     assert_same_pixels(ours, theirs)
 
 
-def test_a_label_for_each_seed_may_be_an_index(mint: Mint, generator: Generator, tmp_path: Path) -> None:
+def test_a_label_for_each_seed_may_be_an_index(mint: Mint, generator: OnnxGenerator, tmp_path: Path) -> None:
     assert mint("--seeds", "7,7", "--out", tmp_path, "--label", "0", "--label", "dog") == 0
     images, _ = generator.draw([7, 7], np.array([0, 1]))
     assert_same_pixels(Image.open(tmp_path / "seed-7.png"), images[0])
@@ -178,7 +178,9 @@ def test_output_that_cannot_be_written_is_one_sentence(
     assert ended.stderr == "error: the output cannot be used (No space left on device); direct it elsewhere\n"
 
 
-def test_an_array_of_many_images_is_written_batch_by_batch(mint: Mint, generator: Generator, tmp_path: Path) -> None:
+def test_an_array_of_many_images_is_written_batch_by_batch(
+    mint: Mint, generator: OnnxGenerator, tmp_path: Path
+) -> None:
     """More than a run takes, so that the file is written in several pieces."""
     count = MAX_BATCH + 3
     assert mint("--seeds", f"0-{count - 1}", "--format", "npy", "--out", tmp_path) == 0

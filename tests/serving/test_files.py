@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.files import remove_abandoned, replacing
+from serving.files import atomic_write, remove_abandoned
 
 NOBODY = 2**31 - 1  # no system gives a process this number
 
@@ -16,7 +16,7 @@ def test_a_body_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     path.write_text("before")
 
     def fail() -> None:
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text("half")
             raise RuntimeError("in the middle")
 
@@ -39,7 +39,7 @@ def test_a_new_file_its_folder_and_the_folders_made_for_it_are_brought_to_the_di
 
     monkeypatch.setattr(os, "fsync", noting)
     path = tmp_path / "a/b/file"
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("content")
     folders = [tmp_path, tmp_path / "a"]  # before what they hold
     assert synced == [

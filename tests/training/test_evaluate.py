@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from serving.inference.generator import Generator
+from serving.inference.generator import OnnxGenerator
 from tests.tiny_model import save, tiny_model
 from tests.training.project import Project, tiny, write_params
 from training import evaluate, paths, preprocess
@@ -56,7 +56,7 @@ def test_every_figure_stands_beside_that_of_real_images(project: Project, classe
         assert isinstance(metrics[f"{name}_of_real"], float), name
     assert metrics["kid"] > metrics["kid_of_real"]  # the model makes noise
     assert metrics["fid"] > metrics["fid_of_real"]
-    assert metrics["model_id"] == Generator.load(paths.MODEL, provider="cpu").model_id
+    assert metrics["model_id"] == OnnxGenerator.load(paths.MODEL, provider="cpu").model_id
     assert metrics["extractor"] == LITE0
     assert metrics["images"] == 16
     assert ("class_agreement" in metrics) == bool(classes)

@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from serving.errors import MintError
-from serving.inference.generator import Generator
+from serving.inference.generator import OnnxGenerator
 from tests.training.project import COMMITTED_PARAMS, FAMILIES, Project, invented_manifest, tiny, write_params
 from training import export, networks, paths
 from training.data.batches import class_tags
 from training.data.manifest import read_manifest
-from training.networks.inference_wrapper import ServedGenerator
+from training.networks.inference_wrapper import InferenceGenerator
 from training.params import Params, load_params
 from training.torch_files import save_with_checksum
 
@@ -55,8 +55,8 @@ def test_the_file_gives_the_pixels_of_torch_at_any_batch(project: Project, famil
     params = trained(project, labels, **FAMILIES[family], generator_dropout=0.1)
     export.main()
     generator, _ = export.trained_generator(params, read_manifest())
-    served = ServedGenerator(generator)
-    exported = Generator.load(paths.MODEL, provider="cpu")
+    served = InferenceGenerator(generator)
+    exported = OnnxGenerator.load(paths.MODEL, provider="cpu")
     assert exported.card.classes == (("cat", "dog") if labels == "auto" else ())
     for batch in (1, 7, 64):
         z, label = exported.inputs(list(range(batch)))
@@ -83,7 +83,7 @@ def test_the_file_holds_no_path_of_the_machine_that_made_it(exported: Path) -> N
 
 
 def test_the_card_answers_for_the_model(exported: Path) -> None:
-    card, params = Generator.load(exported, provider="cpu").card, load_params()
+    card, params = OnnxGenerator.load(exported, provider="cpu").card, load_params()
     assert card.images_seen == 1234
     assert card.data_sha256 == read_manifest().data_sha256
     assert card.params == params.model_dump(mode="json")
@@ -98,7 +98,7 @@ def test_the_card_takes_name_and_licence_from_the_data_and_holds_no_path(project
     labels.write_text(f"file,tag\n{rows}")
     trained(project, str(labels), str(source))
     export.main()
-    card = Generator.load(paths.MODEL, provider="cpu").card
+    card = OnnxGenerator.load(paths.MODEL, provider="cpu").card
     assert (card.name, card.licence) == ("noise", "licence not stated")
     assert (card.params["data"]["source"], card.params["data"]["labels"]) == ("noise.npz", "tags.csv")
     assert str(project.folder).encode() not in paths.MODEL.read_bytes()

@@ -17,7 +17,7 @@ from tests.training.project import BLUE, GREEN, RED, Project, encoded, picture
 from training import paths
 from training.data.manifest import DataError, data_sha256, read_manifest
 from training.data.sources import Item
-from training.data.sources.limit import proportional_shares, spread
+from training.data.sources.limit import proportional_shares, stratified_subset
 
 REPOSITORY = Path(__file__).parents[2]
 CLASSES = {"ant/1.png": picture(RED), "bee/1.png": picture(GREEN), "bee/2.png": picture(BLUE)}
@@ -268,18 +268,18 @@ def items_by_class(sizes: dict[int | None, int]) -> list[Item]:
 
 
 def test_a_limit_keeps_every_class_in_its_proportion() -> None:
-    chosen = spread(items_by_class({0: 900, 1: 98, 2: 2}), 100)
+    chosen = stratified_subset(items_by_class({0: 900, 1: 98, 2: 2}), 100)
     assert [sum(item.label == label for item in chosen) for label in (0, 1, 2)] == [89, 10, 1]
 
 
 def test_a_limit_is_spread_over_the_source() -> None:
-    chosen = spread(items_by_class({None: 100}), 4)
+    chosen = stratified_subset(items_by_class({None: 100}), 4)
     assert [item.name for item in chosen] == ["None/0", "None/25", "None/50", "None/75"]
 
 
 def test_a_limit_above_the_number_of_images_keeps_all() -> None:
     items = items_by_class({0: 3, 1: 4})
-    assert spread(items, 7) == spread(items, 8) == spread(items, None) == items
+    assert stratified_subset(items, 7) == stratified_subset(items, 8) == stratified_subset(items, None) == items
 
 
 @pytest.mark.parametrize(("sizes", "total"), [([1, 1, 1], 3), ([5, 1, 9], 14), ([1000, 1], 7), ([3, 3], 5)])

@@ -10,12 +10,12 @@ import torch
 import yaml
 
 from serving.errors import MintError
-from serving.inference.generator import Generator
+from serving.inference.generator import OnnxGenerator
 from tests.serving.conftest import served
 from tests.training.project import COMMITTED_PARAMS, Project
 from training import export, networks, paths, preprocess, presets, train
-from training.gan.optimizers import pace
-from training.gan.trainer import GAN
+from training.gan.optimizers import schedule_values
+from training.gan.trainer import GANTrainer
 from training.params import Params, validate
 
 SOURCE = str(COMMITTED_PARAMS.parent / "data/fashion-mnist-10k")
@@ -40,7 +40,7 @@ ASKED_FOR = {
 
 def write_with_preset(folder: Path, name: str) -> None:
     """The committed params.yaml under a preset, at an eighth of its widths, for three steps of 8 images."""
-    params = presets.overlay(yaml.safe_load(COMMITTED_PARAMS.read_text()), presets.load_preset(name).values)
+    params = presets.deep_merge(yaml.safe_load(COMMITTED_PARAMS.read_text()), presets.load_preset(name).values)
     widths = {side: max(8, params["network"][side] // 8) for side in ("generator_width", "discriminator_width")}
     kimg = 3 * 8 * params["train"]["discriminator_steps"] / 1000
     few = {
@@ -48,7 +48,7 @@ def write_with_preset(folder: Path, name: str) -> None:
         "network": widths,
         "train": {"batch": 8, "length": f"{kimg} kimg", "sheet_epochs": [], "device": "cpu"},
     }
-    (folder / paths.PARAMS).write_text(yaml.safe_dump(presets.overlay(params, few)))
+    (folder / paths.PARAMS).write_text(yaml.safe_dump(presets.deep_merge(params, few)))
 
 
 def test_every_recipe_of_the_sources_has_its_preset() -> None:
@@ -60,13 +60,13 @@ def test_every_recipe_of_the_sources_has_its_preset() -> None:
 def test_a_preset_trains_exports_and_serves(project: Project, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     write_with_preset(project.folder, name)
     steps = []
-    step = GAN.step
-    monkeypatch.setattr(GAN, "step", lambda gan, batches: steps.append(gan.steps) or step(gan, batches))
+    step = GANTrainer.step
+    monkeypatch.setattr(GANTrainer, "step", lambda gan, batches: steps.append(gan.steps) or step(gan, batches))
     for stage in (preprocess, train, export):
         stage.main()
     assert steps == [0, 1, 2]
 
-    generator = Generator.load(paths.MODEL, provider="cpu")
+    generator = OnnxGenerator.load(paths.MODEL, provider="cpu")
     values = presets.load_preset(name).values
     assert generator.card.latent_dim == values["network"]["latent_dim"]
     for call in served(generator.path):
@@ -78,7 +78,7 @@ def test_a_preset_trains_exports_and_serves(project: Project, monkeypatch: pytes
 
 def with_preset(name: str) -> Params:
     committed = yaml.safe_load(COMMITTED_PARAMS.read_text())
-    return validate(presets.overlay(committed, presets.load_preset(name).values), f"the preset {name}")
+    return validate(presets.deep_merge(committed, presets.load_preset(name).values), f"the preset {name}")
 
 
 @pytest.mark.parametrize("name", ["flowers-28", "flowers-64"])
@@ -115,7 +115,7 @@ def test_r3gan_starts_and_ends_its_burn_in_at_the_values_of_its_configurations(
     params = with_preset(name)
     objective, train = params.objective, params.train
     assert objective.r1 == objective.r2
-    paces = [pace(train, 0), pace(train, int(train.burn_in.kimg * 1000))]
+    paces = [schedule_values(train, 0), schedule_values(train, int(train.burn_in.kimg * 1000))]
     assert [objective.r1 * now.penalty for now in paces] == pytest.approx(gamma)
     assert [train.discriminator_lr * now.rate for now in paces] == pytest.approx(rate)
     assert [now.beta2 for now in paces] == pytest.approx([0.9, 0.99])
@@ -129,7 +129,7 @@ def test_the_default_preset_is_what_params_yaml_holds() -> None:
     committed = yaml.safe_load(COMMITTED_PARAMS.read_text())
     default = presets.load_preset("default").values
     assert set(default) == set(presets.RECIPE)
-    assert presets.overlay(committed, default) == committed
+    assert presets.deep_merge(committed, default) == committed
     # Whole: every parameter that shapes a recipe is stated, so that a preset leaves nothing of the one before.
     whole = {key: committed[key] for key in presets.RECIPE}
     assert set(presets.leaves(whole)) - set(presets.leaves(default)) == {
@@ -139,9 +139,9 @@ def test_the_default_preset_is_what_params_yaml_holds() -> None:
 
 def test_two_presets_tried_one_after_the_other_do_not_mix() -> None:
     committed = yaml.safe_load(COMMITTED_PARAMS.read_text())
-    wgan = presets.overlay(committed, presets.load_preset("anime-wgan-gp").values)
-    both = presets.overlay(wgan, presets.load_preset("flowers-28").values)
-    assert both == presets.overlay(committed, presets.load_preset("flowers-28").values)
+    wgan = presets.deep_merge(committed, presets.load_preset("anime-wgan-gp").values)
+    both = presets.deep_merge(wgan, presets.load_preset("flowers-28").values)
+    assert both == presets.deep_merge(committed, presets.load_preset("flowers-28").values)
 
 
 def test_a_preset_states_only_what_differs_from_its_base() -> None:

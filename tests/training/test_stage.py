@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from serving.errors import MintError
-from training import stage
+from training.stage import run_stage
 from training.system_errors import SENTENCES, sentence
 
 REPOSITORY = Path(__file__).parents[2]
@@ -41,7 +41,7 @@ def told(
 
     def run(main: Callable[[], object]) -> tuple[object, str]:
         with pytest.raises(SystemExit) as ended:
-            stage.run(lambda: (main(), None)[1])
+            run_stage(lambda: (main(), None)[1])
         return ended.value.code, capsys.readouterr().err
 
     return run
@@ -122,7 +122,7 @@ def test_a_defect_of_mint_keeps_its_traceback() -> None:
         raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):
-        stage.run(main)
+        run_stage(main)
 
 
 def test_a_name_in_an_error_cannot_steer_the_terminal(
@@ -156,7 +156,7 @@ def test_a_hang_up_that_nohup_ignores_stays_ignored() -> None:
         reached.append(True)
 
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    stage.run(main)
+    run_stage(main)
     assert reached
 
 
@@ -169,7 +169,7 @@ def main():
         print("a line for people")
         file.write("content")
 
-stage.run(main)
+run_stage(main)
 """
 
 

@@ -164,7 +164,7 @@ def test_a_length_in_minutes_ends_in_time(ready: Project) -> None:
     ],
 )
 def test_a_length_counts_whole_steps(text: str, batches: int, steps: int) -> None:
-    goal = train.Goal.of(Length.parse(text), images_per_epoch=156 * 64, images_per_step=batches * 64)
+    goal = train.TrainingBudget.of(Length.parse(text), images_per_epoch=156 * 64, images_per_step=batches * 64)
     assert goal.steps == steps
     assert goal.share_done(steps, seconds=0) == 1
     assert goal.share_done(steps - 1, seconds=1e9) < 1

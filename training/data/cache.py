@@ -9,7 +9,7 @@ from hashlib import sha256
 import PIL
 from pydantic import BaseModel, ConfigDict
 
-from serving.files import replacing
+from serving.files import atomic_write
 from training import paths
 from training.data.manifest import DataError, Manifest, data_sha256, read_manifest
 from training.data.sources import labels_path, source_path
@@ -25,7 +25,7 @@ OUTPUTS = (paths.IMAGES, paths.LABELS, paths.MANIFEST)
 FileState = tuple[int, int, int, int, int]
 
 
-class Inputs(BaseModel):
+class PreparedDataInputs(BaseModel):
     """All that shapes the prepared data."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,19 +35,21 @@ class Inputs(BaseModel):
     code: str  # digest of the code that prepares, and Pillow's version
 
 
-class Stamp(BaseModel):
+class CacheRecord(BaseModel):
     """The note: from what the outputs were made, and how they lay on the disk then."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    inputs: Inputs
+    inputs: PreparedDataInputs
     outputs: dict[str, FileState]  # by path
     manifest_sha256: str
 
 
-def current_inputs(data: DataParams) -> Inputs:
+def current_inputs(data: DataParams) -> PreparedDataInputs:
     """The inputs as they are now, without opening an image. Raises DataError where the source is missing."""
-    return Inputs(data=data, files=_listing(data), code=f"{code_digest('preprocess')} Pillow {PIL.__version__}")
+    return PreparedDataInputs(
+        data=data, files=_listing(data), code=f"{code_digest('preprocess')} Pillow {PIL.__version__}"
+    )
 
 
 def _listing(data: DataParams) -> str:
@@ -71,10 +73,10 @@ def _state(stat: os.stat_result) -> FileState:
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev
 
 
-def still_prepared(inputs: Inputs) -> Manifest | None:
+def cached_manifest(inputs: PreparedDataInputs) -> Manifest | None:
     """The manifest of the prepared data if it was made from these inputs and nobody changed it since; else None."""
     try:
-        stamp = Stamp.model_validate_json(paths.PREPARED_STAMP.read_bytes())
+        stamp = CacheRecord.model_validate_json(paths.PREPARED_STAMP.read_bytes())
         manifest = read_manifest()
         if stamp.inputs != inputs:
             return None
@@ -85,14 +87,14 @@ def still_prepared(inputs: Inputs) -> Manifest | None:
             return None
     except (OSError, ValueError, DataError):  # no note, a damaged one, or damaged outputs: build again
         return None
-    write_stamp(inputs)
+    write_cache_record(inputs)
     return manifest
 
 
-def write_stamp(inputs: Inputs) -> None:
+def write_cache_record(inputs: PreparedDataInputs) -> None:
     """Notes that the outputs, as they lie there now, were made from these inputs."""
-    stamp = Stamp(inputs=inputs, outputs=_outputs_now(), manifest_sha256=_manifest_sha256())
-    with replacing(paths.PREPARED_STAMP) as path:
+    stamp = CacheRecord(inputs=inputs, outputs=_outputs_now(), manifest_sha256=_manifest_sha256())
+    with atomic_write(paths.PREPARED_STAMP) as path:
         path.write_text(stamp.model_dump_json(indent=2) + "\n")
 
 

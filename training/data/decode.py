@@ -9,7 +9,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from training.data.colour import to_srgb
 from training.data.sources.formats import FORMATS, why_unknown
-from training.data.sources.items import HEAD_BYTES, Pixels, UnreadableError
+from training.data.sources.items import HEAD_BYTES, Pixels, UnreadableImageError
 from training.params import DataParams
 
 MAX_MEGAPIXELS = 250  # a few kilobytes can claim to be gigapixels and fill the memory when decoded
@@ -54,7 +54,7 @@ class Square(NamedTuple):
     enlarged: bool  # whether the picture was smaller than that
 
 
-def square(content: bytes | Pixels, data: DataParams) -> Square:
+def load_square_image(content: bytes | Pixels, data: DataParams) -> Square:
     """The centre square of an image at the resolution and channels asked for, antialiased, in sRGB.
 
     content: an image file, or pixels [H, W] or [H, W, C] with C 1, 3 or 4. A smaller picture is enlarged, up to
@@ -66,7 +66,7 @@ def square(content: bytes | Pixels, data: DataParams) -> Square:
         image = to_srgb(_centre(_upright(_eight_bits(image))))
         image = _opaque(image, data.background).convert("L" if data.channels == 1 else "RGB")
     except (OSError, ValueError) as error:
-        raise UnreadableError(f"its colours cannot be converted: {error}") from None
+        raise UnreadableImageError(f"its colours cannot be converted: {error}") from None
     side = image.width
     if side != data.resolution:
         image = image.resize((data.resolution, data.resolution), Image.Resampling.LANCZOS)
@@ -77,10 +77,10 @@ def square(content: bytes | Pixels, data: DataParams) -> Square:
 def _decode(content: bytes, resolution: int) -> Image.Image:
     """The first frame of an image file. Raises UnreadableError for anything that is not one, whole and of sane size."""
     if not content:
-        raise UnreadableError("empty file")
+        raise UnreadableImageError("empty file")
     try:
         return _load(content, resolution)
-    except UnreadableError:
+    except UnreadableImageError:
         raise
     except Exception as error:  # damaged bytes make Pillow's decoders raise nearly anything
         mended = _mended(content, resolution)
@@ -89,7 +89,7 @@ def _decode(content: bytes, resolution: int) -> Image.Image:
         # Pillow's own text for a file of no known format holds a memory address, another one at every run.
         unknown = isinstance(error, UnidentifiedImageError)
         reason = why_unknown(content[:HEAD_BYTES]) if unknown else f"damaged or truncated: {error}"
-        raise UnreadableError(reason) from None
+        raise UnreadableImageError(reason) from None
 
 
 def _load(content: bytes, resolution: int) -> Image.Image:
@@ -97,9 +97,9 @@ def _load(content: bytes, resolution: int) -> Image.Image:
     image = Image.open(io.BytesIO(content), formats=FORMATS)
     megapixels = image.width * image.height / 1e6
     if megapixels > MAX_MEGAPIXELS:
-        raise UnreadableError(f"too large: {megapixels:.0f} megapixels, the limit is {MAX_MEGAPIXELS}")
+        raise UnreadableImageError(f"too large: {megapixels:.0f} megapixels, the limit is {MAX_MEGAPIXELS}")
     if _is_camera_raw(image):
-        raise UnreadableError("camera RAW, a format that Mint does not read; convert it to PNG or JPEG")
+        raise UnreadableImageError("camera RAW, a format that Mint does not read; convert it to PNG or JPEG")
     image.draft(None, (DRAFT_MARGIN * resolution,) * 2)
     if image.width * image.height < LARGE:
         image.load()
@@ -158,9 +158,9 @@ def _refuse_dots_and_strips(image: Image.Image, resolution: int) -> None:
     short, long = sorted(image.size)
     size = f"{image.width}x{image.height} pixels"
     if short * MAX_ENLARGED < resolution:
-        raise UnreadableError(f"too small: {size}, the limit is {-(-resolution // MAX_ENLARGED)} a side")
+        raise UnreadableImageError(f"too small: {size}, the limit is {-(-resolution // MAX_ENLARGED)} a side")
     if long > MAX_ASPECT * short:
-        raise UnreadableError(f"a strip of {size}, longer than {MAX_ASPECT} times its width; cut it into pictures")
+        raise UnreadableImageError(f"a strip of {size}, longer than {MAX_ASPECT} times its width; cut it into pictures")
 
 
 def _from_pixels(pixels: Pixels) -> Image.Image:
@@ -199,7 +199,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         eight.info = {key: value for key, value in image.info.items() if key != "transparency"}  # of 16 bits, too
         return eight
     if image.mode in ("I", "F"):
-        raise UnreadableError("32 bits a channel, or negative values; save it with 8 or 16 bits")
+        raise UnreadableImageError("32 bits a channel, or negative values; save it with 8 or 16 bits")
     return image
 
 

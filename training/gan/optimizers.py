@@ -19,7 +19,7 @@ def make_optimizer(name: str, parameters: Iterable[nn.Parameter], rate: float, b
     return Adam(parameters, lr=rate, betas=(beta1, beta2), fused=True)
 
 
-class Pace(NamedTuple):
+class ScheduleValues(NamedTuple):
     """How strongly things are done at one moment of a run."""
 
     rate: float  # factor of both learning rates
@@ -27,20 +27,20 @@ class Pace(NamedTuple):
     beta2: float
 
 
-def pace(train: TrainParams, images_seen: int) -> Pace:
+def schedule_values(train: TrainParams, images_seen: int) -> ScheduleValues:
     """Goes from burn_in's values to the plain ones along a cosine (Huang et al. 2024, appendix D)."""
     burn_in = train.burn_in
     if not burn_in.kimg:
-        return Pace(1.0, 1.0, train.beta2)
+        return ScheduleValues(1.0, 1.0, train.beta2)
     share = images_seen / (burn_in.kimg * 1000)
-    return Pace(
+    return ScheduleValues(
         rate=cosine(burn_in.rate_factor, 1.0, share),
         penalty=cosine(burn_in.penalty_factor, 1.0, share),
         beta2=cosine(burn_in.beta2, train.beta2, share),
     )
 
 
-def set_pace(optimizer: Optimizer, rate: float, beta2: float) -> None:
+def apply_schedule(optimizer: Optimizer, rate: float, beta2: float) -> None:
     """Changes an optimiser's learning rate and, where it has one, its longer memory."""
     for group in optimizer.param_groups:
         group["lr"] = rate

@@ -10,7 +10,7 @@ from training.gan.losses import Targets
 from training.params import StabiliserParams
 
 
-def draw_targets(params: StabiliserParams, reals: int, fakes: int, device: torch.device) -> Targets | None:
+def soften_labels(params: StabiliserParams, reals: int, fakes: int, device: torch.device) -> Targets | None:
     """How real so many real images and fakes are said to be, or None where every label is plain.
 
     Smoothing lowers the target of real images (Salimans et al. 2016, section 3.4; one-sided). Noise lowers
@@ -52,7 +52,7 @@ def cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
 
 
-class Replay:
+class ReplayBuffer:
     """Old fakes that the discriminator is shown again (Shrivastava et al. 2017, section 2.3).
 
     It forgets more slowly what the generator did before, so that the two do not chase each other in circles.

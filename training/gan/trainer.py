@@ -14,16 +14,16 @@ from training import networks
 from training.gan.augment import AdaptiveP, augment
 from training.gan.ema import ema_decay, update_ema
 from training.gan.losses import OBJECTIVES, auxiliary_loss, discriminator_loss, generator_loss
-from training.gan.optimizers import make_optimizer, pace, set_pace
+from training.gan.optimizers import apply_schedule, make_optimizer, schedule_values
 from training.gan.penalties import one_centred_penalty, zero_centred_penalty
-from training.gan.stabilisers import Replay, clip_weights, draw_targets, instance_noise, pack
-from training.networks import Verdict
+from training.gan.stabilisers import ReplayBuffer, clip_weights, instance_noise, pack, soften_labels
+from training.networks import DiscriminatorOutput
 from training.params import Params
 
 Batch = tuple[Tensor, Tensor]  # real images [batch, C, H, W] in [-1, 1] and labels [batch]
 
 
-class GAN:
+class GANTrainer:
     """A generator and a discriminator in training. `steps` counts the steps taken so far.
 
     tags: float [classes, tags], 1 where a class has a tag; None for data without classes. players: the
@@ -63,7 +63,7 @@ class GAN:
             make_optimizer(train.discriminator_optimizer, discriminator.parameters(), train.discriminator_lr, *betas),
         )
         self.adaptive = AdaptiveP(kimg=params.stabilise.ada_kimg / params.stabilise.packing)  # it counts packs
-        self.replay = Replay(params.stabilise.replay, fabric.device)
+        self.replay = ReplayBuffer(params.stabilise.replay, fabric.device)
         self.steps = 0
 
     @property
@@ -90,9 +90,9 @@ class GAN:
         for a GPU: both losses, the penalty, and the mean of sigmoid(logit) for real images and fakes.
         """
         train = self.params.train
-        now = pace(train, self.images_seen)
-        set_pace(self.generator_optimizer, train.generator_lr * now.rate, now.beta2)
-        set_pace(self.discriminator_optimizer, train.discriminator_lr * now.rate, now.beta2)
+        now = schedule_values(train, self.images_seen)
+        apply_schedule(self.generator_optimizer, train.generator_lr * now.rate, now.beta2)
+        apply_schedule(self.discriminator_optimizer, train.discriminator_lr * now.rate, now.beta2)
         for turn in range(train.discriminator_steps):
             real, labels = next(batches)
             # The last fakes serve the generator too, which spares it a pass.
@@ -109,7 +109,7 @@ class GAN:
         update_ema(self.average, self.generator, decay)
         return scalars
 
-    def judge(self, images: Tensor, labels: Tensor) -> Verdict:
+    def judge(self, images: Tensor, labels: Tensor) -> DiscriminatorOutput:
         """The discriminator's verdict on images [N, C, H, W] as it is shown them: noisy, augmented, packed."""
         stabilise = self.params.stabilise
         noise = instance_noise(stabilise, self.images_seen)
@@ -119,13 +119,13 @@ class GAN:
             images = augment(images, 1.0 if stabilise.augment == "diffaugment" else self.adaptive.p)
         return self.discriminate(images, labels)
 
-    def discriminate(self, images: Tensor, labels: Tensor) -> Verdict:
+    def discriminate(self, images: Tensor, labels: Tensor) -> DiscriminatorOutput:
         """The discriminator's verdict on images [N, C, H, W] as they are, but for packing. Logits are float32."""
         if self.params.stabilise.packing > 1:
             images = pack(images, self.params.stabilise.packing)
         # Past Fabric's wrapper, which in bf16 refuses the gradients that penalties take outside of its backward.
         with self.fabric.autocast():
-            verdict: Verdict = self.discriminator.module(images, labels)
+            verdict: DiscriminatorOutput = self.discriminator.module(images, labels)
         return verdict
 
     def state(self) -> dict[str, Any]:
@@ -167,7 +167,7 @@ class GAN:
         fake_logits = on_fake.logits
         if objective.mismatched:
             fake_logits = torch.cat([fake_logits, self._mismatched(real, labels)])
-        targets = draw_targets(stabilise, len(on_real.logits), len(fake_logits), real.device)
+        targets = soften_labels(stabilise, len(on_real.logits), len(fake_logits), real.device)
         loss = discriminator_loss(self.objective, on_real.logits, fake_logits, targets)
         penalty = self._zero_centred(on_real, on_fake, real, fake) * pressure + self._one_centred(real, fresh, labels)
         total = loss + penalty
@@ -198,7 +198,9 @@ class GAN:
             self._descend(total, self.generator, self.generator_optimizer)
         return {"g_loss": loss.detach()}
 
-    def _zero_centred(self, on_real: Verdict, on_fake: Verdict, real: Tensor, fake: Tensor) -> Tensor:
+    def _zero_centred(
+        self, on_real: DiscriminatorOutput, on_fake: DiscriminatorOutput, real: Tensor, fake: Tensor
+    ) -> Tensor:
         """R1 and R2, taken at the pixels before augmentation and through it, as R3GAN's own code does."""
         objective = self.params.objective
         penalty = real.new_zeros(())

@@ -6,10 +6,10 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from training.networks import dcgan, dense, r3gan, upsampling
-from training.networks.base import Discriminator, Generator, TagEmbedding, Verdict
+from training.networks.base import Discriminator, DiscriminatorOutput, Generator, TagEmbedding
 from training.params import NetworkParams, Params
 
-__all__ = ["Discriminator", "Generator", "Verdict", "build"]
+__all__ = ["Discriminator", "DiscriminatorOutput", "Generator", "build"]
 
 FAMILIES: dict[str, Any] = {"dense": dense, "upsampling": upsampling, "dcgan": dcgan, "residual": r3gan}
 

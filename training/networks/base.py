@@ -39,7 +39,7 @@ class TagEmbedding(nn.Module):
         return nn.Embedding(len(vectors), vectors.shape[1], _weight=vectors)
 
 
-class Latent(nn.Module):
+class ConditionedLatent(nn.Module):
     """z [N, latent_dim], label [N] -> what a generator's first layer reads [N, size]."""
 
     def __init__(self, latent_dim: int, tags: Tensor | None) -> None:
@@ -64,7 +64,7 @@ class Generator(nn.Module):
 
     def __init__(self, latent_dim: int, tags: Tensor | None, layers: Callable[[int], nn.Sequential]) -> None:
         super().__init__()
-        self.latent = Latent(latent_dim, tags)
+        self.latent = ConditionedLatent(latent_dim, tags)
         self.layers = layers(self.latent.size)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
@@ -80,7 +80,7 @@ class Features(NamedTuple):
     logit: Callable[[int], nn.Module]  # makes the last step for so many channels: features -> [N, 1, ...]
 
 
-class Verdict(NamedTuple):
+class DiscriminatorOutput(NamedTuple):
     """What a discriminator says of images, in float32 whatever its features are."""
 
     logits: Tensor  # [N], real above 0
@@ -109,13 +109,13 @@ class Discriminator(nn.Module):
         elif tags is not None and condition == "auxiliary":
             self.classify = nn.Linear(channels, tags.shape[1])
 
-    def forward(self, images: Tensor, label: Tensor | None = None) -> Verdict:
+    def forward(self, images: Tensor, label: Tensor | None = None) -> DiscriminatorOutput:
         with single_precision(self.features(images)) as features:
             logits = self.logit(features).flatten()
             pooled = features.sum(dim=(2, 3))
             if self.embedding is not None:
                 logits = logits + (self.embedding(label) * pooled).sum(dim=1)
-            return Verdict(logits, None if self.classify is None else self.classify(pooled))
+            return DiscriminatorOutput(logits, None if self.classify is None else self.classify(pooled))
 
 
 class MinibatchStd(nn.Module):

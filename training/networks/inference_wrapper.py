@@ -9,7 +9,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from training.networks.base import Generator, TagEmbedding
 
 
-class ServedGenerator(nn.Module):
+class InferenceGenerator(nn.Module):
     """z float32 [N, latent_dim], label int64 [N] -> images uint8 [N, H, W, C]."""
 
     def __init__(self, generator: nn.Module) -> None:

@@ -93,7 +93,7 @@ class SinglePrecision(nn.Sequential):
             return unrounded
 
 
-class Basis(nn.Module):
+class GenerativeBasis(nn.Module):
     """[N, inputs] -> [N, channels, side, side]: learned maps, weighted by a linear function of the inputs."""
 
     def __init__(self, inputs: int, channels: int, side: int) -> None:
@@ -121,7 +121,7 @@ def generator_layers(
     """
     side, doublings = pyramid(resolution)
     widths = widths or layer_widths(width, doublings + 1)
-    layers: list[nn.Module] = [SinglePrecision(Basis(inputs, widths[0], side))]
+    layers: list[nn.Module] = [SinglePrecision(GenerativeBasis(inputs, widths[0], side))]
     layers.append(SinglePrecision(*_blocks(widths[0], depth, len(widths), dropout_share)))
     for before, after in pairwise(widths):
         layers += [Resample(before, after, doubles=True), *_blocks(after, depth, len(widths), dropout_share)]

@@ -11,24 +11,24 @@ from starlette.responses import Response
 
 from serving.errors import InputError
 from serving.http.content_negotiation import preferred_format
-from serving.http.exception_handlers import ClientGone
+from serving.http.exception_handlers import ClientDisconnectedError
 from serving.http.generation import (
-    Drawing,
+    GenerationJob,
     draw,
     draw_frames,
     draw_latents,
     draw_seed,
     picture_format,
     render,
-    render_film,
+    render_animation,
 )
 from serving.http.npy_body import read_latents
 from serving.http.number_ranges import write_numbers
 from serving.http.parsing import JSON, content_type, offload_if_large, read_body, read_query
 from serving.http.schemas import (
-    FILM_MEDIA_TYPES,
+    ANIMATION_MEDIA_TYPES,
     MEDIA_TYPES,
-    Film,
+    Animation,
     Format,
     GenerateRequest,
     ImageQuery,
@@ -36,10 +36,10 @@ from serving.http.schemas import (
     LatentsQuery,
     Query,
 )
-from serving.http.state import Backend, backend_of
+from serving.http.state import AppState, app_state
 from serving.inference.admission import Work
 from serving.inference.executor import Images
-from serving.inference.generator import Generator
+from serving.inference.generator import OnnxGenerator
 from serving.inference.labels import label_index
 from serving.inference.latents import MAX_SEED
 
@@ -52,7 +52,7 @@ LOOK_AFTER_S = 0.05  # most answers are there before; only for the others somebo
 
 async def generate(request: Request) -> Response:
     """POST /generate: images from seeds, from latents or at random."""
-    backend = backend_of(request)
+    backend = app_state(request)
     async with asyncio.timeout(backend.settings.timeout):
         drawing, asked = await _read_generate(request, backend)
         format = asked or preferred_format(request.headers.get("accept", ""), MEDIA_TYPES)
@@ -66,7 +66,7 @@ async def generate(request: Request) -> Response:
 
 async def interpolate(request: Request) -> Response:
     """POST /interpolate: the way from stop to stop as a film."""
-    backend = backend_of(request)
+    backend = app_state(request)
     async with asyncio.timeout(backend.settings.timeout):
         backend.batcher.check_room()
         content_type(request.headers, JSON)
@@ -74,17 +74,17 @@ async def interpolate(request: Request) -> Response:
         body = await read_body(request, backend.body_limit)
         asked = await offload_if_large(len(body), partial(InterpolateRequest.parse, body))
         generator = backend.models.get(asked.model)
-        format: Film = asked.format or preferred_format(request.headers.get("accept", ""), FILM_MEDIA_TYPES)
+        format: Animation = asked.format or preferred_format(request.headers.get("accept", ""), ANIMATION_MEDIA_TYPES)
         drawing = await offload_if_large(len(body), partial(draw_frames, asked, generator, backend.settings.max_images))
         _check_duration(asked, format)
-        finish = partial(render_film, format=format, fps=asked.fps, size=asked.size)
+        finish = partial(render_animation, format=format, fps=asked.fps, size=asked.size)
         content = await _make(request, backend, drawing, finish, drawing.encoding_seconds(format, asked.size))
-    return Response(content, media_type=FILM_MEDIA_TYPES[format], headers=_headers(drawing))
+    return Response(content, media_type=ANIMATION_MEDIA_TYPES[format], headers=_headers(drawing))
 
 
 async def image(request: Request) -> Response:
     """GET /images/{seed}.{ext}: one image by its address, for caches to keep."""
-    backend = backend_of(request)
+    backend = app_state(request)
     query = read_query(request, ImageQuery)
     generator = backend.models.get(query.model)
     format = picture_format(request.path_params["ext"])
@@ -104,7 +104,7 @@ async def image(request: Request) -> Response:
     return Response(content, media_type=MEDIA_TYPES[format], headers=caching | _headers(drawing))
 
 
-async def _read_generate(request: Request, backend: Backend) -> tuple[Drawing, Format | None]:
+async def _read_generate(request: Request, backend: AppState) -> tuple[GenerationJob, Format | None]:
     """The drawing that a JSON or a .npy body asks for, and the format if it names one."""
     backend.batcher.check_room()
     if content_type(request.headers, JSON, NPY) == NPY:
@@ -123,7 +123,7 @@ async def _read_generate(request: Request, backend: Backend) -> tuple[Drawing, F
 
 
 async def _make(
-    request: Request, backend: Backend, drawing: Drawing, finish: Callable[[Images], bytes], encode_s: float
+    request: Request, backend: AppState, drawing: GenerationJob, finish: Callable[[Images], bytes], encode_s: float
 ) -> bytes:
     """Runs the network and encodes what it makes, which takes about `encode_s`; stops when the client leaves."""
     with _while_connected(request):
@@ -156,14 +156,14 @@ def _while_connected(request: Request) -> Iterator[None]:
         if not gone:
             raise
         task.uncancel()
-        raise ClientGone("the client has closed its connection") from None
+        raise ClientDisconnectedError("the client has closed its connection") from None
     finally:
         timer.cancel()
         if watcher is not None:
             watcher.cancel()
 
 
-def _headers(drawing: Drawing) -> dict[str, str]:
+def _headers(drawing: GenerationJob) -> dict[str, str]:
     """What every answer with images says about them."""
     headers = {"X-Mint-Model": drawing.generator.model_id}
     if drawing.labels is not None:
@@ -171,7 +171,7 @@ def _headers(drawing: Drawing) -> dict[str, str]:
     return headers
 
 
-def _check_duration(asked: InterpolateRequest, format: Film) -> None:
+def _check_duration(asked: InterpolateRequest, format: Animation) -> None:
     """Raises InputError for a GIF that could not say how long its one frame is, were all its frames the same."""
     seconds = asked.frames * round(1000 / asked.fps) / 1000
     if format == "gif" and seconds > LONGEST_GIF_S:
@@ -189,7 +189,7 @@ def _seed(text: str) -> int:
     return int(text)
 
 
-def _etag(generator: Generator, *asked: object) -> str:
+def _etag(generator: OnnxGenerator, *asked: object) -> str:
     """Names the picture: the model and what is asked of it. Weak, since its bytes may differ by what they ran beside.
 
     A pixel may be 1/255 off in another batch or on another processor, and a file be packed otherwise by another

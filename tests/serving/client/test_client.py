@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serving.client import AsyncMint, Generated, Mint, NoAnswer, ServerError
+from serving.client import AsyncMintClient, Generated, MintClient, NoResponseError, ServerError
 from serving.client.proxies import bypasses
 from serving.errors import InputError, MintError
 from serving.http.auth import key_hash
-from serving.inference.generator import Generator
+from serving.inference.generator import OnnxGenerator
 from tests.live_service import live_service
 from tests.pixels import assert_same_pixels
 
@@ -41,7 +41,7 @@ def blocking(
     **options: Any,
 ) -> Any:
     """Calls a method of a client of its own."""
-    with Mint(url, key, patience, timeout) as mint:
+    with MintClient(url, key, patience, timeout) as mint:
         return getattr(mint, method)(*arguments, **options)
 
 
@@ -57,7 +57,7 @@ def awaited(
     """The same with the client for async code."""
 
     async def call() -> Any:
-        async with AsyncMint(url, key, patience, timeout) as mint:
+        async with AsyncMintClient(url, key, patience, timeout) as mint:
             return await getattr(mint, method)(*arguments, **options)
 
     return asyncio.run(call())
@@ -133,7 +133,7 @@ def pixels(content: bytes) -> Any:
 
 
 @BOTH
-def test_seeds_labels_and_truncation_give_the_models_images(ask: Ask, url: str, generator: Generator) -> None:
+def test_seeds_labels_and_truncation_give_the_models_images(ask: Ask, url: str, generator: OnnxGenerator) -> None:
     made: Generated = ask(url, "generate", np.array([5, 3]), labels=["EEL", 0], truncation=0.5)
     expected, _ = generator.draw([5, 3], np.array([2, 0]), 0.5)
     assert_same_pixels(made.images, expected)
@@ -143,7 +143,7 @@ def test_seeds_labels_and_truncation_give_the_models_images(ask: Ask, url: str, 
 
 
 @BOTH
-def test_numbers_may_be_numpys(ask: Ask, url: str, generator: Generator) -> None:
+def test_numbers_may_be_numpys(ask: Ask, url: str, generator: OnnxGenerator) -> None:
     made: Generated = ask(
         url, "generate", np.array([5.0, 3.0]), labels=np.array([2, 0], np.uint8), truncation=np.float32(0.5)
     )
@@ -168,7 +168,7 @@ def test_random_images_come_with_the_seeds_that_make_them_again(ask: Ask, url: s
 
 
 @BOTH
-def test_latents_give_the_models_images(ask: Ask, url: str, generator: Generator) -> None:
+def test_latents_give_the_models_images(ask: Ask, url: str, generator: OnnxGenerator) -> None:
     latents, _ = generator.inputs([1, 2])
     made: Generated = ask(url, "generate", latents=latents.tolist(), labels=["dog", 2], truncation=0.25, model="tiny")
     assert_same_pixels(made.images, generator.images(generator.truncate(latents, 0.25), [1, 2]))
@@ -177,7 +177,9 @@ def test_latents_give_the_models_images(ask: Ask, url: str, generator: Generator
 
 @BOTH
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
-def test_one_image_comes_as_a_file_of_the_size_asked_for(ask: Ask, url: str, generator: Generator, format: str) -> None:
+def test_one_image_comes_as_a_file_of_the_size_asked_for(
+    ask: Ask, url: str, generator: OnnxGenerator, format: str
+) -> None:
     content = ask(url, "image", 7, label="dog", size=16, format=format, model=generator.model_id)
     assert Image.open(io.BytesIO(content)).format == format.upper()
     expected, _ = generator.draw([7], np.array([1]))
@@ -186,7 +188,7 @@ def test_one_image_comes_as_a_file_of_the_size_asked_for(ask: Ask, url: str, gen
 
 
 @BOTH
-def test_an_interpolation_comes_as_frames_or_as_a_film(ask: Ask, url: str, generator: Generator) -> None:
+def test_an_interpolation_comes_as_frames_or_as_a_film(ask: Ask, url: str, generator: OnnxGenerator) -> None:
     latents, _ = generator.inputs([1, 2])
     frames = ask(url, "interpolate", format="npy", seeds=range(1, 3), labels="cat", steps=4)
     assert len(frames) == 5
@@ -201,7 +203,7 @@ def test_an_interpolation_comes_as_frames_or_as_a_film(ask: Ask, url: str, gener
 
 
 @BOTH
-def test_models_describe_themselves(ask: Ask, url: str, generator: Generator) -> None:
+def test_models_describe_themselves(ask: Ask, url: str, generator: OnnxGenerator) -> None:
     described = ask(url, "model")
     assert described.card == generator.card
     assert (described.name, described.sha256) == ("tiny", generator.sha256)
@@ -301,7 +303,7 @@ def test_patience_ends(ask: Ask) -> None:
 @pytest.mark.parametrize("answer", [(500, {"Retry-After": "0"}, ERROR), (504, {}, ERROR), None])
 def test_what_may_have_been_carried_out_is_not_asked_again(ask: Ask, answer: Any) -> None:
     with scripted(answer) as server:
-        with pytest.raises((ServerError, NoAnswer)):
+        with pytest.raises((ServerError, NoResponseError)):
             ask(server.url, "generate", [7])
         assert len(server.paths) == 1
 
@@ -328,7 +330,7 @@ def test_a_service_that_starts_a_little_later_is_waited_for(ask: Ask) -> None:
 @BOTH
 def test_a_service_that_is_not_there_is_named(ask: Ask) -> None:
     address = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(NoAnswer, match=f"no answer from {address}/generate .*; check the address") as error:
+    with pytest.raises(NoResponseError, match=f"no answer from {address}/generate .*; check the address") as error:
         ask(address, "generate", [7], patience=0)
     assert "\n" not in str(error.value)
 
@@ -380,7 +382,7 @@ def test_an_address_that_cannot_be_one_is_refused(ask: Ask, address: str) -> Non
     ],
 )
 def test_no_error_shows_a_secret(ask: Ask, address: str, key: str | None) -> None:
-    with pytest.raises((InputError, NoAnswer)) as error:
+    with pytest.raises((InputError, NoResponseError)) as error:
         ask(address, "models", key=key, patience=0)
     assert "cret" not in str(error.value)
     assert "\n" not in str(error.value)
@@ -468,7 +470,7 @@ def test_no_proxy_is_read_as_curl_reads_it(entry: str, address: str, covered: bo
 
 def test_one_client_serves_one_event_loop_after_another() -> None:
     with scripted((200, {}, NO_MODELS)) as server:
-        mint = AsyncMint(server.url)
+        mint = AsyncMintClient(server.url)
         assert [asyncio.run(mint.models()).models for _ in range(3)] == [[], [], []]
         asyncio.run(mint.close())
 
@@ -477,7 +479,7 @@ def test_one_client_serves_one_event_loop_after_another() -> None:
 def test_an_answer_that_takes_longer_than_the_time_limit_is_an_error(ask: Ask) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with pytest.raises(NoAnswer, match="no answer from"):
+        with pytest.raises(NoResponseError, match="no answer from"):
             ask(address, "models", timeout=0.2)
 
 

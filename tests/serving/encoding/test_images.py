@@ -13,10 +13,10 @@ from serving.encoding.images import (
     GAP_COLOUR,
     FilmFormat,
     ImageFormat,
+    animation,
     contact_sheet,
     encode,
     file_names,
-    film,
     scaled,
     strip,
     to_npy,
@@ -130,7 +130,7 @@ def test_any_other_size_is_smooth(channels: int, size: int) -> None:
 @pytest.mark.parametrize("format", ["gif", "webp"])
 def test_a_film_shows_every_frame_for_its_time_and_begins_again(format: FilmFormat) -> None:
     grey = np.repeat(np.arange(0, 250, 50, dtype=np.uint8), 64).reshape(5, 8, 8, 1)
-    file = Image.open(io.BytesIO(film(grey, format, fps=10)))
+    file = Image.open(io.BytesIO(animation(grey, format, fps=10)))
     assert (file.n_frames, file.info["loop"]) == (5, 0)  # type: ignore[attr-defined]
     for index in range(5):
         file.seek(index)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from serving.app import App
-from serving.http.state import Backend
+from serving.http.state import AppState
 from tests.serving.conftest import loaded
 from tests.serving.held import Held
 
@@ -32,7 +32,7 @@ SCOPE = {
 }
 
 
-async def served(model: Path, **settings: Any) -> Backend:
+async def served(model: Path, **settings: Any) -> AppState:
     """A backend with its model loaded, on this event loop."""
     return await asyncio.to_thread(loaded, model, **settings)
 

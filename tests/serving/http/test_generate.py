@@ -18,9 +18,9 @@ from PIL import Image
 from serving.app import App
 from serving.encoding.images import contact_sheet
 from serving.http.schemas import MEDIA_TYPES
-from serving.http.state import Backend
+from serving.http.state import AppState
 from serving.inference.executor import Images
-from serving.inference.generator import Generator
+from serving.inference.generator import OnnxGenerator
 from serving.settings import Settings
 from tests.pixels import assert_same_pixels
 from tests.serving.conftest import MAX_IMAGES, Call, assert_refused, caller, loaded
@@ -34,7 +34,7 @@ def pixels_of(file: bytes) -> Images:
     return np.asarray(Image.open(io.BytesIO(file)))
 
 
-def test_one_seed_is_one_png(call: Call, generator: Generator) -> None:
+def test_one_seed_is_one_png(call: Call, generator: OnnxGenerator) -> None:
     response = call("POST", "/generate", json={"seeds": [7]})
     assert response.headers["content-type"] == "image/png"
     assert response.headers["x-mint-seeds"] == "7"
@@ -43,7 +43,7 @@ def test_one_seed_is_one_png(call: Call, generator: Generator) -> None:
 
 
 @pytest.mark.parametrize("format", ["png", "webp"])
-def test_several_seeds_are_a_contact_sheet(call: Call, generator: Generator, format: str) -> None:
+def test_several_seeds_are_a_contact_sheet(call: Call, generator: OnnxGenerator, format: str) -> None:
     response = call("POST", "/generate", json={"seeds": SEEDS, "format": format})
     assert_same_pixels(pixels_of(response.content), contact_sheet(generator.draw(SEEDS)[0]))
 
@@ -54,12 +54,12 @@ def test_jpeg_has_the_size_of_the_sheet(call: Call) -> None:
     assert pixels_of(response.content).shape == (18, 18, 3)
 
 
-def test_npy_is_every_image_as_an_array(call: Call, generator: Generator) -> None:
+def test_npy_is_every_image_as_an_array(call: Call, generator: OnnxGenerator) -> None:
     response = call("POST", "/generate", json={"seeds": SEEDS, "format": "npy"})
     assert_same_pixels(np.load(io.BytesIO(response.content), allow_pickle=False), generator.draw(SEEDS)[0])
 
 
-def test_zip_names_each_image_by_its_seed(call: Call, generator: Generator) -> None:
+def test_zip_names_each_image_by_its_seed(call: Call, generator: OnnxGenerator) -> None:
     response = call("POST", "/generate", json={"seeds": SEEDS, "format": "zip"})
     images, _ = generator.draw(SEEDS)
     with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
@@ -68,7 +68,7 @@ def test_zip_names_each_image_by_its_seed(call: Call, generator: Generator) -> N
             assert_same_pixels(pixels_of(archive.read(name)), image)
 
 
-def test_json_tells_each_image_its_seed_and_class(call: Call, generator: Generator) -> None:
+def test_json_tells_each_image_its_seed_and_class(call: Call, generator: OnnxGenerator) -> None:
     answer = call("POST", "/generate", json={"seeds": SEEDS, "labels": ["eel", 0, "DOG"], "format": "json"}).json()
     images, _ = generator.draw(SEEDS, np.array([2, 0, 1]))
     assert answer["model_id"] == generator.model_id
@@ -90,7 +90,7 @@ def test_random_seeds_come_back_and_give_the_same_images_again(call: Call) -> No
     assert first.headers["x-mint-labels"] == again.headers["x-mint-labels"]
 
 
-def test_latents_are_drawn_as_they_are_and_truncated_on_request(call: Call, generator: Generator) -> None:
+def test_latents_are_drawn_as_they_are_and_truncated_on_request(call: Call, generator: OnnxGenerator) -> None:
     latents, labels = generator.inputs([1, 2], np.array([1, 1]))
     body: dict[str, Any] = {"latents": latents.tolist(), "labels": "dog", "format": "npy"}
     exact = call("POST", "/generate", json=body)
@@ -101,7 +101,7 @@ def test_latents_are_drawn_as_they_are_and_truncated_on_request(call: Call, gene
 
 
 def test_a_grey_model_without_classes_gives_grey_images(
-    call_without_classes: Call, generator_without_classes: Generator
+    call_without_classes: Call, generator_without_classes: OnnxGenerator
 ) -> None:
     response = call_without_classes("POST", "/generate", json={"seeds": [7]})
     assert "x-mint-labels" not in response.headers
@@ -242,7 +242,7 @@ def test_a_full_queue_says_when_to_come_back(model_path: Path) -> None:
 
 
 def test_without_a_model_nothing_is_made() -> None:
-    response = caller(App(Backend(Settings())))("POST", "/generate", json={"seeds": [1]})
+    response = caller(App(AppState(Settings())))("POST", "/generate", json={"seeds": [1]})
     assert_refused(response, 503, "the model is still loading; try again in a moment")
 
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from serving.encoding.images import scaled
-from serving.http.generation import MAX_FILM_PIXELS
+from serving.http.generation import MAX_ANIMATION_PIXELS
 from serving.http.npy_body import read_latents
-from serving.http.schemas import FILM_MEDIA_TYPES
+from serving.http.schemas import ANIMATION_MEDIA_TYPES
 from serving.inference.executor import Images
-from serving.inference.generator import Generator
+from serving.inference.generator import OnnxGenerator
 from serving.inference.latents import frames_between
 from tests.pixels import assert_same_pixels
 from tests.serving.conftest import MAX_IMAGES, Call, assert_refused, served
@@ -43,7 +43,7 @@ def npy(array: np.ndarray, **options: Any) -> bytes:
 
 
 @pytest.mark.parametrize("extension", ["png", "jpeg", "webp"])
-def test_a_seed_has_an_address_in_every_format(call: Call, generator: Generator, extension: str) -> None:
+def test_a_seed_has_an_address_in_every_format(call: Call, generator: OnnxGenerator, extension: str) -> None:
     response = call("GET", f"/images/7.{extension}?label=dog&truncation=0.5")
     assert response.headers["content-type"] == f"image/{extension}"
     image = generator.draw([7], np.array([1]), 0.5)[0][0]
@@ -58,7 +58,7 @@ def test_the_address_and_the_body_make_the_same_file(call: Call) -> None:
     assert_same_pixels(opened(by_address.content), opened(by_body.content))
 
 
-def test_a_saved_png_says_how_to_make_it_again(call: Call, generator: Generator) -> None:
+def test_a_saved_png_says_how_to_make_it_again(call: Call, generator: OnnxGenerator) -> None:
     text = opened(call("GET", "/images/7.png?label=eel&truncation=0.25").content).text
     assert text == {
         "Software": "Mint",
@@ -71,7 +71,7 @@ def test_a_saved_png_says_how_to_make_it_again(call: Call, generator: Generator)
     assert opened(again.content).text == text
 
 
-def test_a_png_from_latents_carries_its_latent(call: Call, generator: Generator) -> None:
+def test_a_png_from_latents_carries_its_latent(call: Call, generator: OnnxGenerator) -> None:
     latents, _ = generator.inputs([3])
     body = {"latents": latents.tolist(), "labels": "dog", "truncation": 0.5}
     text = opened(call("POST", "/generate", json=body).content).text
@@ -85,12 +85,12 @@ def test_a_contact_sheet_lists_its_seeds_and_labels(call: Call) -> None:
 
 
 @pytest.mark.parametrize("size", [8, 24, 20, 5])
-def test_size_scales_the_picture(call: Call, generator: Generator, size: int) -> None:
+def test_size_scales_the_picture(call: Call, generator: OnnxGenerator, size: int) -> None:
     image = opened(call("GET", f"/images/7.png?label=cat&size={size}").content)
     assert_same_pixels(image, scaled(generator.draw([7], np.array([0]))[0], size)[0])
 
 
-def test_a_cache_keeps_an_image_for_ever_only_by_the_id_of_its_model(call: Call, generator: Generator) -> None:
+def test_a_cache_keeps_an_image_for_ever_only_by_the_id_of_its_model(call: Call, generator: OnnxGenerator) -> None:
     by_id = call("GET", f"/images/7.png?model={generator.model_id}")
     assert by_id.headers["cache-control"] == "public, max-age=31536000, immutable"
     for address in ("/images/7.png", "/images/7.png?model=tiny"):
@@ -151,7 +151,7 @@ def test_a_mistake_in_an_address_is_answered_in_words(call: Call, address: str, 
 # POST /generate with a .npy body
 
 
-def test_latents_may_come_as_an_array(call: Call, generator: Generator) -> None:
+def test_latents_may_come_as_an_array(call: Call, generator: OnnxGenerator) -> None:
     latents, _ = generator.inputs([1, 2])
     address = "/generate?labels=dog&labels=2&truncation=0.5&format=npy&model=tiny"
     response = call("POST", address, content=npy(latents), headers=NPY)
@@ -219,7 +219,7 @@ def film_frames(content: bytes) -> Images:
     return np.stack(frames)
 
 
-def test_a_film_leads_from_stop_to_stop(call: Call, generator: Generator) -> None:
+def test_a_film_leads_from_stop_to_stop(call: Call, generator: OnnxGenerator) -> None:
     body = {"seeds": [7, 8, 9], "labels": ["cat", "dog", "eel"], "steps": 4, "format": "npy"}
     response = call("POST", "/interpolate", json=body)
     frames, nearest = frames_between(generator.inputs([7, 8, 9])[0], 4)
@@ -228,7 +228,7 @@ def test_a_film_leads_from_stop_to_stop(call: Call, generator: Generator) -> Non
     assert response.headers["x-mint-model"] == generator.model_id
 
 
-def test_latents_straight_lines_loops_and_truncation(call: Call, generator: Generator) -> None:
+def test_latents_straight_lines_loops_and_truncation(call: Call, generator: OnnxGenerator) -> None:
     stops, _ = generator.inputs([7, 8])
     body = {"latents": stops.tolist(), "labels": 1, "steps": 3, "path": "lerp", "loop": True, "truncation": 0.5}
     response = call("POST", "/interpolate", json=body | {"format": "npy"})
@@ -247,7 +247,7 @@ def test_every_format_of_a_film(call: Call) -> None:
     assert_same_pixels(np.asarray(strip)[:, :16], exact[0])
 
 
-@pytest.mark.parametrize(("format", "media_type"), FILM_MEDIA_TYPES.items())
+@pytest.mark.parametrize(("format", "media_type"), ANIMATION_MEDIA_TYPES.items())
 def test_accept_chooses_the_format_of_a_film(call: Call, format: str, media_type: str) -> None:
     response = call("POST", "/interpolate", json={"seeds": [1, 2], "steps": 2}, headers={"Accept": media_type})
     assert (response.status_code, response.headers["content-type"]) == (200, media_type)
@@ -271,7 +271,7 @@ def test_accept_chooses_the_format_of_a_film(call: Call, format: str, media_type
         ({"seeds": [1, 2], "steps": 2, "labels": [0, 1, 2]}, "there are 3 labels for 2 images"),
         (
             {"seeds": [1, 2], "steps": 15, "size": 2048},
-            f"are more than {MAX_FILM_PIXELS} pixels; ask for a smaller size",
+            f"are more than {MAX_ANIMATION_PIXELS} pixels; ask for a smaller size",
         ),
         ({"latents": [[0] * 8, [0] * 7], "steps": 2, "labels": 0}, "latents[1] has 7 numbers and this model takes 8"),
         ({"seeds": [1, 2], "step": 4}, '"step" is not a field of this request; did you mean "steps"?'),

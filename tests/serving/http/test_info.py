@@ -8,15 +8,15 @@ import pytest
 
 from serving.app import ROUTES, App
 from serving.http.openapi import openapi_document
-from serving.http.schemas import FILM_MEDIA_TYPES, MEDIA_TYPES
-from serving.http.state import Backend
-from serving.inference.generator import Generator
+from serving.http.schemas import ANIMATION_MEDIA_TYPES, MEDIA_TYPES
+from serving.http.state import AppState
+from serving.inference.generator import OnnxGenerator
 from serving.settings import Settings
 from tests.serving.conftest import MAX_IMAGES, Call, assert_refused, caller, loaded
 from tests.tiny_model import save, tiny_model
 
 
-def test_model_tells_the_card_the_file_and_the_provider(call: Call, generator: Generator) -> None:
+def test_model_tells_the_card_the_file_and_the_provider(call: Call, generator: OnnxGenerator) -> None:
     answer = call("GET", "/model").json()
     assert answer["card"]["classes"] == ["cat", "dog", "eel"]
     assert answer["sha256"].startswith(answer["model_id"])
@@ -24,7 +24,7 @@ def test_model_tells_the_card_the_file_and_the_provider(call: Call, generator: G
 
 
 def test_model_shows_the_measurements_of_this_very_file_only(
-    call: Call, generator: Generator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call: Call, generator: OnnxGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     metrics = tmp_path / "reports" / "metrics.json"
@@ -45,7 +45,7 @@ def test_model_shows_the_measurements_of_this_very_file_only(
 
 
 def test_the_process_is_alive_at_once_and_ready_when_the_model_is(call: Call) -> None:
-    loading = caller(App(Backend(Settings())))
+    loading = caller(App(AppState(Settings())))
     assert loading("GET", "/livez").status_code == 200
     assert_refused(loading("GET", "/readyz"), 503, "the model is still loading")
     assert_refused(loading("GET", "/model"), 503, "the model is still loading")
@@ -100,7 +100,7 @@ def test_the_openapi_document_covers_every_route_and_status(call: Call) -> None:
     assert set(answers) == {"200", "400", "404", "408", "413", "414", "429", "431", "500", "503", "504"}
     assert set(answers["200"]["content"]) == set(MEDIA_TYPES.values())
     film = document["paths"]["/interpolate"]["post"]["responses"]["200"]["content"]
-    assert set(film) == set(FILM_MEDIA_TYPES.values())
+    assert set(film) == set(ANIMATION_MEDIA_TYPES.values())
     for reference in re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)):
         assert reference in document["components"]["schemas"]
 

@@ -10,7 +10,7 @@ import pytest
 
 from serving.app import App
 from serving.http.auth import check_key, key_hash, new_key
-from serving.http.state import Backend
+from serving.http.state import AppState
 from serving.json_logging import JsonLines
 from serving.settings import Settings
 from tests.serving.conftest import Call, assert_refused, caller, loaded, served
@@ -189,7 +189,7 @@ def test_the_log_has_the_clients_address_through_trusted_proxies_only(
     client: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    call = caller(App(Backend(Settings(model=model_path, trusted_proxies=trusted))))
+    call = caller(App(AppState(Settings(model=model_path, trusted_proxies=trusted))))
     with caplog.at_level(logging.INFO, "serving.access"):
         call("GET", "/docs", headers=headers)
     (record,) = caplog.records

@@ -10,12 +10,12 @@ import pytest
 
 from serving.app import App
 from serving.encoding.cost import SECONDS_PER_MEGAPIXEL, encoding_seconds
-from serving.http.schemas import FILM_MEDIA_TYPES, MEDIA_TYPES
+from serving.http.schemas import ANIMATION_MEDIA_TYPES, MEDIA_TYPES
 from serving.inference import supervision
-from serving.inference.admission import Admission, QueueFull, Work
+from serving.inference.admission import Admission, QueueFullError, Work
 from serving.inference.batcher import ENCODERS, Batcher
-from serving.inference.executor import Arrays, Feed, Images
-from serving.inference.generator import Generator
+from serving.inference.executor import ArrayInputs, Feed, Images
+from serving.inference.generator import OnnxGenerator
 from tests.serving.conftest import assert_refused, caller, loaded
 from tests.serving.held import Held, images_of
 from tests.tiny_model import save, tiny_model
@@ -49,9 +49,9 @@ async def until(true: Callable[[], bool]) -> None:
 class Encodings:
     """Answers that are encoded for as long as a test wants."""
 
-    def __init__(self, batcher: Batcher, generator: Generator) -> None:
+    def __init__(self, batcher: Batcher, generator: OnnxGenerator) -> None:
         self.batcher = batcher
-        self.inputs = Arrays(*generator.inputs([1]))
+        self.inputs = ArrayInputs(*generator.inputs([1]))
         self.generator = generator
         self.begun: list[str] = []
         self.release = threading.Event()
@@ -72,13 +72,13 @@ class Encodings:
 
 
 @pytest.fixture
-def encodings(batcher: Batcher, generator: Generator) -> Iterator[Encodings]:
+def encodings(batcher: Batcher, generator: OnnxGenerator) -> Iterator[Encodings]:
     held = Encodings(batcher, generator)
     yield held
     held.release.set()
 
 
-@pytest.mark.parametrize("format", sorted({*MEDIA_TYPES, *FILM_MEDIA_TYPES}))
+@pytest.mark.parametrize("format", sorted({*MEDIA_TYPES, *ANIMATION_MEDIA_TYPES}))
 def test_every_format_has_a_cost_that_grows_with_its_pixels(format: str) -> None:
     assert format in SECONDS_PER_MEGAPIXEL
     assert encoding_seconds(1, 2048, 3, format) > 100 * encoding_seconds(1, 64, 3, format) / 50 > 0
@@ -120,7 +120,7 @@ async def test_the_shorter_of_two_long_answers_is_encoded_first(batcher: Batcher
     assert encodings.begun[ENCODERS:] == ["picture", "film"]
 
 
-class Named(Arrays):
+class Named(ArrayInputs):
     """Inputs that note when the network asks for them."""
 
     def __init__(self, name: str, inputs: tuple[Any, Any], fed: list[str]) -> None:
@@ -132,7 +132,7 @@ class Named(Arrays):
         return super().feed(rows)
 
 
-async def test_one_image_overtakes_many_and_many_are_not_kept_waiting_for_ever(generator: Generator) -> None:
+async def test_one_image_overtakes_many_and_many_are_not_kept_waiting_for_ever(generator: OnnxGenerator) -> None:
     batcher = Batcher(max_queue=100, max_batch=8)
     held = Held(batcher, generator)
     await held.until_running()
@@ -147,8 +147,10 @@ async def test_one_image_overtakes_many_and_many_are_not_kept_waiting_for_ever(g
     batcher.close()
 
 
-async def test_one_image_of_another_model_overtakes_too(batcher: Batcher, generator: Generator, tmp_path: Any) -> None:
-    other = Generator.load(save(tiny_model(weights=1), tmp_path / "other.onnx"), "cpu", 1)
+async def test_one_image_of_another_model_overtakes_too(
+    batcher: Batcher, generator: OnnxGenerator, tmp_path: Any
+) -> None:
+    other = OnnxGenerator.load(save(tiny_model(weights=1), tmp_path / "other.onnx"), "cpu", 1)
     held = Held(batcher, generator)
     await held.until_running()
     many = asyncio.create_task(images_of(batcher, generator, *generator.inputs(list(range(70)))))
@@ -166,7 +168,7 @@ def test_large_requests_leave_a_quarter_of_the_room_to_small_ones() -> None:
     def accepts(work: Work) -> bool:
         try:
             admission.check(work, images_per_s=10, encoders=1)
-        except QueueFull:
+        except QueueFullError:
             return False
         admission.add(work)
         return True
@@ -186,7 +188,7 @@ def test_a_request_larger_than_the_share_is_accepted_where_it_is_the_only_large_
     for work in (Work(99), Work(1, 40.0)):
         admission.check(work, images_per_s=10, encoders=1)
         admission.add(work)
-        with pytest.raises(QueueFull, match=r"(images|s of encoding) are waiting already; try again in \d+ s"):
+        with pytest.raises(QueueFullError, match=r"(images|s of encoding) are waiting already; try again in \d+ s"):
             admission.check(Work(1, 0.01) if work.long else Work(5), images_per_s=10, encoders=1)
         admission.release(work)
     assert (admission.images, admission.large_images, admission.large_encode_s) == (1, 0, 0)
@@ -238,7 +240,7 @@ async def test_a_thread_that_fails_outside_of_the_run_goes_on_and_is_seen(
     backend = await asyncio.to_thread(loaded, model_path)
     batcher, generator = backend.batcher, backend.models.get()
     call = caller(App(backend))
-    inputs = Arrays(*generator.inputs([7]))
+    inputs = ArrayInputs(*generator.inputs([7]))
     with monkeypatch.context() as patch:
         patch.setattr("serving.inference.batcher.BATCH_SIZE", Failing(error))
         with pytest.raises((MemoryError, RuntimeError)):  # its caller is told, and does not wait until the time is up
@@ -267,7 +269,7 @@ class Failing:
 
 
 async def test_a_request_that_no_batch_can_be_made_of_does_not_come_again_for_ever(
-    batcher: Batcher, generator: Generator, monkeypatch: pytest.MonkeyPatch
+    batcher: Batcher, generator: OnnxGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("serving.inference.batcher.WAIT", Failing(OSError(28, "No space left on device")))
@@ -276,11 +278,11 @@ async def test_a_request_that_no_batch_can_be_made_of_does_not_come_again_for_ev
     assert len(await images_of(batcher, generator, *generator.inputs([1]))) == 1
 
 
-async def test_an_encoding_thread_that_fails_goes_on(batcher: Batcher, generator: Generator) -> None:
+async def test_an_encoding_thread_that_fails_goes_on(batcher: Batcher, generator: OnnxGenerator) -> None:
     def fail(images: Images) -> None:
         raise Broken("a bug")
 
-    inputs = Arrays(*generator.inputs([1]))
+    inputs = ArrayInputs(*generator.inputs([1]))
     for _ in range(ENCODERS):
         with pytest.raises(RuntimeError, match="a bug"):
             await asyncio.wait_for(batcher.submit(generator, inputs, fail, LONG_S), LIMIT_S)
@@ -290,7 +292,7 @@ async def test_an_encoding_thread_that_fails_goes_on(batcher: Batcher, generator
 
 
 async def test_a_run_that_does_not_end_is_seen(
-    batcher: Batcher, generator: Generator, monkeypatch: pytest.MonkeyPatch
+    batcher: Batcher, generator: OnnxGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = Held(batcher, generator)
     await held.until_running()
@@ -303,7 +305,7 @@ async def test_a_run_that_does_not_end_is_seen(
 
 
 async def test_threads_that_the_system_refuses_are_asked_for_again(
-    batcher: Batcher, generator: Generator, monkeypatch: pytest.MonkeyPatch
+    batcher: Batcher, generator: OnnxGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from serving.inference.admission import QueueFull
+from serving.inference.admission import QueueFullError
 from serving.inference.batcher import Batcher
-from serving.inference.executor import Arrays, Images
-from serving.inference.generator import Generator
+from serving.inference.executor import ArrayInputs, Images
+from serving.inference.generator import OnnxGenerator
 from tests.pixels import assert_same_pixels
 from tests.serving.held import Held, images_of
 from tests.tiny_model import save, tiny_model
@@ -47,7 +47,7 @@ def batcher() -> Iterator[Batcher]:
 class Meter:
     """Runs and images since it was made."""
 
-    def __init__(self, *generators: Generator) -> None:
+    def __init__(self, *generators: OnnxGenerator) -> None:
         self.generators = generators
         self.start = self._now()
 
@@ -65,7 +65,7 @@ class Meter:
 
 
 async def test_requests_that_wait_together_run_together_and_each_gets_its_own_images(
-    batcher: Batcher, generator: Generator
+    batcher: Batcher, generator: OnnxGenerator
 ) -> None:
     held = Held(batcher, generator)
     await held.until_running()
@@ -80,7 +80,7 @@ async def test_requests_that_wait_together_run_together_and_each_gets_its_own_im
         assert np.abs(images.astype(int) - generator.images(*inputs)).max() <= 1
 
 
-async def test_a_request_larger_than_a_batch_is_split(generator: Generator) -> None:
+async def test_a_request_larger_than_a_batch_is_split(generator: OnnxGenerator) -> None:
     batcher = Batcher(max_queue=100, max_batch=4)
     latents, labels = generator.inputs(list(range(10)))
     meter = Meter(generator)
@@ -91,9 +91,9 @@ async def test_a_request_larger_than_a_batch_is_split(generator: Generator) -> N
 
 
 async def test_requests_for_two_models_share_the_queue_and_never_a_run(
-    batcher: Batcher, generator: Generator, tmp_path: Path
+    batcher: Batcher, generator: OnnxGenerator, tmp_path: Path
 ) -> None:
-    other = Generator.load(save(tiny_model(weights=1), tmp_path / "other.onnx"), "cpu")
+    other = OnnxGenerator.load(save(tiny_model(weights=1), tmp_path / "other.onnx"), "cpu")
     held = Held(batcher, generator)
     await held.until_running()
     meter = Meter(generator, other)
@@ -108,7 +108,7 @@ async def test_requests_for_two_models_share_the_queue_and_never_a_run(
 
 
 async def test_the_network_runs_and_the_event_loop_turns_while_answers_are_made_of_images(
-    batcher: Batcher, generator: Generator
+    batcher: Batcher, generator: OnnxGenerator
 ) -> None:
     encoding, released = threading.Event(), threading.Event()
 
@@ -117,7 +117,7 @@ async def test_the_network_runs_and_the_event_loop_turns_while_answers_are_made_
         assert released.wait(10)
         return len(images)
 
-    inputs = Arrays(*generator.inputs([1]))
+    inputs = ArrayInputs(*generator.inputs([1]))
     slow = asyncio.create_task(batcher.submit(generator, inputs, encode))
     while not encoding.is_set():
         await asyncio.sleep(0.001)
@@ -127,7 +127,7 @@ async def test_the_network_runs_and_the_event_loop_turns_while_answers_are_made_
     assert await slow == 1
 
 
-async def test_batches_run_one_at_a_time(batcher: Batcher, generator: Generator) -> None:
+async def test_batches_run_one_at_a_time(batcher: Batcher, generator: OnnxGenerator) -> None:
     held = Held(batcher, generator)
     await held.until_running()
     behind = asyncio.create_task(images_of(batcher, generator, *generator.inputs([1])))
@@ -138,7 +138,7 @@ async def test_batches_run_one_at_a_time(batcher: Batcher, generator: Generator)
 
 
 async def test_a_request_that_fails_leaves_those_beside_it_alone(batcher: Batcher, tmp_path: Path) -> None:
-    brittle = Generator.load(save(tiny_model(brittle=True), tmp_path / "brittle.onnx"))
+    brittle = OnnxGenerator.load(save(tiny_model(brittle=True), tmp_path / "brittle.onnx"))
     held = Held(batcher, brittle)
     await held.until_running()
     sound, breaking = np.zeros((1, 8), np.float32), np.full((1, 8), 500, np.float32)
@@ -154,23 +154,23 @@ async def test_a_request_that_fails_leaves_those_beside_it_alone(batcher: Batche
     assert_same_pixels(first, last)
 
 
-async def test_an_encoding_that_fails_fails_its_own_request_only(batcher: Batcher, generator: Generator) -> None:
+async def test_an_encoding_that_fails_fails_its_own_request_only(batcher: Batcher, generator: OnnxGenerator) -> None:
     def fail(images: Images) -> None:
         raise OSError("no room")
 
     with pytest.raises(OSError, match="no room"):
-        await batcher.submit(generator, Arrays(*generator.inputs([1])), fail)
+        await batcher.submit(generator, ArrayInputs(*generator.inputs([1])), fail)
     assert len(await images_of(batcher, generator, *generator.inputs([1]))) == 1
 
 
-async def test_more_images_than_the_queue_holds_are_refused_with_a_time_to_retry(generator: Generator) -> None:
+async def test_more_images_than_the_queue_holds_are_refused_with_a_time_to_retry(generator: OnnxGenerator) -> None:
     batcher = Batcher(max_queue=4)
     pair = generator.inputs([1, 2])
     held = Held(batcher, generator)
     await held.until_running()
     made = asyncio.create_task(images_of(batcher, generator, *pair))
     await asyncio.sleep(0)
-    with pytest.raises(QueueFull, match="3 images are waiting already; try again in") as refused:
+    with pytest.raises(QueueFullError, match="3 images are waiting already; try again in") as refused:
         await images_of(batcher, generator, *pair)
     assert refused.value.retry_after_s >= 1
     await held.let_go()
@@ -179,7 +179,9 @@ async def test_more_images_than_the_queue_holds_are_refused_with_a_time_to_retry
     batcher.close()
 
 
-async def test_what_a_cancelled_request_still_waits_for_is_never_run(batcher: Batcher, generator: Generator) -> None:
+async def test_what_a_cancelled_request_still_waits_for_is_never_run(
+    batcher: Batcher, generator: OnnxGenerator
+) -> None:
     held = Held(batcher, generator)
     await held.until_running()
     meter = Meter(generator)
@@ -199,7 +201,7 @@ async def test_a_model_that_is_replaced_is_let_go(batcher: Batcher, tmp_path: Pa
     path = save(tiny_model(), tmp_path / "old.onnx")
     before = lane_threads()
     for threads in (1, 3):
-        old = Generator.load(path, "cpu", threads)
+        old = OnnxGenerator.load(path, "cpu", threads)
         for _ in range(4):  # whichever thread runs it
             await images_of(batcher, old, *old.inputs(list(range(8))))
         freed = weakref.ref(old._network)
@@ -208,7 +210,7 @@ async def test_a_model_that_is_replaced_is_let_go(batcher: Batcher, tmp_path: Pa
     assert await becomes(lambda: lane_threads() <= before)  # fewer, where other tests' models went meanwhile
 
 
-async def test_closing_answers_what_has_been_accepted(generator: Generator) -> None:
+async def test_closing_answers_what_has_been_accepted(generator: OnnxGenerator) -> None:
     batcher = Batcher(max_queue=100)
     accepted = asyncio.create_task(images_of(batcher, generator, *generator.inputs(list(range(20)))))
     await asyncio.sleep(0)

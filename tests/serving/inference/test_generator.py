@@ -9,25 +9,25 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from serving.errors import InputError, ModelError
-from serving.inference.executor import Arrays, Feed
-from serving.inference.generator import MAX_BATCH, Generator
+from serving.inference.executor import ArrayInputs, Feed
+from serving.inference.generator import MAX_BATCH, OnnxGenerator
 from serving.inference.ort_session import cuda_devices
 from tests.pixels import assert_same_pixels
 from tests.tiny_model import save, tiny_card, tiny_model, with_card
 
 
-def test_a_seed_gives_the_same_image_alone_and_in_a_batch(generator: Generator) -> None:
+def test_a_seed_gives_the_same_image_alone_and_in_a_batch(generator: OnnxGenerator) -> None:
     alone, _ = generator.draw([7])
     batch, _ = generator.draw([3, 7, 11])
     assert_same_pixels(alone[0], batch[1])
 
 
-def test_the_same_seeds_give_equal_images_every_time(generator: Generator, model_path: Path) -> None:
-    again = Generator.load(model_path, provider="cpu")
+def test_the_same_seeds_give_equal_images_every_time(generator: OnnxGenerator, model_path: Path) -> None:
+    again = OnnxGenerator.load(model_path, provider="cpu")
     assert_same_pixels(generator.draw([0, 2**32 - 1])[0], again.draw([0, 2**32 - 1])[0])
 
 
-def test_images_depend_on_the_seed_and_on_the_label(generator: Generator) -> None:
+def test_images_depend_on_the_seed_and_on_the_label(generator: OnnxGenerator) -> None:
     images, labels = generator.draw([1, 2, 2], np.array([0, 0, 1]))
     assert images.shape == (3, 8, 8, 3)
     assert images.dtype == np.uint8
@@ -37,7 +37,7 @@ def test_images_depend_on_the_seed_and_on_the_label(generator: Generator) -> Non
     assert not np.array_equal(images[1], images[2])
 
 
-def test_a_seed_draws_its_own_label_and_keeps_its_latent_when_another_is_asked_for(generator: Generator) -> None:
+def test_a_seed_draws_its_own_label_and_keeps_its_latent_when_another_is_asked_for(generator: OnnxGenerator) -> None:
     latents, drawn = generator.inputs([7])
     same_latents, asked = generator.inputs([7], np.array([2]))
     assert drawn is not None
@@ -47,12 +47,12 @@ def test_a_seed_draws_its_own_label_and_keeps_its_latent_when_another_is_asked_f
     assert np.array_equal(latents, same_latents)
 
 
-def test_truncation_zero_is_one_image_for_every_seed(generator: Generator) -> None:
+def test_truncation_zero_is_one_image_for_every_seed(generator: OnnxGenerator) -> None:
     images, _ = generator.draw([1, 2, 3], np.zeros(3, np.int64), truncation=0)
     assert_same_pixels(images[[0, 1]], images[[1, 2]])
 
 
-def test_more_images_than_a_batch_are_the_images_of_their_seeds(generator: Generator) -> None:
+def test_more_images_than_a_batch_are_the_images_of_their_seeds(generator: OnnxGenerator) -> None:
     seeds = list(range(2 * MAX_BATCH + 1))
     images, _ = generator.draw(seeds)
     last, _ = generator.draw(seeds[-1:])
@@ -60,7 +60,7 @@ def test_more_images_than_a_batch_are_the_images_of_their_seeds(generator: Gener
     assert_same_pixels(images[-1], last[0])
 
 
-def test_a_model_without_classes_takes_no_labels(generator_without_classes: Generator) -> None:
+def test_a_model_without_classes_takes_no_labels(generator_without_classes: OnnxGenerator) -> None:
     images, labels = generator_without_classes.draw([1])
     assert images.shape == (1, 8, 8, 1)
     assert labels is None
@@ -83,14 +83,14 @@ def test_a_model_without_classes_takes_no_labels(generator_without_classes: Gene
     ],
 )
 def test_inputs_that_the_network_cannot_take_are_named(
-    generator: Generator, latents: object, labels: object, sentence: str
+    generator: OnnxGenerator, latents: object, labels: object, sentence: str
 ) -> None:
     with pytest.raises(InputError, match=sentence):
         generator.images(latents, labels)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])
-def test_a_seed_out_of_range_is_refused(generator: Generator, seed: int) -> None:
+def test_a_seed_out_of_range_is_refused(generator: OnnxGenerator, seed: int) -> None:
     with pytest.raises(InputError, match=f"seed {seed} is out of range; seeds are whole numbers from 0 to 4294967295"):
         generator.draw([seed])
 
@@ -101,14 +101,14 @@ def test_a_model_file_cut_short_anywhere_is_refused(model_path: Path, tmp_path: 
         cut = tmp_path / "cut.onnx"
         cut.write_bytes(content[:length])
         with pytest.raises(ModelError, match=r"cut\.onnx (is not a whole ONNX file|carries no model card)"):
-            Generator.load(cut, provider="cpu")
+            OnnxGenerator.load(cut, provider="cpu")
 
 
 def test_a_model_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"none\.onnx does not exist; train a model"):
-        Generator.load(tmp_path / "none.onnx")
+        OnnxGenerator.load(tmp_path / "none.onnx")
     with pytest.raises(ModelError, match="cannot be read"):
-        Generator.load(tmp_path)
+        OnnxGenerator.load(tmp_path)
 
 
 def _without_card(model: onnx.ModelProto) -> None:
@@ -156,7 +156,7 @@ def test_a_model_file_at_odds_with_its_card_is_refused(
     model = tiny_model()
     damage(model)
     with pytest.raises(ModelError, match=sentence):
-        Generator.load(save(model, tmp_path / "odd.onnx"), provider="cpu")
+        OnnxGenerator.load(save(model, tmp_path / "odd.onnx"), provider="cpu")
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -164,32 +164,32 @@ def test_a_model_file_that_makes_one_image_a_run_is_refused(tmp_path: Path, thre
     model = tiny_model()
     _with_one_image_a_run(model)
     with pytest.raises(ModelError, match=r"output images has the shape \[[12], 8, 8, 3\] for a batch of [24]"):
-        Generator.load(save(model, tmp_path / "alone.onnx"), provider="cpu", threads=threads)
+        OnnxGenerator.load(save(model, tmp_path / "alone.onnx"), provider="cpu", threads=threads)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 9, 40, MAX_BATCH])
 def test_the_images_are_the_same_and_in_order_however_many_cores_share_them(
-    generator: Generator, model_path: Path, count: int
+    generator: OnnxGenerator, model_path: Path, count: int
 ) -> None:
     one_by_one = np.concatenate([generator.draw([seed])[0] for seed in range(count)])
     for threads in (1, 2, 3):
-        images, _ = Generator.load(model_path, "cpu", threads).draw(list(range(count)))
+        images, _ = OnnxGenerator.load(model_path, "cpu", threads).draw(list(range(count)))
         assert images.shape == one_by_one.shape
         assert np.abs(images.astype(int) - one_by_one).max() <= 1
 
 
 def test_an_image_that_fails_on_another_core_fails_the_run(tmp_path: Path) -> None:
-    generator = Generator.load(save(tiny_model(brittle=True), tmp_path / "brittle.onnx"), "cpu", threads=3)
+    generator = OnnxGenerator.load(save(tiny_model(brittle=True), tmp_path / "brittle.onnx"), "cpu", threads=3)
     latents, labels = generator.inputs(list(range(MAX_BATCH)))
     for row in (0, MAX_BATCH - 1):
         broken = latents.copy()
         broken[row, 0] = 100
         with pytest.raises(Exception, match="out of data bounds"):
-            generator.run(Arrays(broken, labels))
-    assert len(generator.run(Arrays(latents, labels))) == MAX_BATCH
+            generator.run(ArrayInputs(broken, labels))
+    assert len(generator.run(ArrayInputs(latents, labels))) == MAX_BATCH
 
 
-class Interrupted(Arrays):
+class Interrupted(ArrayInputs):
     """Inputs of which the last cannot be made."""
 
     def feed(self, rows: slice) -> Feed:
@@ -199,17 +199,17 @@ class Interrupted(Arrays):
 
 
 def test_inputs_that_cannot_be_made_fail_the_run_and_leave_the_cores_free(model_path: Path) -> None:
-    generator = Generator.load(model_path, "cpu", threads=3)
+    generator = OnnxGenerator.load(model_path, "cpu", threads=3)
     inputs = generator.inputs(list(range(MAX_BATCH)))
     with pytest.raises(OSError, match="cannot be made"):
         generator.run(Interrupted(*inputs))
-    assert len(generator.run(Arrays(*inputs))) == MAX_BATCH
+    assert len(generator.run(ArrayInputs(*inputs))) == MAX_BATCH
 
 
 def test_the_model_id_is_the_start_of_the_files_hash_and_changes_with_the_weights(
-    generator: Generator, tmp_path: Path
+    generator: OnnxGenerator, tmp_path: Path
 ) -> None:
-    other = Generator.load(save(tiny_model(weights=1), tmp_path / "other.onnx"), provider="cpu")
+    other = OnnxGenerator.load(save(tiny_model(weights=1), tmp_path / "other.onnx"), provider="cpu")
     assert generator.sha256.startswith(generator.model_id)
     assert len(generator.model_id) == 16
     assert other.model_id != generator.model_id
@@ -219,14 +219,14 @@ def test_the_model_id_is_the_start_of_the_files_hash_and_changes_with_the_weight
 def test_without_a_gpu_auto_takes_the_cpu_and_cuda_is_refused(
     model_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert Generator.load(model_path, provider="auto").provider == "cpu"
+    assert OnnxGenerator.load(model_path, provider="auto").provider == "cpu"
     with pytest.raises(ModelError, match="no GPU can be used here; set it to auto or cpu"):
-        Generator.load(model_path, provider="cuda")
+        OnnxGenerator.load(model_path, provider="cuda")
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.skipif(cuda_devices() == 0, reason="needs a GPU")
-def test_on_a_gpu_the_pixels_agree_with_the_cpu(generator: Generator, model_path: Path) -> None:
-    on_gpu = Generator.load(model_path, provider="cuda")
+def test_on_a_gpu_the_pixels_agree_with_the_cpu(generator: OnnxGenerator, model_path: Path) -> None:
+    on_gpu = OnnxGenerator.load(model_path, provider="cuda")
     assert on_gpu.provider == "cuda"
     assert np.abs(on_gpu.draw([1, 2, 3])[0].astype(int) - generator.draw([1, 2, 3])[0]).max() <= 1

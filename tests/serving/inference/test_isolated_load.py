@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from serving.errors import ModelError
 from serving.inference import isolated_load
 from serving.inference.isolated_load import try_model
-from serving.inference.model_card import seal
+from serving.inference.model_card import embed_checksum
 from tests.tiny_model import tiny_model
 
 PATH = Path("new file.onnx")
@@ -35,9 +35,9 @@ def taking(gigabytes: int) -> onnx.ModelProto:
 
 
 def test_a_sound_file_passes_and_one_that_takes_too_much_memory_is_refused() -> None:
-    try_model(seal(tiny_model().SerializeToString()), PATH)
+    try_model(embed_checksum(tiny_model().SerializeToString()), PATH)
     with pytest.raises(ModelError, match=r"new file\.onnx takes more than 4 GB of memory; export a smaller one"):
-        try_model(seal(taking(5).SerializeToString()), PATH)
+        try_model(embed_checksum(taking(5).SerializeToString()), PATH)
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,11 @@ from prometheus_client import REGISTRY
 
 from serving.app import App
 from serving.errors import ModelError
-from serving.http.state import Backend
+from serving.http.state import AppState
 from serving.inference import model_registry as models_module
 from serving.inference.deadlines import DeadlineThread
-from serving.inference.generator import Generator
-from serving.inference.model_registry import Models, NotReady
+from serving.inference.generator import OnnxGenerator
+from serving.inference.model_registry import ModelRegistry, NotReadyError
 from serving.settings import BYTES_A_NUMBER
 from tests.serving.conftest import Call, caller, loaded, no_trial
 from tests.tiny_model import save, tiny_card, tiny_model, with_card
@@ -51,17 +51,17 @@ class Gate:
             assert self.release.wait(LIMIT_S)
 
 
-def models_of(default: Path, trial: Callable[[bytes, Path], None] = no_trial) -> Models:
-    return Models(default, "cpu", threads=1, trial=trial)
+def models_of(default: Path, trial: Callable[[bytes, Path], None] = no_trial) -> ModelRegistry:
+    return ModelRegistry(default, "cpu", threads=1, trial=trial)
 
 
-async def started(default: Path, trial: Callable[[bytes, Path], None] = no_trial) -> Models:
+async def started(default: Path, trial: Callable[[bytes, Path], None] = no_trial) -> ModelRegistry:
     models = models_of(default, trial)
     await models.load()
     return models
 
 
-async def settled(models: Models) -> None:
+async def settled(models: ModelRegistry) -> None:
     await models.look()
     await models.look()
     await models.settle()
@@ -102,7 +102,8 @@ async def test_a_file_that_hangs_holds_up_no_other_and_is_served_when_it_lets_go
     assert [name for name, _ in models.ready()] == ["faces", "sound"]
     save(tiny_model(weights=1), default)
     await until(
-        lambda: models.get().model_id != Generator.load(default.with_name("sound.onnx"), "cpu").model_id, models.look
+        lambda: models.get().model_id != OnnxGenerator.load(default.with_name("sound.onnx"), "cpu").model_id,
+        models.look,
     )
     gate.release.set()
     await models.settle()
@@ -134,7 +135,7 @@ async def test_a_fifo_or_a_folder_in_the_place_of_a_file_is_refused_at_once(defa
     assert models.problems().keys() == {"pipe", "folder"}
     assert all("is not a regular file" in problem for problem in models.problems().values())
     with pytest.raises(ModelError, match="is not a regular file"):
-        Generator.load(default.with_name("pipe.onnx"), "cpu")
+        OnnxGenerator.load(default.with_name("pipe.onnx"), "cpu")
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EMFILE, errno.ENOMEM, errno.EIO])
@@ -272,7 +273,7 @@ async def test_a_file_that_fails_its_trial_is_not_opened_here(default: Path, mon
 
     models = await started(default, refuse)  # the default one is served: it is not tried
     before = models.get()
-    monkeypatch.setattr(Generator, "open", lambda *arguments: pytest.fail("it was opened"))
+    monkeypatch.setattr(OnnxGenerator, "open", lambda *arguments: pytest.fail("it was opened"))
     save(tiny_model(weights=1), default.with_name("cats.onnx"))
     save(tiny_model(weights=1), default)
     await settled(models)
@@ -290,7 +291,7 @@ async def test_a_default_model_that_cannot_be_read_is_served_as_soon_as_it_can(
             "serving.inference.generator.os.open", failing(OSError(errno.EMFILE, "Too many open files"), 1)(os.open)
         )
         await models.load()
-        with pytest.raises(NotReady, match="Too many open files"):
+        with pytest.raises(NotReadyError, match="Too many open files"):
             models.get()
     await settled(models)
     assert models.get().path == default
@@ -316,7 +317,7 @@ async def test_a_call_that_hangs_is_given_up_and_nothing_waits_behind_it() -> No
 
 
 @pytest.fixture
-def wide(default: Path) -> Iterator[tuple[Backend, Call]]:
+def wide(default: Path) -> Iterator[tuple[AppState, Call]]:
     """A model of latents of 8 numbers, and beside it one of 4,096."""
     save(wide_model(4096), default.with_name("wide.onnx"))
     backend = loaded(default, max_images=16)
@@ -335,7 +336,7 @@ def wide_model(latent_dim: int) -> onnx.ModelProto:
     return with_card(model, tiny_card(latent_dim=latent_dim, mean_latent=(0.0,) * latent_dim))
 
 
-def test_a_body_may_be_as_long_as_the_model_that_it_asks_needs(wide: tuple[Backend, Call]) -> None:
+def test_a_body_may_be_as_long_as_the_model_that_it_asks_needs(wide: tuple[AppState, Call]) -> None:
     backend, call = wide
     assert backend.body_limit >= 16 * 4096 * BYTES_A_NUMBER
     row = [0.123456789012345678] * 4096

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from serving.errors import ModelError
-from serving.inference.generator import Generator
+from serving.inference.generator import OnnxGenerator
 from serving.inference.model_card import CARD_KEY
-from serving.inference.model_registry import ModelNotFound, Models, NotReady
+from serving.inference.model_registry import ModelNotFoundError, ModelRegistry, NotReadyError
 from tests.serving.conftest import Call, assert_refused, no_trial, served
 from tests.tiny_model import save, tiny_model
 
@@ -24,13 +24,13 @@ def default(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def models(default: Path) -> Models:
-    loaded = Models(default, "cpu", threads=1, trial=no_trial)
+async def models(default: Path) -> ModelRegistry:
+    loaded = ModelRegistry(default, "cpu", threads=1, trial=no_trial)
     await loaded.load()
     return loaded
 
 
-async def settle(models: Models) -> None:
+async def settle(models: ModelRegistry) -> None:
     """Two looks: a file that has changed must have been at rest for one. Then what they have begun."""
     await models.look()
     await models.look()
@@ -40,17 +40,17 @@ async def settle(models: Models) -> None:
 def replace(path: Path, weights: int) -> str:
     """Another model in place of a file; returns its id."""
     fresh = save(tiny_model(weights=weights), path.with_suffix(".new"))
-    model_id = Generator.load(fresh, "cpu").model_id
+    model_id = OnnxGenerator.load(fresh, "cpu").model_id
     fresh.rename(path)
     return model_id
 
 
 async def test_before_it_is_loaded_there_is_none(default: Path) -> None:
-    with pytest.raises(NotReady, match="still loading"):
-        Models(default, "cpu", threads=1).get()
+    with pytest.raises(NotReadyError, match="still loading"):
+        ModelRegistry(default, "cpu", threads=1).get()
 
 
-async def test_a_file_that_is_dropped_in_is_served_under_its_name_and_id(models: Models, default: Path) -> None:
+async def test_a_file_that_is_dropped_in_is_served_under_its_name_and_id(models: ModelRegistry, default: Path) -> None:
     model_id = replace(default.with_name("cats.onnx"), weights=1)
     await settle(models)
     assert models.get("cats").model_id == models.get(model_id).model_id == model_id
@@ -58,7 +58,7 @@ async def test_a_file_that_is_dropped_in_is_served_under_its_name_and_id(models:
     assert models.get().path == default
 
 
-async def test_a_file_that_is_replaced_takes_over(models: Models, default: Path) -> None:
+async def test_a_file_that_is_replaced_takes_over(models: ModelRegistry, default: Path) -> None:
     before = models.get()
     model_id = replace(default, weights=1)
     await settle(models)
@@ -66,7 +66,7 @@ async def test_a_file_that_is_replaced_takes_over(models: Models, default: Path)
     assert len(before.draw([7])[0]) == 1  # those who still hold the old one are served by it
 
 
-async def test_a_bad_file_leaves_the_old_one_serving_and_says_so(models: Models, default: Path) -> None:
+async def test_a_bad_file_leaves_the_old_one_serving_and_says_so(models: ModelRegistry, default: Path) -> None:
     before = models.get()
     default.write_bytes(default.read_bytes()[:-100])
     await settle(models)
@@ -78,7 +78,7 @@ async def test_a_bad_file_leaves_the_old_one_serving_and_says_so(models: Models,
     assert models.problems() == {}
 
 
-async def test_a_file_is_not_looked_into_while_it_is_being_written(models: Models, default: Path) -> None:
+async def test_a_file_is_not_looked_into_while_it_is_being_written(models: ModelRegistry, default: Path) -> None:
     whole = save(tiny_model(weights=1), default.with_suffix(".new")).read_bytes()
     for part in (1000, 2000, 3000):
         default.write_bytes(whole[:part])
@@ -86,23 +86,25 @@ async def test_a_file_is_not_looked_into_while_it_is_being_written(models: Model
     assert models.problems() == {}
     default.write_bytes(whole)
     await settle(models)
-    assert models.get().sha256 != Generator.load(save(tiny_model(), default.with_suffix(".old")), "cpu").sha256
+    assert models.get().sha256 != OnnxGenerator.load(save(tiny_model(), default.with_suffix(".old")), "cpu").sha256
 
 
-async def test_a_file_that_is_gone_is_served_no_more_unless_it_is_the_default(models: Models, default: Path) -> None:
+async def test_a_file_that_is_gone_is_served_no_more_unless_it_is_the_default(
+    models: ModelRegistry, default: Path
+) -> None:
     other = default.with_name("cats.onnx")
     shutil.copy(default, other)
     await settle(models)
     other.unlink()
     default.unlink()
     await settle(models)
-    with pytest.raises(ModelNotFound, match='there is no model "cats" here; the models are faces'):
+    with pytest.raises(ModelNotFoundError, match='there is no model "cats" here; the models are faces'):
         models.get("cats")
     assert models.get().path == default
 
 
-async def test_a_name_that_is_nearly_right_is_corrected(models: Models) -> None:
-    with pytest.raises(ModelNotFound, match='did you mean "faces"?'):
+async def test_a_name_that_is_nearly_right_is_corrected(models: ModelRegistry) -> None:
+    with pytest.raises(ModelNotFoundError, match='did you mean "faces"?'):
         models.get("face")
 
 
@@ -111,7 +113,7 @@ async def test_a_flipped_bit_among_the_weights_is_found(default: Path) -> None:
     content[content.index(tiny_model().graph.initializer[0].raw_data) + 100] ^= 1
     default.write_bytes(bytes(content))
     with pytest.raises(ModelError, match="is damaged, as its checksum does not match"):
-        Generator.load(default, "cpu")
+        OnnxGenerator.load(default, "cpu")
 
 
 async def test_a_file_without_a_checksum_is_refused(default: Path) -> None:
@@ -120,7 +122,7 @@ async def test_a_file_without_a_checksum_is_refused(default: Path) -> None:
     default.write_bytes(model.SerializeToString())
     assert CARD_KEY in [prop.key for prop in model.metadata_props]
     with pytest.raises(ModelError, match="carries no checksum; export it again"):
-        Generator.load(default, "cpu")
+        OnnxGenerator.load(default, "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +156,7 @@ def test_the_list_of_models_shows_the_default_first_and_what_is_wrong_with_the_r
     assert "torn.onnx is not a whole ONNX file" in listed[2]["problem"]
 
 
-async def test_replacing_a_file_fails_no_request_that_is_under_way(models: Models, default: Path) -> None:
+async def test_replacing_a_file_fails_no_request_that_is_under_way(models: ModelRegistry, default: Path) -> None:
     ids = set()
 
     async def ask() -> None:

@@ -10,15 +10,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 from serving.errors import ModelError
 from serving.inference import onnx_file
-from serving.inference.generator import Generator
-from serving.inference.model_card import CARD_KEY, CHECKSUM_KEY, seal
+from serving.inference.generator import OnnxGenerator
+from serving.inference.model_card import CARD_KEY, CHECKSUM_KEY, embed_checksum
 from serving.inference.onnx_file import read_metadata
 from tests.tiny_model import tiny_model
 
 
-def opened(model: onnx.ModelProto | bytes) -> Generator:
+def opened(model: onnx.ModelProto | bytes) -> OnnxGenerator:
     content = model if isinstance(model, bytes) else model.SerializeToString()
-    return Generator.open(seal(content), Path("some.onnx"), "cpu", threads=1)
+    return OnnxGenerator.open(embed_checksum(content), Path("some.onnx"), "cpu", threads=1)
 
 
 def pointing_to(file: str) -> Callable[[TensorProto], None]:
@@ -158,13 +158,13 @@ def test_a_file_without_card_or_seal_is_never_opened(monkeypatch: pytest.MonkeyP
         raise AssertionError("ONNX Runtime was asked to open the file")
 
     monkeypatch.setattr("serving.inference.generator.Network", open_none)
-    damaged = bytearray(seal(tiny_model().SerializeToString()))
+    damaged = bytearray(embed_checksum(tiny_model().SerializeToString()))
     damaged[damaged.index(tiny_model().graph.initializer[0].raw_data)] ^= 1
     without = tiny_model()
     del without.metadata_props[:]
     for content, sentence in ((bytes(damaged), "is damaged"), (without.SerializeToString(), "carries no model card")):
         with pytest.raises(ModelError, match=sentence):
-            Generator.open(content, Path("some.onnx"), "cpu")
+            OnnxGenerator.open(content, Path("some.onnx"), "cpu")
 
 
 def _of_opset_99(model: onnx.ModelProto) -> None:

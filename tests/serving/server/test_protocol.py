@@ -14,8 +14,8 @@ import pytest
 import uvicorn
 
 from serving.errors import MintError
-from serving.http.exception_handlers import refusal
-from serving.server.connection import Limits, Usage
+from serving.http.exception_handlers import error_response
+from serving.server.connection import ConnectionLimits, ConnectionUsage
 from serving.server.protocol import RequestProtocol
 
 TIME_LIMIT_S = 90  # of what should come at once
@@ -40,7 +40,7 @@ class Small:
         try:
             await self.answer(scope, receive, send)
         except MintError as error:
-            await refusal(error)(scope, receive, send)
+            await error_response(error)(scope, receive, send)
 
     async def answer(self, scope: Any, receive: Any, send: Any) -> None:
         path, body, status, more = scope["path"], b"", 200, True
@@ -74,7 +74,7 @@ class Small:
 def serving(**limits: Any) -> Iterator[tuple[Small, int]]:
     """The app behind the protocol, and its port."""
     app = Small()
-    protocol = partial(RequestProtocol, limits=Limits(**limits), usage=Usage())
+    protocol = partial(RequestProtocol, limits=ConnectionLimits(**limits), usage=ConnectionUsage())
     config = uvicorn.Config(app, http=protocol, lifespan="off", ws="none", log_config=None)  # type: ignore[arg-type]
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:

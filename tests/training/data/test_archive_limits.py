@@ -10,7 +10,7 @@ import pytest
 
 from tests.training.data.packing import AGAIN, BLOCK, CATS, DOGS, PACK, TAR, ZIP, contents, listed, tar, write, zipped
 from tests.training.project import Project
-from training.data.sources import UnreadableError, unpacking
+from training.data.sources import UnreadableImageError, unpacking
 
 # Sizes
 
@@ -30,7 +30,7 @@ def test_a_member_larger_than_it_says_is_not_unpacked(project: Project, method: 
     with project.open(write(project, "pets.zip", packed)) as found:
         tracemalloc.start()
         try:
-            with pytest.raises(UnreadableError, match="damaged in the archive: it"):
+            with pytest.raises(UnreadableImageError, match="damaged in the archive: it"):
                 found.items[0].read()
             assert tracemalloc.get_traced_memory()[1] < LARGE / 4
         finally:
@@ -43,7 +43,7 @@ def test_a_size_that_does_not_fit_is_one_skipped_file(
 ) -> None:
     monkeypatch.setattr(unpacking, "FLOOR_MIB", 1 << 20)
     source = write(project, "pets.zip", listed(zipped({"1.png": bytes(1000)}), 24, "<L", size))
-    with project.open(source) as found, pytest.raises(UnreadableError):
+    with project.open(source) as found, pytest.raises(UnreadableImageError):
         found.items[0].read()
 
 
@@ -79,7 +79,10 @@ def test_a_dictionary_beyond_the_limit_is_refused(project: Project, monkeypatch:
     monkeypatch.setattr(unpacking, "DICTIONARY_MIB", 1)
     assert "takes more than 1 MiB of memory" in project.refusal(write(project, "pets.tar.xz", lzma.compress(TAR)))
     source = write(project, "pets.zip", zipped({"1.png": bytes(2 << 20)}, zipfile.ZIP_LZMA))
-    with project.open(source) as found, pytest.raises(UnreadableError, match="dictionary of 2 MiB, the limit is 1"):
+    with (
+        project.open(source) as found,
+        pytest.raises(UnreadableImageError, match="dictionary of 2 MiB, the limit is 1"),
+    ):
         found.items[0].read()
 
 

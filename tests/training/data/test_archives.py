@@ -12,7 +12,7 @@ import pytest
 from tests.training.data.packing import AGAIN, BLOCK, CATS, DOGS, PACK, TAR, ZIP, contents, listed, tar, write, zipped
 from tests.training.project import Project
 from training.data.manifest import DataError
-from training.data.sources import UnreadableError, open_source
+from training.data.sources import UnreadableImageError, open_source
 
 # Read to the end
 
@@ -130,7 +130,7 @@ def test_no_flipped_byte_of_a_zip_loses_a_member_in_silence(project: Project) ->
                 assert {item.name for item in found.items} | {skip.file for skip in found.rejected} == files.keys()
                 for item in found.items:
                     assert item.read() == files[item.name]
-        except (DataError, UnreadableError):
+        except (DataError, UnreadableImageError):
             refused += 1
     assert refused > len(whole) / 4
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.training.project import Project, picture
 from training import paths
-from training.data.cache import Stamp, write_stamp
+from training.data.cache import CacheRecord, write_cache_record
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_missing_and_damaged_files_are_made_anew(rebuilt: Callable[..., bool], p
 def test_a_manifest_of_an_older_version_is_made_anew(rebuilt: Callable[..., bool]) -> None:
     manifest = json.loads(paths.MANIFEST.read_text())
     paths.MANIFEST.write_text(json.dumps({key: manifest[key] for key in manifest if key != "class_tags"}))
-    write_stamp(Stamp.model_validate_json(paths.PREPARED_STAMP.read_bytes()).inputs)
+    write_cache_record(CacheRecord.model_validate_json(paths.PREPARED_STAMP.read_bytes()).inputs)
     assert rebuilt()
     assert json.loads(paths.MANIFEST.read_text()) == manifest
 

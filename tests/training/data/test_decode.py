@@ -11,14 +11,14 @@ from PIL import Image
 
 from tests.training.data.colour_profiles import colours_of, with_chunk
 from tests.training.project import BLUE, GREEN, RED, Project, encoded, picture
-from training.data.decode import square
-from training.data.sources import UnreadableError
+from training.data.decode import load_square_image
+from training.data.sources import UnreadableImageError
 from training.params import DataParams
 
 
 def shown(content: bytes | NDArray[np.uint8], data: DataParams) -> NDArray[np.uint8]:
     """The pixels [R, R, C] that a picture becomes."""
-    return square(content, data).pixels
+    return load_square_image(content, data).pixels
 
 
 @pytest.fixture
@@ -246,7 +246,7 @@ def test_a_jpeg_without_its_end_mark_is_read(project: Project, missing: int, pro
 @pytest.mark.parametrize("side", [60, 900])  # the larger one is decoded small
 def test_half_a_jpeg_stays_a_failure(project: Project, side: int, kept: float, progressive: bool) -> None:
     whole = encoded(Image.effect_noise((side, side), 50), "JPEG", progressive=progressive)
-    with pytest.raises(UnreadableError, match="damaged or truncated"):
+    with pytest.raises(UnreadableImageError, match="damaged or truncated"):
         shown(whole[: int(len(whole) * kept)], project.data())
 
 
@@ -267,14 +267,14 @@ def test_a_large_picture_is_read(project: Project, kind: str, size: tuple[int, i
 )
 def test_dots_and_strips_are_refused_with_their_size(project: Project, size: tuple[int, int], said: str) -> None:
     for content in (picture(RED, size), np.zeros((size[1], size[0], 3), np.uint8)):
-        with pytest.raises(UnreadableError) as refusal:
-            square(content, project.data())
+        with pytest.raises(UnreadableImageError) as refusal:
+            load_square_image(content, project.data())
         assert str(refusal.value) == said
 
 
 def test_a_picture_that_is_enlarged_is_known_as_one(project: Project) -> None:
-    assert square(picture(RED, (40, 27)), project.data()).enlarged
-    assert not square(picture(RED, (40, 28)), project.data()).enlarged
+    assert load_square_image(picture(RED, (40, 27)), project.data()).enlarged
+    assert not load_square_image(picture(RED, (40, 28)), project.data()).enlarged
 
 
 def png_that_claims(width: int, height: int) -> bytes:
@@ -303,6 +303,6 @@ def png_that_claims(width: int, height: int) -> bytes:
 def test_a_file_that_is_no_usable_image_is_refused_with_the_reason(
     project: Project, content: bytes, reason: str
 ) -> None:
-    with pytest.raises(UnreadableError) as refusal:
+    with pytest.raises(UnreadableImageError) as refusal:
         shown(content, project.data())
     assert str(refusal.value).startswith(reason)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.training.project import BLUE, GREEN, RED, Project, picture
 from training import paths
-from training.data.sources import UnreadableError, items
+from training.data.sources import UnreadableImageError, items
 
 FLOWERS = {
     "daisy/1.png": picture(RED),
@@ -119,7 +119,7 @@ def test_a_member_with_a_damaged_body_is_one_skipped_file(project: Project) -> N
     content[60:70] = bytes(10)
     archive.write_bytes(content)
     with project.open("flowers.zip") as found:
-        with pytest.raises(UnreadableError, match="damaged in the archive"):
+        with pytest.raises(UnreadableImageError, match="damaged in the archive"):
             found.items[0].read()
         assert found.items[1].read() == picture(BLUE)
 
@@ -134,7 +134,7 @@ def test_a_huge_file_is_not_read_into_memory(project: Project, kind: str, monkey
     with project.open(source.name) as found:
         reasons = [skip.reason for skip in found.rejected]
         for item in found.items:
-            with pytest.raises(UnreadableError) as error:
+            with pytest.raises(UnreadableImageError) as error:
                 item.read()
             reasons.append(str(error.value))
     assert reasons == ["too large: 2 MiB, the limit is 1"]

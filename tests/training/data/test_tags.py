@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from serving.inference.generator import Generator
+from serving.inference.generator import OnnxGenerator
 from tests.serving.conftest import served
 from tests.training.project import BLUE, GREEN, RED, Project, picture, tiny, write_params
 from training import export, paths, preprocess, train
@@ -32,7 +32,7 @@ def test_tags_are_learned_and_their_combinations_served(project: Project, mismat
 
     state = torch.load(paths.GENERATOR_WEIGHTS, weights_only=True)["generator"]
     assert state["latent.embedding.weight"].shape == (5, 6)  # 3 colours and 2 shapes, not 5 combinations
-    generator = Generator.load(paths.MODEL, provider="cpu")
+    generator = OnnxGenerator.load(paths.MODEL, provider="cpu")
     assert sorted(generator.card.classes) == sorted(COMBINATIONS)
     for call in served(generator.path):
         asked = {"seeds": [7, 7], "labels": ["red + wide", "green + tall"], "format": "npy"}

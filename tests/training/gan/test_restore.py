@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from tests.training.tiny_gan import play, tiny_gan
-from training.gan.trainer import GAN
+from training.gan.trainer import GANTrainer
 
 
-def learned(gan: GAN) -> list[Tensor]:
+def learned(gan: GANTrainer) -> list[Tensor]:
     """Every number that a game has learned."""
     networks = (gan.average, gan.generator, gan.discriminator)
     return [value.clone() for network in networks for value in network.state_dict().values()]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from tests.training.tiny_gan import Batches, play, tiny_gan
-from training.gan.stabilisers import Replay, cosine, draw_targets, instance_noise, pack
-from training.gan.trainer import GAN
+from training.gan.stabilisers import ReplayBuffer, cosine, instance_noise, pack, soften_labels
+from training.gan.trainer import GANTrainer
 
 CPU = torch.device("cpu")
 UNCONDITIONAL = {"condition": "none"}
@@ -19,7 +19,7 @@ UNCONDITIONAL = {"condition": "none"}
 def targets(count: int = 100_000, **stabilise: float) -> tuple[Tensor, Tensor]:
     """How real so many real images and fakes are said to be."""
     torch.manual_seed(0)
-    drawn = draw_targets(tiny_gan(stabilise=stabilise).params.stabilise, count, 2 * count, CPU)
+    drawn = soften_labels(tiny_gan(stabilise=stabilise).params.stabilise, count, 2 * count, CPU)
     assert drawn is not None
     assert (len(drawn.real), len(drawn.fake)) == (count, 2 * count)
     return drawn.real, drawn.fake
@@ -56,7 +56,7 @@ def test_all_three_together_stay_labels() -> None:
 
 
 def test_plain_labels_are_not_drawn_at_all() -> None:
-    assert draw_targets(tiny_gan().params.stabilise, 8, 8, CPU) is None
+    assert soften_labels(tiny_gan().params.stabilise, 8, 8, CPU) is None
 
 
 def test_instance_noise_falls_linearly_and_is_gone_at_its_end_and_after() -> None:
@@ -88,7 +88,7 @@ def numbered(start: int, count: int = 8) -> tuple[Tensor, Tensor]:
 
 
 def test_replay_keeps_to_its_size_and_half_of_a_batch_is_old_once_it_is_full() -> None:
-    replay, shown = Replay(20, CPU), set(range(24))
+    replay, shown = ReplayBuffer(20, CPU), set(range(24))
     for start in (0, 8, 16):  # while it fills, nothing is replaced
         images, _ = replay.mix(*numbered(start))
         assert torch.equal(images, numbered(start)[0])
@@ -105,7 +105,7 @@ def test_replay_keeps_to_its_size_and_half_of_a_batch_is_old_once_it_is_full() -
 
 @pytest.mark.parametrize("size", [1, 4, 8])
 def test_a_replay_smaller_than_a_batch_leaves_the_batches_as_they_were(size: int) -> None:
-    replay = Replay(size, CPU)
+    replay = ReplayBuffer(size, CPU)
     for start in range(0, 40, 8):
         given = numbered(start)
         images, labels = replay.mix(*given)
@@ -116,7 +116,7 @@ def test_a_replay_smaller_than_a_batch_leaves_the_batches_as_they_were(size: int
 
 
 def test_a_restored_replay_mixes_as_the_saved_one_would_have() -> None:
-    saved, restored = Replay(12, CPU), Replay(12, CPU)
+    saved, restored = ReplayBuffer(12, CPU), ReplayBuffer(12, CPU)
     for start in (0, 8, 16):
         saved.mix(*numbered(start))
     restored.load_state_dict(saved.state_dict())
@@ -130,13 +130,13 @@ def test_a_restored_replay_mixes_as_the_saved_one_would_have() -> None:
 
 
 def test_a_replay_is_restored_to_the_device_of_the_training() -> None:
-    saved = Replay(4, CPU)
+    saved = ReplayBuffer(4, CPU)
     saved.mix(*numbered(0))
-    elsewhere = Replay(4, torch.device("meta"))
+    elsewhere = ReplayBuffer(4, torch.device("meta"))
     elsewhere.load_state_dict(saved.state_dict())
     assert elsewhere.state_dict()["images"].device.type == elsewhere.state_dict()["labels"].device.type == "meta"
-    empty = Replay(4, CPU)
-    empty.load_state_dict(Replay(4, CPU).state_dict())
+    empty = ReplayBuffer(4, CPU)
+    empty.load_state_dict(ReplayBuffer(4, CPU).state_dict())
     assert empty.state_dict() == {"images": None, "labels": None}
 
 
@@ -168,7 +168,7 @@ def test_clipping_bounds_the_norm_of_both_gradients() -> None:
     assert gradient_norms(1e3) == gradient_norms(None)
 
 
-def shown(gan: GAN, images: Tensor) -> Tensor:
+def shown(gan: GANTrainer, images: Tensor) -> Tensor:
     """What reaches the discriminator's first layer when it judges images."""
     seen: list[Tensor] = []
     layer = next(module for module in gan.discriminator.modules() if isinstance(module, nn.Conv2d))

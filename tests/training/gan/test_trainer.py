@@ -12,7 +12,7 @@ from torch.optim import SGD, Adam, Optimizer, RMSprop
 from tests.training.project import FAMILIES
 from tests.training.tiny_gan import AS_ON_A_GPU, TWO_TAGS, Batches, play, tiny_gan
 from training.gan.penalties import one_centred_penalty, zero_centred_penalty
-from training.gan.trainer import GAN, Batch, frozen
+from training.gan.trainer import Batch, GANTrainer, frozen
 
 
 def updates(optimizer: Any) -> int:
@@ -79,7 +79,7 @@ def test_the_scalars_are_the_losses_and_what_the_discriminator_thinks() -> None:
     assert scalars["penalty"] > 0
 
 
-def slopes_of_discriminator(gan: GAN, batch: Batch, fake: Tensor) -> dict[str, Tensor]:
+def slopes_of_discriminator(gan: GANTrainer, batch: Batch, fake: Tensor) -> dict[str, Tensor]:
     """The gradient along which the discriminator descends."""
     torch.manual_seed(0)
     gan._improve_discriminator(batch[0].clone(), fake.clone(), batch[1], pressure=1.0)
@@ -270,7 +270,7 @@ def test_the_burn_in_makes_the_penalty_stronger_at_the_start(penalty: str) -> No
     assert play(stronger, 1)[0]["penalty"] == pytest.approx(play(plain, 1)[0]["penalty"], rel=1e-4)
 
 
-def certain(gan: GAN, logit: float) -> None:
+def certain(gan: GANTrainer, logit: float) -> None:
     """Makes the discriminator judge every image by this logit, whatever it shows."""
     nn.init.zeros_(gan.discriminator.logit.weight)
     nn.init.constant_(gan.discriminator.logit.bias, logit)

@@ -8,7 +8,7 @@ from tests.training.project import FAMILIES, tiny_params
 from tests.training.tiny_gan import TWO_TAGS
 from training.networks import build
 from training.networks.base import TagEmbedding
-from training.networks.inference_wrapper import ServedGenerator, folded
+from training.networks.inference_wrapper import InferenceGenerator, folded
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -34,7 +34,7 @@ def test_the_served_generator_answers_in_pixels() -> None:
         def forward(self, z: torch.Tensor, label: torch.Tensor | None) -> torch.Tensor:
             return torch.tensor([-1.5, -1.0, 0.0, 0.999, 1.0, 7.0]).reshape(1, 1, 2, 3)
 
-    pixels = ServedGenerator(Fixed())(torch.zeros(1, 1))
+    pixels = InferenceGenerator(Fixed())(torch.zeros(1, 1))
 
     assert pixels.dtype == torch.uint8
     assert pixels.shape == (1, 2, 3, 1)

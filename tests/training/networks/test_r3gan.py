@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tests.training.project import FAMILIES, tiny_params
 from training.networks import build
-from training.networks.r3gan import Basis, Resample, ResidualBlock
+from training.networks.r3gan import GenerativeBasis, Resample, ResidualBlock
 
 GAIN = math.sqrt(2 / 1.04)
 WIDE = {"generator_width": 64, "discriminator_width": 64}
@@ -104,7 +104,7 @@ def test_in_bfloat16_the_stage_of_the_smallest_maps_and_the_logit_are_in_float32
     for player, each in (("G", generator), ("D", discriminator)):
         for block in (module for module in each.modules() if isinstance(module, ResidualBlock)):
             watch(f"{player} block", block.layers[-1])
-    watch("G basis", next(module for module in generator.modules() if isinstance(module, Basis)))
+    watch("G basis", next(module for module in generator.modules() if isinstance(module, GenerativeBasis)))
     depthwise, _, logit = discriminator.logit
     watch("D depthwise", depthwise)
     watch("D logit", logit)
@@ -123,7 +123,7 @@ def test_in_bfloat16_the_stage_of_the_smallest_maps_and_the_logit_are_in_float32
 
 
 def test_a_picture_begins_with_learned_maps_weighted_by_the_latent() -> None:
-    basis = Basis(inputs=3, channels=2, side=4)
+    basis = GenerativeBasis(inputs=3, channels=2, side=4)
     z = torch.randn(5, 3)
     images = basis(z)
     by_hand = torch.einsum("ni,ci,cyx->ncyx", z, basis.weigh.weight, basis.maps)

@@ -15,7 +15,7 @@ from training.data.sources.dataset_json import labels_from_dataset_json
 from training.data.sources.datasets import DATASETS, PREFIX, dataset_name, dataset_source
 from training.data.sources.folders import folder_source
 from training.data.sources.formats import only_pictures
-from training.data.sources.items import Item, Source, UnreadableError
+from training.data.sources.items import Item, Source, UnreadableImageError
 from training.data.sources.kinds import foreign_kind, no_source
 from training.data.sources.labels import labels_from_csv
 from training.data.sources.tars import is_called_tar, is_tar, tar_source
@@ -23,7 +23,7 @@ from training.data.sources.unpacking import Budget
 from training.data.sources.zips import is_zip, opened_zip, zip_source
 from training.params import DataParams
 
-__all__ = ["Item", "Source", "UnreadableError", "labels_path", "open_source", "source_path"]
+__all__ = ["Item", "Source", "UnreadableImageError", "labels_path", "open_source", "source_path"]
 
 VIRTUAL = {("/", "proc"), ("/", "sys")}  # folders without end, and files that wait for ever
 

@@ -21,7 +21,7 @@ from training.data.manifest import DataError
 from training.data.sources.class_names import labels_from_names, pickled_names
 from training.data.sources.items import Item, Pixels, Source
 from training.data.sources.names import utf8_name
-from training.data.sources.unpacking import GZIP, STEP, Budget, DamagedError, inflated
+from training.data.sources.unpacking import GZIP, STEP, Budget, DamagedArchiveError, inflated
 from training.data.sources.zips import ZipArchive, ZipMember
 
 GREY_DIMENSIONS = 3  # [N,H,W]
@@ -117,18 +117,18 @@ def read_idx(path: Path, dimensions: int, scratch: Path, budget: Budget) -> Arra
             first = next(chunks, b"")
             header = np.frombuffer(first[:header_bytes].ljust(header_bytes, b"\0"), ">u4")
             if header[0] != 0x0800 + dimensions:
-                raise DamagedError("its header is not IDX")
+                raise DamagedArchiveError("its header is not IDX")
             shape = tuple(int(size) for size in header[1:])
             size = header_bytes + math.prod(shape)
             if path.suffix != ".gz":
                 if path.stat().st_size != size:
-                    raise DamagedError(f"its size does not fit its shape {shape}")
+                    raise DamagedArchiveError(f"its size does not fit its shape {shape}")
                 unpacked = path
             else:
                 unpacked = scratch / path.stem
                 budget.inflate(size)
                 _write(unpacked, first, chunks, size, budget)
-        except DamagedError as error:
+        except DamagedArchiveError as error:
             raise DataError(f"{path} is not an IDX file or is damaged: {error}; download it again") from None
     return np.memmap(unpacked, dtype=np.uint8, mode="r", offset=header_bytes, shape=shape)
 
@@ -145,7 +145,7 @@ def _write(target: Path, first: bytes, chunks: Iterator[bytes], size: int, budge
             file.write(first)
             first = next(chunks, b"")
     if written != size:
-        raise DamagedError("its size does not fit its shape")
+        raise DamagedArchiveError("its size does not fit its shape")
 
 
 def read_class_names(path: Path) -> list[str] | None:
@@ -178,7 +178,7 @@ def npz_source(archive: ZipArchive, scratch: Path, budget: Budget) -> Source:
             for name in ("images", "labels", "classes")
             if name in members
         }
-    except DamagedError as error:
+    except DamagedArchiveError as error:
         raise DataError(f"{path} is not an .npz file of plain arrays or is damaged: {error}") from None
     items = array_items(arrays["images"], str(path))
     if "labels" not in arrays:
@@ -215,7 +215,7 @@ def _npy_member(archive: ZipArchive, member: ZipMember, target: Path, budget: Bu
     shape, fortran, dtype, offset = npy_header(first[:NPY_HEADER])
     size = offset + math.prod(shape) * dtype.itemsize
     if size != member.info.file_size:
-        raise DamagedError(f"{member.name} has the shape {shape} and another size")
+        raise DamagedArchiveError(f"{member.name} has the shape {shape} and another size")
     _write(target, first, chunks, size, budget)
     return np.memmap(target, dtype, "r", offset, shape, "F" if fortran else "C")
 
@@ -231,9 +231,9 @@ def npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(stream)
     except Exception:  # numpy parses it as Python, which can fail in many ways
-        raise DamagedError("its header is not one of an .npy file") from None
+        raise DamagedArchiveError("its header is not one of an .npy file") from None
     if dtype.hasobject:
-        raise DamagedError("it holds Python objects")
+        raise DamagedArchiveError("it holds Python objects")
     if dtype.itemsize == 0 or any(type(size) is not int or size < 0 for size in shape):
-        raise DamagedError(f"its header says {dtype} {shape}")
+        raise DamagedArchiveError(f"its header says {dtype} {shape}")
     return shape, fortran, dtype, stream.tell()

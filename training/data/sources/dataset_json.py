@@ -10,7 +10,7 @@ from typing import Any
 
 from training.data.manifest import DataError
 from training.data.sources.class_folders import in_class_order, without_labels
-from training.data.sources.items import LeftOut, Source, UnreadableError, printable_name
+from training.data.sources.items import LeftOut, Source, UnreadableImageError, printable_name
 
 NAME = "dataset.json"
 UNLISTED = f"pictures that {NAME} gives no label"
@@ -54,7 +54,7 @@ def _read(table: LeftOut) -> Any:
     try:
         content = table.read() if table.read else None
         return json.loads(content) if isinstance(content, bytes) else None
-    except UnreadableError as error:
+    except UnreadableImageError as error:
         raise DataError(f"{table.file}: {error}") from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{table.file} is not JSON: {error}; repair or remove it") from None

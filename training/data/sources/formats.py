@@ -8,7 +8,7 @@ import re
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from training.data.sources.items import Item, LeftOut, Source, UnreadableError
+from training.data.sources.items import Item, LeftOut, Source, UnreadableImageError
 
 # Every format here is decoded in process; Pillow's others start programs or hold nothing that one would train on.
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM")
@@ -120,7 +120,7 @@ def _has_picture(item: Item) -> bool:
     """By content; a file that cannot be read may be a picture where its name says nothing at all."""
     try:
         return is_picture(item.head())
-    except UnreadableError:
+    except UnreadableImageError:
         return not PurePosixPath(item.name).suffix
 
 

@@ -26,7 +26,7 @@ SYSTEM_STREAMS = (":zone.identifier", "\uf03azone.identifier", ":afp_afpinfo", "
 Pixels = NDArray[np.uint8]  # [H, W] or [H, W, C]
 
 
-class UnreadableError(Exception):
+class UnreadableImageError(Exception):
     """One file that cannot become an image; its text is the reason that the manifest gives."""
 
 
@@ -92,7 +92,7 @@ def printable_name(name: str) -> str:
 def refuse_large(size: int) -> None:
     """Raises UnreadableError for a file of more bytes than an image may have."""
     if size > MAX_FILE_MIB << 20:
-        raise UnreadableError(f"too large: {size / 2**20:.0f} MiB, the limit is {MAX_FILE_MIB}")
+        raise UnreadableImageError(f"too large: {size / 2**20:.0f} MiB, the limit is {MAX_FILE_MIB}")
 
 
 def read_file(path: Path) -> bytes:
@@ -102,7 +102,7 @@ def read_file(path: Path) -> bytes:
             refuse_large(os.fstat(file.fileno()).st_size)
             return file.read()
     except OSError as error:
-        raise UnreadableError(f"cannot be read: {error.strerror}") from None
+        raise UnreadableImageError(f"cannot be read: {error.strerror}") from None
 
 
 def read_head(path: Path) -> bytes:
@@ -111,4 +111,4 @@ def read_head(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(HEAD_BYTES)
     except OSError as error:
-        raise UnreadableError(f"cannot be read: {error.strerror}") from None
+        raise UnreadableImageError(f"cannot be read: {error.strerror}") from None

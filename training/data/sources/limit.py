@@ -7,7 +7,7 @@ from training.data.manifest import DataError
 from training.data.sources.items import Item
 
 
-def spread(items: list[Item], limit: int | None) -> list[Item]:
+def stratified_subset(items: list[Item], limit: int | None) -> list[Item]:
     """At most `limit` items in their order: every class in its proportion, evenly spaced within each.
 
     The same items whenever it is called. Raises DataError for a limit that some class would not survive.

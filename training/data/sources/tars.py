@@ -14,9 +14,9 @@ from typing import BinaryIO, Self
 
 from training.data.manifest import DataError
 from training.data.sources.archives import Members
-from training.data.sources.items import Source, UnreadableError, read_file, read_head, refuse_large
+from training.data.sources.items import Source, UnreadableImageError, read_file, read_head, refuse_large
 from training.data.sources.names import utf8_name
-from training.data.sources.unpacking import GZIP, STEP, XZ, Budget, DamagedError, Decoder, inflated
+from training.data.sources.unpacking import GZIP, STEP, XZ, Budget, DamagedArchiveError, Decoder, inflated
 
 COMPRESSIONS: dict[bytes, Callable[[], Decoder]] = {
     b"\x1f\x8b": GZIP,
@@ -25,7 +25,7 @@ COMPRESSIONS: dict[bytes, Callable[[], Decoder]] = {
     b"\x5d\x00\x00": XZ,  # .lzma
 }
 MAX_HEADER = 1 << 20  # bytes of an extended header, which is held in memory
-DAMAGED = (tarfile.TarError, DamagedError, ArithmeticError, LookupError, RecursionError, ValueError)
+DAMAGED = (tarfile.TarError, DamagedArchiveError, ArithmeticError, LookupError, RecursionError, ValueError)
 BACKWARD = "a member's header leads back"
 
 
@@ -104,7 +104,7 @@ def is_tar(path: Path) -> bool:
         try:
             first = next(_chunks(file), b"")
             tarfile.TarInfo.frombuf(first[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
-        except (DamagedError, tarfile.HeaderError, ValueError):
+        except (DamagedArchiveError, tarfile.HeaderError, ValueError):
             return False
     return True
 
@@ -156,7 +156,7 @@ def _take(
         try:
             _unpack(archive, member, target, budget)
             found.add(name, partial(read_file, target), partial(read_head, target))
-        except UnreadableError as error:
+        except UnreadableImageError as error:
             found.reject(name, str(error))
 
 

@@ -21,7 +21,7 @@ RESERVE_MIB = 256  # left free on the disk
 DICTIONARY_MIB = 256  # memory for LZMA: a header of a few bytes may ask for 4 GiB
 
 
-class DamagedError(Exception):
+class DamagedArchiveError(Exception):
     """Packed data that is not what it should be; its text is the reason."""
 
 
@@ -98,14 +98,16 @@ class ZipLzma:
         """header: the first 9 bytes of the packed member; size: of the unpacked one. Raises DamagedError."""
         dictionary = min(int.from_bytes(header[5:9], "little"), max(size, 4096))  # nothing lies further back
         if len(header) < self.HEADER or header[2:4] != b"\x05\x00" or header[4] >= 9 * 5 * 5:
-            raise DamagedError("its LZMA header is damaged")
+            raise DamagedArchiveError("its LZMA header is damaged")
         if dictionary > DICTIONARY_MIB << 20:
-            raise DamagedError(f"it asks for a dictionary of {dictionary >> 20} MiB, the limit is {DICTIONARY_MIB}")
+            raise DamagedArchiveError(
+                f"it asks for a dictionary of {dictionary >> 20} MiB, the limit is {DICTIONARY_MIB}"
+            )
         properties = {"lc": header[4] % 9, "lp": header[4] // 9 % 5, "pb": header[4] // 45, "dict_size": dictionary}
         try:
             self._lzma = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[{"id": lzma.FILTER_LZMA1, **properties}])
         except (lzma.LZMAError, ValueError) as error:
-            raise DamagedError(f"its LZMA header is damaged: {error}") from None
+            raise DamagedArchiveError(f"its LZMA header is damaged: {error}") from None
         self._left = size
 
     @property
@@ -146,7 +148,7 @@ def inflated(packed: Iterable[bytes], new: Callable[[], Decoder], *, several: bo
         try:
             unpacked = decoder.decompress(data, STEP)
         except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
-            raise DamagedError(_reason(error)) from None
+            raise DamagedArchiveError(_reason(error)) from None
         data = b""
         if unpacked:
             yield unpacked
@@ -160,7 +162,7 @@ def inflated(packed: Iterable[bytes], new: Callable[[], Decoder], *, several: bo
         elif not unpacked:
             data = next(chunks, b"")
             if not data:
-                raise DamagedError("it ends early")
+                raise DamagedArchiveError("it ends early")
 
 
 def _reason(error: Exception) -> str:

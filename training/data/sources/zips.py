@@ -20,9 +20,9 @@ from typing import BinaryIO
 
 from training.data.manifest import DataError
 from training.data.sources.archives import Members
-from training.data.sources.items import HEAD_BYTES, Source, UnreadableError, refuse_large
+from training.data.sources.items import HEAD_BYTES, Source, UnreadableImageError, refuse_large
 from training.data.sources.names import written_name, zip_name
-from training.data.sources.unpacking import RAW_DEFLATE, STEP, Budget, DamagedError, Decoder, ZipLzma, inflated
+from training.data.sources.unpacking import RAW_DEFLATE, STEP, Budget, DamagedArchiveError, Decoder, ZipLzma, inflated
 
 LOCAL_HEADER, LOCAL_SIGNATURE = struct.Struct("<4s22xHH"), b"PK\x03\x04"
 END_RECORD, END_SIGNATURE = struct.Struct("<4sHHHHLLH"), b"PK\x05\x06"
@@ -58,11 +58,11 @@ class ZipArchive:
         for chunk in self._unpacked(member):
             left -= len(chunk)
             if left < 0:
-                raise DamagedError(f"it unpacks to more than the {info.file_size} bytes that it declares")
+                raise DamagedArchiveError(f"it unpacks to more than the {info.file_size} bytes that it declares")
             crc = zlib.crc32(chunk, crc)
             yield chunk
         if left or crc != info.CRC:
-            raise DamagedError("its content differs from its declared size or checksum")
+            raise DamagedArchiveError("its content differs from its declared size or checksum")
 
     def _unpacked(self, member: ZipMember) -> Iterator[bytes]:
         info = member.info
@@ -134,16 +134,16 @@ def _read(archive: ZipArchive, member: ZipMember) -> bytes:
     refuse_large(member.info.file_size)
     try:
         return b"".join(archive.chunks(member))
-    except DamagedError as error:
-        raise UnreadableError(f"damaged in the archive: {error}") from None
+    except DamagedArchiveError as error:
+        raise UnreadableImageError(f"damaged in the archive: {error}") from None
 
 
 def _read_head(archive: ZipArchive, member: ZipMember) -> bytes:
     """One member's first bytes. Raises UnreadableError where even those are damaged."""
     try:
         return next(archive.chunks(member), b"")[:HEAD_BYTES]
-    except DamagedError as error:
-        raise UnreadableError(f"damaged in the archive: {error}") from None
+    except DamagedArchiveError as error:
+        raise UnreadableImageError(f"damaged in the archive: {error}") from None
 
 
 def _listed(file: BinaryIO, path: Path) -> list[tuple[zipfile.ZipInfo, int]]:
@@ -156,7 +156,7 @@ def _listed(file: BinaryIO, path: Path) -> list[tuple[zipfile.ZipInfo, int]]:
         missing = str(error) == "File is not a zip file"
         reason = "its list of members is missing, so it ends early" if missing else error
         raise DataError(f"{path} cannot be unpacked: {reason}; {AGAIN}") from None
-    except (DamagedError, ValueError, OverflowError, struct.error, NotImplementedError) as error:
+    except (DamagedArchiveError, ValueError, OverflowError, struct.error, NotImplementedError) as error:
         raise DataError(f"{path} cannot be unpacked: {error}; {AGAIN}") from None
     return [(info, starts[info.header_offset]) for info in archive.infolist()]
 
@@ -167,15 +167,15 @@ def _check_end(file: BinaryIO, archive: zipfile.ZipFile) -> None:
     record = os.pread(file.fileno(), END_RECORD.size, end)
     signature, disk, _, _, count, _, _, comment = END_RECORD.unpack(record)
     if signature != END_SIGNATURE or comment != len(archive.comment):
-        raise DamagedError("there is something behind its end")
+        raise DamagedArchiveError("there is something behind its end")
     if disk not in (0, 0xFFFF):
-        raise DamagedError("it is one part of a split archive, of which all must be joined with `zip -s 0`")
+        raise DamagedArchiveError("it is one part of a split archive, of which all must be joined with `zip -s 0`")
     listed = len(archive.infolist())
     locator = os.pread(file.fileno(), LOCATOR.size, max(end - LOCATOR.size, 0))
     if count == 0xFFFF and locator.startswith(LOCATOR_SIGNATURE):
         count = ZIP64_END.unpack(os.pread(file.fileno(), ZIP64_END.size, max(end - ZIP64_SIZE, 0)))[1]
     if count not in (listed, listed % 0x10000):  # older programs count modulo 65536
-        raise DamagedError(f"it lists {listed} members and counts {count}")
+        raise DamagedArchiveError(f"it lists {listed} members and counts {count}")
 
 
 def _starts(file: BinaryIO, archive: zipfile.ZipFile) -> dict[int, int]:
@@ -189,19 +189,19 @@ def _starts(file: BinaryIO, archive: zipfile.ZipFile) -> dict[int, int]:
     position = 0
     for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
         if info.header_offset < position:
-            raise DamagedError("its members overlap")
+            raise DamagedArchiveError("its members overlap")
         header = os.pread(file.fileno(), LOCAL_HEADER.size, info.header_offset)
         if len(header) < LOCAL_HEADER.size or not header.startswith(LOCAL_SIGNATURE):
-            raise DamagedError("its list of members does not fit its content")
+            raise DamagedArchiveError("its list of members does not fit its content")
         _, name_size, extra_size = LOCAL_HEADER.unpack(header)
         name = os.pread(file.fileno(), name_size, info.header_offset + LOCAL_HEADER.size)
         if name != written_name(info):
-            raise DamagedError("a member has another name in the list than in its own header")
+            raise DamagedArchiveError("a member has another name in the list than in its own header")
         _refuse_unlisted(file, position, info.header_offset)
         starts[info.header_offset] = info.header_offset + LOCAL_HEADER.size + name_size + extra_size
         position = starts[info.header_offset] + info.compress_size
     if position > archive.start_dir:
-        raise DamagedError("its members are longer than the archive")
+        raise DamagedArchiveError("its members are longer than the archive")
     _refuse_unlisted(file, position, archive.start_dir)
     return starts
 
@@ -210,4 +210,4 @@ def _refuse_unlisted(file: BinaryIO, start: int, end: int) -> None:
     """Raises DamagedError where a member's header lies in a gap between the listed ones."""
     for offset in range(start, end, STEP):
         if LOCAL_SIGNATURE in os.pread(file.fileno(), min(STEP + len(LOCAL_SIGNATURE) - 1, end - offset), offset):
-            raise DamagedError("it holds members that its list leaves out, as joined archives do")
+            raise DamagedArchiveError("it holds members that its list leaves out, as joined archives do")
