@@ -1,4 +1,4 @@
-# `make` lists what there is. Everything runs inside .venv/, which `make setup` builds.
+# `make` lists the commands. They run inside .venv/, which `make setup` builds.
 SHELL := /bin/bash
 PYTHON ?= python3
 PORT ?= 3000
@@ -14,25 +14,25 @@ LOCKED := requirements/all.txt requirements/serving.txt
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | column -t -s '|'
 
-setup: .venv/.ready  ## build .venv (with uv where there is uv, with venv and pip where there is not)
+setup: .venv/.ready  ## build .venv (with uv if it is installed, otherwise with venv and pip)
 
 .venv/.ready: requirements/all.txt pyproject.toml
 	@PYTHON=$(PYTHON) bash requirements/install.sh
 	@touch $@
 
-system:  ## find or install what the tests drive: Chromium, nginx, Java, Node, curl
+system:  ## find or install the programs that tests need: Chromium, nginx, Java, Node, curl
 	@bash requirements/system.sh
 
 run: setup  ## retrain if data, params or code changed, then serve on http://127.0.0.1:$(PORT)
 	@dvc repro --quiet preprocess || { echo 'to serve models/generator.onnx as it is: make serve' >&2; exit 1; }
-	@# A fresh clone has the model but not what led to it: what is current stays, what changed needs the stages before it.
+	@# A fresh clone has the model but no intermediate files: reuse it if nothing changed, otherwise run the earlier stages too.
 	@if [ -f models/generator.pt ]; then dvc repro --quiet; else dvc repro --quiet --allow-missing || dvc repro; fi
 	@$(MAKE) --no-print-directory serve
 
 serve: setup  ## serve models/generator.onnx as it is
 	@exec mint serve --port $(PORT)
 
-# Values as they were written: make would look for variables in the $ of a path, and the shell for words.
+# Unexpanded, through the environment: make would expand the $ in a path, and the shell would split it.
 train: override export SOURCE := $(value SOURCE)
 train: override export RESOLUTION := $(value RESOLUTION)
 train: override export CHANNELS := $(value CHANNELS)
@@ -42,33 +42,33 @@ train: export MAKE_VARIABLES := $(strip $(foreach name,$(.VARIABLES),$(if $(filt
 train: setup  ## train, export and evaluate, with your images: SOURCE=path RESOLUTION=64 CHANNELS=3 MINUTES=15 PRESET=name
 	@exec python -m training.experiment
 
-presets: setup  ## list the presets, each with its source and what it shows
+presets: setup  ## list the presets, each with its source and what to expect
 	@python -m training.presets
 
-experiments: setup  ## the experiments of the sources, into reports/experiments (an hour on two cores)
+experiments: setup  ## reproduce the source tutorials' experiments, into reports/experiments (an hour on two cores)
 	@dvc repro experiments/dvc.yaml
 
-bench: setup  ## the service under load beside its rivals, in one run (needs wrk; on an otherwise idle machine)
+bench: setup  ## load test next to FastAPI and BentoML services, in one run (needs wrk and an idle machine)
 	@python -m benchmarks.load
 
-bench-faults: setup  ## overload, clients that vanish, SIGTERM and exchanged model files under load, attacks
-	@for drill in overload clients drain swap under_attack; do python -m benchmarks.faults.$$drill || exit 1; done
+bench-faults: setup  ## overload, disconnecting clients, SIGTERM and model files swapped under load, attacks
+	@for test in overload clients drain swap under_attack; do python -m benchmarks.faults.$$test || exit 1; done
 
-bench-quality: setup  ## every recipe after the same tuning and training time (two hours on two idle cores)
+bench-quality: setup  ## compare presets after the same tuning and training time (two hours on two idle cores)
 	@python -m benchmarks.quality $(ARGS)
 
-bench-modes: setup  ## mode coverage of the default and of plain DCGAN, tuned and not (three hours on two cores)
+bench-modes: setup  ## mode coverage of the default and of plain DCGAN, tuned and untuned (three hours on two cores)
 	@python -m benchmarks.modes $(ARGS)
 
-# A file's tests share what is dear to start, so a file stays together, in the order of tests/conftest.py. One thread a
-# process: the processes fill the cores.
+# --dist loadfile, as the tests of a file share expensive fixtures; files start in the order of tests/conftest.py. One
+# thread per process: the processes already fill the cores.
 test: setup system  ## run the whole test suite
 	@OMP_NUM_THREADS=1 pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-fuzz: setup  ## 600 right and 600 wrong requests to each route that takes any, against the contract (make test tries a few)
+fuzz: setup  ## 600 valid and 600 invalid requests to each route with input, against the contract (make test sends a few)
 	@MINT_FUZZ=600 pytest tests/serving/http/test_contract.py
 
-lint: setup  ## format and rules, types, import boundaries, Dockerfile, lock files
+lint: setup  ## formatting, lint rules, types, import boundaries, Dockerfile, lock files
 	@ruff format --check .
 	@ruff check .
 	@mypy

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds .venv from requirements/all.txt, every file checked against its hash.
+# Builds .venv from requirements/all.txt, with hashes verified.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Resolves pyproject.toml into hash-pinned requirements that pip and uv both install.
 #   requirements/lock.sh           writes requirements/all.txt, requirements/serving.txt and requirements/build.txt
-#   requirements/lock.sh --check   fails when they no longer follow from pyproject.toml
+#   requirements/lock.sh --check   fails if they are out of date with pyproject.toml
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-resolve() {  # resolve FILE SOURCE OPTIONS...: versions already pinned in FILE are kept where they still fit
+resolve() {  # resolve FILE SOURCE OPTIONS...: keeps versions already pinned in FILE if they still satisfy the constraints
   local file=$1
   shift
   uv pip compile "$@" --universal --generate-hashes --quiet \
@@ -14,9 +14,9 @@ resolve() {  # resolve FILE SOURCE OPTIONS...: versions already pinned in FILE a
 
 resolve_all() {  # resolve_all DIRECTORY
   resolve "$1/all.txt" pyproject.toml --extra training --extra serving --extra cuda --group dev
-  # The image installs a subset of the same versions, so what is tested is what ships.
+  # The image installs a subset of the same versions, so the tested versions are the shipped ones.
   resolve "$1/serving.txt" pyproject.toml --extra serving --extra cuda --constraint "$1/all.txt"
-  # What builds Mint itself.
+  # The build backend.
   python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["build-system"]["requires"], sep="\n")' |
     resolve "$1/build.txt" - --constraint "$1/all.txt"
 }
@@ -31,9 +31,9 @@ trap 'rm -rf "$scratch"' EXIT
 cp requirements/*.txt "$scratch"
 resolve_all "$scratch"
 for file in all.txt serving.txt build.txt; do
-  # Comments name where a pin comes from, and with it the path of the constraint file.
+  # Comments name each pin's origin, which includes the path of the constraint file.
   if ! diff <(grep -v '^ *#' "requirements/$file") <(grep -v '^ *#' "$scratch/$file") >/dev/null; then
-    echo "requirements/$file does not follow from pyproject.toml; run: make lock" >&2
+    echo "requirements/$file is out of date with pyproject.toml; run: make lock" >&2
     exit 1
   fi
 done

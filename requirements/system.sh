@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Finds or installs what the tests drive and pip does not have: a browser, and programs of other people that talk to the
-# service. A test whose program is missing is skipped, and the end of the run says so.
+# Finds or installs the programs that tests need and pip does not have: a browser, and third-party HTTP clients and
+# proxies. A test whose program is missing is skipped, and pytest's summary says so.
 set -euo pipefail
 
-# Prints Debian's packages of the programs that are missing.
+# Prints the Debian packages of the missing programs.
 missing() {
   [[ -n ${MINT_CHROMIUM:-} ]] || command -v chromium chromium-browser google-chrome >/dev/null || echo chromium
   command -v javac >/dev/null || echo default-jdk-headless
