@@ -3,9 +3,6 @@
 import time
 from collections.abc import Iterator
 
-import torch
-
-from training.data.batches import stream_seed
 from training.gan.trainer import Batch, GANTrainer
 
 
@@ -17,5 +14,4 @@ def train_for(gan: GANTrainer, batches: Iterator[Batch], cpu_seconds: float) -> 
     """
     began = time.process_time()
     while time.process_time() - began < cpu_seconds:
-        torch.manual_seed(stream_seed(gan.params.train.seed, gan.steps))
         gan.step(batches)

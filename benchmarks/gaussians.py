@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from benchmarks.budget import train_for
 from training.gan.trainer import GANTrainer
-from training.networks.base import Discriminator, Features, Generator
+from training.networks.base import Backbone, Discriminator, Generator
 from training.params import Params
-from training.train import start_fabric
+from training.train import make_fabric
 
 SAMPLES = 2_500  # drawn from the generator to be judged (Lin et al. 2018, section 4.1)
 NEAR = 3.0  # standard deviations within which a sample is of high quality (the same)
@@ -74,7 +74,7 @@ def players(params: Params) -> tuple[Generator, Discriminator]:
     point = [nn.Linear(WIDTH, 2), nn.Unflatten(1, (2, 1, 1))]
     generator = Generator(params.network.latent_dim, None, lambda inputs: nn.Sequential(*_hidden(inputs), *point))
     features = nn.Sequential(nn.Flatten(), *_hidden(2 * params.stabilise.packing), nn.Unflatten(1, (WIDTH, 1, 1)))
-    head = Features(features, WIDTH, lambda channels: nn.Sequential(nn.Flatten(), nn.Linear(channels, 1)))
+    head = Backbone(features, WIDTH, lambda channels: nn.Sequential(nn.Flatten(), nn.Linear(channels, 1)))
     return generator, Discriminator(head, "none", None, minibatch_std=params.network.minibatch_std)
 
 
@@ -85,8 +85,8 @@ def _hidden(inputs: int) -> list[nn.Module]:
 def cover(mixture: Mixture, params: Params, cpu_seconds: float) -> Coverage:
     """Trains a recipe on a mixture for so many seconds of one core and judges its average generator."""
     torch.manual_seed(params.train.seed)
-    gan = GANTrainer(params, None, start_fabric("cpu"), players(params))
+    gan = GANTrainer(params, None, make_fabric("cpu"), players(params))
     train_for(gan, mixture.batches(params.train.batch, params.train.seed), cpu_seconds)
     with torch.no_grad():
-        points = gan.average(torch.randn(SAMPLES, params.network.latent_dim)).flatten(1).numpy()
+        points = gan.ema(torch.randn(SAMPLES, params.network.latent_dim)).flatten(1).numpy()
     return coverage(points, mixture)

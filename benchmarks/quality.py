@@ -43,7 +43,7 @@ from training.params import Params
 from training.presets import deep_merge
 from training.stage import run_stage
 from training.stage_code import code_digest
-from training.train import save_ema_weights, start_fabric
+from training.train import make_fabric, save_ema_weights
 
 KEPT = paths.RUNS / "quality"
 RATE_FACTORS = (1.0, 5.0)  # times the rates of the recipe's source
@@ -213,13 +213,13 @@ def play(trial: Trial) -> None:
 
 def measured(params: Params, seconds: float) -> dict[str, Any]:
     """The figures of `evaluate` and the kimg seen; for a run that cannot be measured, why not."""
-    fabric = start_fabric("cpu")
+    fabric = make_fabric("cpu")
     manifest = read_manifest()
     data = load_training_data(manifest, fabric.device, params.train.batch)
     gan = GANTrainer(params, class_tags(params, manifest), fabric)
     train_for(gan, data.batches(0, params.train), seconds)
     seen = {"kimg": gan.images_seen / 1000}
-    if not all(torch.isfinite(weight).all() for weight in gan.average.parameters()):
+    if not all(torch.isfinite(weight).all() for weight in gan.ema.parameters()):
         return seen | {"failed": "the weights are not numbers"}
     save_ema_weights(gan)
     try:

@@ -18,7 +18,7 @@ from training.evaluation.classifier import Classifier, classify
 from training.gan.trainer import GANTrainer
 from training.networks.inference_wrapper import InferenceGenerator
 from training.params import Params
-from training.train import start_fabric
+from training.train import make_fabric
 
 MODES = 1000
 SAMPLES = 26_000  # as in the papers
@@ -63,7 +63,7 @@ def count_modes(images: Pixels, classifier: Classifier) -> ModeCount:
 
 def cover(pictures: Pixels, classifier: Classifier, params: Params, cpu_seconds: float) -> tuple[ModeCount, float]:
     """Trains a recipe for so many seconds of one core; returns what its average generator covers, and the kimg seen."""
-    gan = GANTrainer(params, None, start_fabric("cpu"))
+    gan = GANTrainer(params, None, make_fabric("cpu"))
     train_for(gan, Stacks(pictures).batches(params.train.batch, params.train.seed), cpu_seconds)
     return count_modes(generated(gan), classifier), gan.images_seen / 1000
 
@@ -72,6 +72,6 @@ def cover(pictures: Pixels, classifier: Classifier, params: Params, cpu_seconds:
 def generated(gan: GANTrainer) -> Pixels:
     """SAMPLES images of the average generator, uint8 [N, H, W, 3], from latents that depend on their size alone."""
     torch.manual_seed(0)
-    served = InferenceGenerator(gan.average)
+    served = InferenceGenerator(gan.ema)
     chunks = [served(torch.randn(CHUNK, gan.latent_dim)).numpy() for _ in range(0, SAMPLES, CHUNK)]
     return np.concatenate(chunks)

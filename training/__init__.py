@@ -2,4 +2,4 @@
 
 import os
 
-PARENT = os.getppid()  # what started this process, noted before the seconds in which torch is loaded
+PARENT_PID = os.getppid()  # what started this process, noted before the seconds in which torch is loaded

@@ -23,7 +23,7 @@ from training.data.batches import class_tags
 from training.data.manifest import Manifest, read_manifest
 from training.data.provenance import AUTO, last_name
 from training.networks.directions import principal_directions
-from training.networks.inference_wrapper import InferenceGenerator, folded
+from training.networks.inference_wrapper import InferenceGenerator, fold_for_inference
 from training.params import Params, load_params
 from training.stage import run_stage
 from training.torch_files import DamagedFileError, load_with_checksum
@@ -117,7 +117,7 @@ def _git(*arguments: str) -> str:
 
 def write_onnx(generator: networks.Generator, card: ModelCard, opset: int, path: Path) -> None:
     """Writes the generator with its pixels in uint8, batch norm folded, any batch size, and the card."""
-    served = InferenceGenerator(folded(generator)).eval()
+    served = InferenceGenerator(fold_for_inference(generator)).eval()
     inputs: dict[str, Any] = {"z": torch.zeros(2, card.latent_dim)}
     if card.classes:
         inputs["label"] = torch.zeros(2, dtype=torch.int64)

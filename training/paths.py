@@ -19,7 +19,7 @@ GENERATOR_WEIGHTS = Path("models/generator.pt")  # what `train` hands to `export
 MODEL = Path("models/generator.onnx")
 
 TRAIN_REPORT = Path("reports/train")
-SHEETS = Path("reports/samples")
+SAMPLES = Path("reports/samples")
 METRICS = Path("reports/metrics.json")
 EVALUATION_SHEET = Path("reports/real-and-generated.png")
 

@@ -133,18 +133,18 @@ class TrainingReport:
             self._last_line = now
 
 
-def write_sheet(generator: nn.Module, latent_dim: int, classes: int, name: str) -> None:
+def save_sample_grid(generator: nn.Module, latent_dim: int, classes: int, name: str) -> None:
     """Draws the fixed seeds 0, 1, 2, ... into reports/samples/<name>.png: a row a class where there are classes.
 
     generator: the averaged generator, in evaluation mode, on any device.
     """
-    images = sheet_images(generator, latent_dim, classes)
-    with atomic_write(paths.SHEETS / f"{name}.png") as path:
+    images = sample_images(generator, latent_dim, classes)
+    with atomic_write(paths.SAMPLES / f"{name}.png") as path:
         path.write_bytes(encode(contact_sheet(images, SHEET_COLUMNS), "png"))
 
 
 @torch.no_grad()
-def sheet_images(generator: nn.Module, latent_dim: int, classes: int) -> NDArray[np.uint8]:
+def sample_images(generator: nn.Module, latent_dim: int, classes: int) -> NDArray[np.uint8]:
     """The sheet's images uint8 [N, H, W, C]; every class shows the same seeds, so that columns compare."""
     rows = min(classes, SHEET_ROWS + 2) if classes else SHEET_ROWS
     seeds = list(range(SHEET_COLUMNS)) * rows if classes else list(range(SHEET_COLUMNS * rows))

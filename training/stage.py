@@ -14,7 +14,7 @@ from training import paths
 from training.system_errors import ready_streams, sentence
 
 INTERRUPTED = 130  # the shell's status for a process ended by Ctrl-C
-WRITTEN_INTO = {path.parent for path in (paths.PREPARED_STAMP, paths.MODEL, paths.METRICS)} | {paths.SHEETS}
+WRITTEN_INTO = {path.parent for path in (paths.PREPARED_STAMP, paths.MODEL, paths.METRICS)} | {paths.SAMPLES}
 
 
 def run_stage(main: Callable[[], None]) -> None:

@@ -18,13 +18,13 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from serving.errors import MintError
-from training import PARENT, paths
-from training.data.batches import TrainingData, class_tags, load_training_data, stream_seed
+from training import PARENT_PID, paths
+from training.data.batches import TrainingData, class_tags, load_training_data
 from training.data.manifest import read_manifest
 from training.gan.checkpoint import RunFolder, fingerprint, open_run
 from training.gan.trainer import GANTrainer
 from training.params import Length, TrainParams, load_params
-from training.reporting import TrainingReport, write_sheet
+from training.reporting import TrainingReport, save_sample_grid
 from training.stage import run_stage
 from training.torch_files import save_with_checksum
 
@@ -35,16 +35,16 @@ def main() -> None:
     """Trains to the length asked for and leaves the averaged generator for `export`."""
     params = load_params()
     manifest = read_manifest()
-    fabric = start_fabric(params.train.device)
+    fabric = make_fabric(params.train.device)
     data = load_training_data(manifest, fabric.device, params.train.batch)
     gan = GANTrainer(params, class_tags(params, manifest), fabric)
     goal = TrainingBudget.of(params.train.length, data.images_per_epoch(gan.batch), gan.images_per_step)
     with open_run(fingerprint(params, manifest)) as run:
         seconds = train(gan, data, goal, run, params.train, run.latest(goal.covers))
-    write_sheet(gan.average, gan.latent_dim, gan.classes, "last")
+    save_sample_grid(gan.ema, gan.latent_dim, gan.classes, "last")
     save_ema_weights(gan)
     took = f"{gan.images_seen / 1000:.1f} kimg in {seconds / 60:.1f} minutes on {fabric.device}"
-    print(f"trained {took}; sheets in {paths.SHEETS}")
+    print(f"trained {took}; sheets in {paths.SAMPLES}")
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class TrainingBudget:
         return bool(state["game"]["steps"] <= self.steps and state["seconds"] <= self.seconds)
 
 
-def start_fabric(device: str) -> Fabric:
+def make_fabric(device: str) -> Fabric:
     """Picks the device and its arithmetic: bf16 autocast on a GPU with units for it, float32 elsewhere.
 
     Raises MintError when CUDA is asked for and there is none.
@@ -109,8 +109,7 @@ def train(
 ) -> float:
     """Plays until the goal is reached or something asks to stop. Returns the seconds of training, all told.
 
-    resumed: the state to go on from. Everything random in a step follows from the seed and the step's number, so
-    there is no generator state to keep: a resumed run draws what an unbroken one would have drawn.
+    resumed: the state to go on from.
     """
     seconds = 0.0
     if resumed is not None:
@@ -138,11 +137,10 @@ def train(
             if share_done >= 1:
                 report.show(gan.images_seen, share_done)  # after the checkpoint: a longer run has no row here
                 return seconds
-            torch.manual_seed(stream_seed(params.seed, gan.steps))
             report.add(gan.step(batches))
             epoch = gan.images_seen // per_epoch
             if crossed_interval(per_epoch, gan) and epoch in params.sheet_epochs:
-                write_sheet(gan.average, gan.latent_dim, gan.classes, f"epoch-{epoch:04d}")
+                save_sample_grid(gan.ema, gan.latent_dim, gan.classes, f"epoch-{epoch:04d}")
 
 
 def crossed_interval(every_images: float, gan: GANTrainer) -> bool:
@@ -157,7 +155,7 @@ def run_state(gan: GANTrainer, seconds: float, pending: dict[str, Tensor]) -> di
 
 def save_ema_weights(gan: GANTrainer) -> None:
     """Leaves the averaged generator where `export` looks for it."""
-    weights = {name: value.cpu() for name, value in gan.average.state_dict().items()}
+    weights = {name: value.cpu() for name, value in gan.ema.state_dict().items()}
     save_with_checksum({"generator": weights, "images_seen": gan.images_seen}, paths.GENERATOR_WEIGHTS)
 
 
@@ -179,7 +177,7 @@ class StopRequest:
     @property
     def requested(self) -> bool:
         """Whether the run is to end after the step in progress."""
-        return self._signalled or (self._under_dvc and os.getppid() != PARENT)
+        return self._signalled or (self._under_dvc and os.getppid() != PARENT_PID)
 
 
 @contextmanager

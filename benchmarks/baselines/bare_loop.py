@@ -61,10 +61,10 @@ def rate(work: Callable[[], list[np.ndarray[Any, Any]]], seconds: float) -> floa
         work()
     runs = 0
     began = time.perf_counter()
-    while (crossed_interval := time.perf_counter() - began) < seconds:
+    while (elapsed := time.perf_counter() - began) < seconds:
         work()
         runs += 1
-    return runs / crossed_interval
+    return runs / elapsed
 
 
 if __name__ == "__main__":

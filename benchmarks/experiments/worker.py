@@ -25,12 +25,12 @@ from benchmarks.machine import cpu_model
 from serving.encoding.images import contact_sheet
 from serving.files import atomic_write
 from serving.inference import latents
-from training.data.batches import TrainingData, stream_seed
+from training.data.batches import TrainingData
 from training.gan.trainer import GANTrainer
 from training.networks.inference_wrapper import InferenceGenerator
 from training.params import Params
-from training.reporting import sheet_images
-from training.train import TrainingBudget, start_fabric
+from training.reporting import sample_images
+from training.train import TrainingBudget, make_fabric
 
 SHEET_EPOCHS = (1, 10, 50, 100)  # and the last
 SHEET_IMAGES = 20
@@ -81,7 +81,7 @@ def play(task: Job) -> SeedResult:
     began, started = time.time(), time.perf_counter()
     size, params = task.size, task.variant.params(task.size, task.seed)
     split = pictures.split(pictures.load(task.pictures), size.images, size.evaluated)
-    fabric = start_fabric(params.train.device)
+    fabric = make_fabric(params.train.device)
     gan = GANTrainer(params, None, fabric)
     data = training_data(split.training, fabric.device)
     run = Run(gan, size.epochs, data.images_per_epoch(gan.batch))
@@ -126,7 +126,7 @@ def train(
     while gan.steps < steps and run.exploded_at is None:
         # Up to the next epoch's end at most, as that is where looks are.
         ahead = math.ceil((math.floor(run.epoch) + 1 - run.epoch) * run.images_per_epoch / gan.images_per_step)
-        note_stretch(run, batches, params.train.seed, min(stretch, max(1, ahead), steps - gan.steps))
+        note_stretch(run, batches, min(stretch, max(1, ahead), steps - gan.steps))
         if run.exploded_at is None:
             show = due(looks, run.epoch)
             if show is not None:
@@ -136,18 +136,17 @@ def train(
                 write_sheet(gan, sheets / f"epoch-{show:04d}.png")
 
 
-def note_stretch(run: Run, batches: Iterator[tuple[Tensor, Tensor]], seed: int, steps: int) -> None:
+def note_stretch(run: Run, batches: Iterator[tuple[Tensor, Tensor]], steps: int) -> None:
     """A few steps: their time, and one point of the curves."""
     gan = run.gan
     losses = []
     started = clock(gan.fabric.device)
     for _ in range(steps):
-        torch.manual_seed(stream_seed(seed, gan.steps))
         scalars = gan.step(batches)
         losses.append(torch.stack([scalars["d_loss"], scalars["g_loss"]]))
     d_loss, g_loss = torch.stack(losses).mean(0).tolist()  # waits for a GPU, so the time is the whole time
     run.seconds += clock(gan.fabric.device) - started
-    weights = torch.stack([weight.sum() for weight in gan.average.parameters()]).sum().item()
+    weights = torch.stack([weight.sum() for weight in gan.ema.parameters()]).sum().item()
     if math.isfinite(d_loss + g_loss + weights):
         run.curve.append(Point(epoch=run.epoch, d_loss=d_loss, g_loss=g_loss))
     else:
@@ -170,7 +169,7 @@ def clock(device: torch.device) -> float:
 def sample(gan: GANTrainer, count: int) -> tuple[NDArray[np.uint8], float]:
     """The images of seeds 0, 1, 2, ..., uint8 [N, H, W, C], and how many were made a second."""
     z, _ = latents.from_seeds(list(range(count)), gan.latent_dim)
-    served = InferenceGenerator(gan.average)
+    served = InferenceGenerator(gan.ema)
     rows = torch.from_numpy(z).to(gan.fabric.device)
     served(rows[:2])
     started = clock(rows.device)
@@ -180,7 +179,7 @@ def sample(gan: GANTrainer, count: int) -> tuple[NDArray[np.uint8], float]:
 
 def write_sheet(gan: GANTrainer, path: Path) -> None:
     """Two rows of fixed seeds, in few colours so that a page of them stays small."""
-    images = sheet_images(gan.average, gan.latent_dim, 0)[:SHEET_IMAGES]
+    images = sample_images(gan.ema, gan.latent_dim, 0)[:SHEET_IMAGES]
     sheet = contact_sheet(images, SHEET_COLUMNS)
     picture = Image.fromarray(sheet[:, :, 0] if sheet.shape[2] == 1 else sheet).quantize(SHEET_COLOURS)
     with atomic_write(path) as part:

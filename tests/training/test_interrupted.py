@@ -177,11 +177,11 @@ def test_stops_leave_no_trace_in_what_a_run_leaves(fresh: Project, monkeypatch: 
 
 
 def test_what_another_run_left_is_not_taken_for_this_ones(fresh: Project) -> None:
-    paths.SHEETS.mkdir(parents=True)
-    (paths.SHEETS / "epoch-0099.png").write_bytes(b"of another run")
+    paths.SAMPLES.mkdir(parents=True)
+    (paths.SAMPLES / "epoch-0099.png").write_bytes(b"of another run")
     configure(fresh.folder, "1 epochs")
     train.main()
-    assert {path.name for path in paths.SHEETS.iterdir()} == {"epoch-0001.png", "last.png"}
+    assert {path.name for path in paths.SAMPLES.iterdir()} == {"epoch-0001.png", "last.png"}
 
 
 @contextmanager

@@ -65,8 +65,8 @@ def points() -> list[str]:
 def test_a_run_leaves_weights_curves_and_sheets(ready: Project) -> None:
     train.main()
     assert torch.load(paths.GENERATOR_WEIGHTS, weights_only=True)["images_seen"] == 2 * STEPS_PER_EPOCH * 16
-    assert {path.name for path in paths.SHEETS.iterdir()} == {"epoch-0001.png", "last.png"}
-    assert Image.open(paths.SHEETS / "last.png").size == (10 * 30 - 2, 10 * 30 - 2)
+    assert {path.name for path in paths.SAMPLES.iterdir()} == {"epoch-0001.png", "last.png"}
+    assert Image.open(paths.SAMPLES / "last.png").size == (10 * 30 - 2, 10 * 30 - 2)
     curves = {path.stem for path in (paths.TRAIN_REPORT / "plots/metrics").iterdir()}
     assert curves == {"d_loss", "g_loss", "d_real", "d_fake", "penalty"}
     assert json.loads((paths.TRAIN_REPORT / "metrics.json").read_text())["kimg"] == 0.128
@@ -110,7 +110,7 @@ def test_a_length_counts_the_images_that_the_discriminator_learns_from(ready: Pr
     state = newest()
     assert state["game"]["steps"] == 3
     assert state["images_seen"] == 144  # 48 at a step: the first to reach two epochs of 64
-    assert {path.name for path in paths.SHEETS.iterdir()} == {"epoch-0001.png", "epoch-0002.png", "last.png"}
+    assert {path.name for path in paths.SAMPLES.iterdir()} == {"epoch-0001.png", "epoch-0002.png", "last.png"}
 
 
 def test_a_finished_run_is_not_trained_again(ready: Project) -> None:

@@ -42,6 +42,5 @@ def play(gan: GANTrainer, steps: int) -> list[dict[str, float]]:
     batches = Batches(gan, drawn=gan.steps * gan.batches_per_step)
     played = []
     for _ in range(steps):
-        torch.manual_seed(gan.steps)
         played.append({name: scalar.item() for name, scalar in gan.step(batches).items()})
     return played

@@ -1,5 +1,6 @@
 """The prepared arrays, as batches on the training device."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -7,10 +8,10 @@ from itertools import count
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import grid_sample
 
 from serving.errors import MintError
 from training.data.manifest import Manifest, read_arrays
-from training.gan.augment import rotate
 from training.params import Params, TrainParams
 
 ORDER = 1  # tells the stream of an epoch's order from that of the step of the same number
@@ -69,6 +70,24 @@ class TrainingData:
             images = torch.where(mirrored, images.flip(3), images)
         images = rotate(images, rotation)
         return images, self.labels[indices].to(self.device)
+
+
+def rotate(images: Tensor, degrees: float) -> Tensor:
+    """Rotate each image by its own angle, uniform in -degrees..degrees, with bilinear interpolation.
+
+    images: [N, C, H, W]. Returns the same shape and range; with 0 degrees, the images themselves.
+    """
+    if degrees == 0:
+        return images
+    height, width = images.shape[2:]
+    angle = math.radians(degrees) * (2 * torch.rand(len(images), 1, 1, device=images.device) - 1)
+    cos, sin = angle.cos(), angle.sin()
+    # Not affine_grid: its matrix product would round positions to bfloat16 under autocast.
+    x = torch.arange(width, device=images.device) - (width - 1) / 2  # [W], pixels from the centre
+    y = (torch.arange(height, device=images.device) - (height - 1) / 2)[:, None]  # [H, 1]
+    source = torch.stack(((cos * x - sin * y) * 2 / width, (sin * x + cos * y) * 2 / height), dim=-1)  # [N, H, W, 2]
+    # Reflection, as black corners would teach the generator to paint corners.
+    return grid_sample(images, source.to(images.dtype), "bilinear", "reflection", align_corners=False)
 
 
 def class_tags(params: Params, manifest: Manifest) -> Tensor | None:

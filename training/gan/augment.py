@@ -1,34 +1,14 @@
-"""Augmentation on the training device: rotation of the data, and what the discriminator alone gets to see.
+"""Discriminator augmentation on the training device: DiffAugment, and ADA's adaptive probability.
 
 Every draw comes from torch's global stream, on the device of the images: no loop over them, no wait for a GPU.
 """
 
-import math
 from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
-from torch.nn.functional import grid_sample
 
 BATCHES_PER_UPDATE = 4  # of ADA's p
-
-
-def rotate(images: Tensor, degrees: float) -> Tensor:
-    """Turns each image by an angle of its own, uniform in -degrees..degrees, with bilinear interpolation.
-
-    images: [N, C, H, W]. Returns the same shape and range; with 0 degrees, the images themselves.
-    """
-    if degrees == 0:
-        return images
-    height, width = images.shape[2:]
-    angle = math.radians(degrees) * (2 * torch.rand(len(images), 1, 1, device=images.device) - 1)
-    cos, sin = angle.cos(), angle.sin()
-    # Not affine_grid: its matrix product would round positions to bfloat16 under autocast.
-    x = torch.arange(width, device=images.device) - (width - 1) / 2  # [W], pixels from the centre
-    y = (torch.arange(height, device=images.device) - (height - 1) / 2)[:, None]  # [H, 1]
-    source = torch.stack(((cos * x - sin * y) * 2 / width, (sin * x + cos * y) * 2 / height), dim=-1)  # [N, H, W, 2]
-    # Reflection, as black corners would teach the generator to paint corners.
-    return grid_sample(images, source.to(images.dtype), "bilinear", "reflection", align_corners=False)
 
 
 class Draws(NamedTuple):

@@ -22,7 +22,7 @@ from training.torch_files import DamagedFileError, load_with_checksum, save_with
 
 # Changing one of these does not change what a run is, only how far it goes and what it leaves on the way.
 SCHEDULE = {"length", "checkpoint_kimg", "keep_checkpoints", "sheet_epochs", "device"}
-REPORTS = (paths.TRAIN_REPORT, paths.SHEETS)  # what a checkpoint holds beside the state
+REPORTS = (paths.TRAIN_REPORT, paths.SAMPLES)  # what a checkpoint holds beside the state
 
 
 def fingerprint(params: Params, manifest: Manifest) -> str:

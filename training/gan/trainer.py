@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from training import networks
+from training.data.batches import stream_seed
 from training.gan.augment import AdaptiveP, augment
 from training.gan.ema import ema_decay, update_ema
 from training.gan.losses import OBJECTIVES, auxiliary_loss, discriminator_loss, generator_loss
@@ -45,7 +46,7 @@ class GANTrainer:
         if fabric.device.type == "cuda":
             generator = generator.to(memory_format=torch.channels_last)
             discriminator = discriminator.to(memory_format=torch.channels_last)
-        self.average = copy.deepcopy(generator).to(fabric.device).eval().requires_grad_(False)
+        self.ema = copy.deepcopy(generator).to(fabric.device).eval().requires_grad_(False)
         self.params = params
         self.objective = OBJECTIVES[params.objective.name]
         self.batch = train.batch
@@ -84,12 +85,16 @@ class GANTrainer:
         return train.discriminator_steps + fresh
 
     def step(self, batches: Iterator[Batch]) -> dict[str, Tensor]:
-        """One step of the game: so many steps of the discriminator, then of the generator, as params.yaml says.
+        """Train the discriminator, then the generator, for as many steps each as params.yaml says.
+
+        All random numbers of a step, those of the batches included, follow from train.seed and the step's number:
+        a resumed run needs no generator state to draw what an uninterrupted one would have drawn.
 
         batches: at least `batches_per_step` of them. Returns scalars, left on the device so that nothing waits
         for a GPU: both losses, the penalty, and the mean of sigmoid(logit) for real images and fakes.
         """
         train = self.params.train
+        torch.manual_seed(stream_seed(train.seed, self.steps))
         now = schedule_values(train, self.images_seen)
         apply_schedule(self.generator_optimizer, train.generator_lr * now.rate, now.beta2)
         apply_schedule(self.discriminator_optimizer, train.discriminator_lr * now.rate, now.beta2)
@@ -106,7 +111,7 @@ class GANTrainer:
             scalars |= self._improve_generator(fake, real, labels)
         self.steps += 1
         decay = ema_decay(self.images_per_step, train.ema_half_life_kimg, self.images_seen)
-        update_ema(self.average, self.generator, decay)
+        update_ema(self.ema, self.generator, decay)
         return scalars
 
     def judge(self, images: Tensor, labels: Tensor) -> DiscriminatorOutput:
@@ -140,7 +145,7 @@ class GANTrainer:
 
     def _parts(self) -> dict[str, Any]:
         return {
-            "average": self.average,
+            "average": self.ema,
             "generator": self.generator,
             "discriminator": self.discriminator,
             "generator_optimizer": self.generator_optimizer,

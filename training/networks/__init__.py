@@ -37,7 +37,7 @@ def build(params: Params, tags: Tensor | None) -> tuple[Generator, Discriminator
         ),
     )
     norm = {"norm": network.discriminator_norm} if network.name == "dcgan" else {}
-    features = family.discriminator_features(
+    features = family.discriminator_backbone(
         data.channels * params.stabilise.packing,
         data.resolution,
         network.discriminator_width,

@@ -72,7 +72,7 @@ class Generator(nn.Module):
         return images
 
 
-class Features(NamedTuple):
+class Backbone(NamedTuple):
     """A family's discriminator without its last step."""
 
     layers: nn.Sequential  # images -> [N, channels, side, side]
@@ -94,7 +94,7 @@ class Discriminator(nn.Module):
     minibatch_std: whether one more feature says how much the images of the batch differ.
     """
 
-    def __init__(self, features: Features, condition: str, tags: Tensor | None, minibatch_std: bool) -> None:
+    def __init__(self, features: Backbone, condition: str, tags: Tensor | None, minibatch_std: bool) -> None:
         super().__init__()
         self.features = features.layers
         if minibatch_std:

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from training.networks.base import Features, dropout
+from training.networks.base import Backbone, dropout
 from training.pyramid import layer_widths, pyramid
 
 
@@ -28,9 +28,9 @@ def generator_layers(
     return nn.Sequential(*layers).apply(initialise)
 
 
-def discriminator_features(
+def discriminator_backbone(
     channels: int, resolution: int, width: int, kernel: int, norm: str = "batch", dropout_share: float = 0.0
-) -> Features:
+) -> Backbone:
     """norm: `batch` normalises every layer but the first, `batch-everywhere` the first too, `none` none."""
     side, doublings = pyramid(resolution)
     widths = layer_widths(width, doublings)[::-1]
@@ -41,7 +41,7 @@ def discriminator_features(
         if norm == "batch-everywhere" or (norm == "batch" and level):
             layers.append(nn.BatchNorm2d(wide_out))
         layers += [nn.LeakyReLU(0.2, True), *dropout(dropout_share)]
-    return Features(nn.Sequential(*layers).apply(initialise), widths[-1], partial(_logit, side=side, bias=bias))
+    return Backbone(nn.Sequential(*layers).apply(initialise), widths[-1], partial(_logit, side=side, bias=bias))
 
 
 def _logit(channels: int, side: int, bias: bool) -> nn.Module:

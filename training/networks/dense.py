@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from training.networks.base import Features, dropout
+from training.networks.base import Backbone, dropout
 from training.networks.upsampling import initialise
 
 DEPTH = 2  # hidden layers, unless params.yaml says otherwise
@@ -22,15 +22,15 @@ def generator_layers(
     return nn.Sequential(*layers).apply(initialise)
 
 
-def discriminator_features(
+def discriminator_backbone(
     channels: int, resolution: int, width: int, depth: int | None = None, dropout_share: float = 0.0
-) -> Features:
+) -> Backbone:
     """`depth` layers of `width` units."""
     layers: list[nn.Module] = [nn.Flatten()]
     for before, after in pairwise([channels * resolution**2] + [width] * (depth or DEPTH)):
         layers += [nn.Linear(before, after), nn.LeakyReLU(0.2, True), *dropout(dropout_share)]
     layers.append(nn.Unflatten(1, (width, 1, 1)))
-    return Features(nn.Sequential(*layers).apply(initialise), width, _logit)
+    return Backbone(nn.Sequential(*layers).apply(initialise), width, _logit)
 
 
 def _logit(channels: int) -> nn.Module:

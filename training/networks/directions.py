@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from training.networks import Generator
-from training.networks.inference_wrapper import folded
+from training.networks.inference_wrapper import fold_for_inference
 
 DECIMALS = 6  # more would only make the card longer
 
@@ -32,7 +32,7 @@ def first_layer(generator: Generator) -> Tensor:
     It is taken with its batch norm folded in, as that is what a step meets, and without what a class adds. A layer
     that is linear says what its A is when it is shown the unit vectors, be it dense, a convolution or a basis of maps.
     """
-    served = folded(generator).double()
+    served = fold_for_inference(generator).double()
     weighted = next(i for i, layer in enumerate(served.layers) if list(layer.parameters()))
     head = served.layers[: weighted + 1]
     latent = served.latent

@@ -22,7 +22,7 @@ class InferenceGenerator(nn.Module):
         return pixels.permute(0, 2, 3, 1)
 
 
-def folded(generator: Generator) -> Generator:
+def fold_for_inference(generator: Generator) -> Generator:
     """A copy that computes the same in evaluation mode, with batch norms and the tags of classes folded away."""
     copied = copy.deepcopy(generator)
     copied.layers = fold_batch_norm(copied.layers)

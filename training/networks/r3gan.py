@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d
 
-from training.networks.base import Features, dropout, single_precision
+from training.networks.base import Backbone, dropout, single_precision
 from training.pyramid import layer_widths, pyramid
 
 DEPTH = 2  # blocks a resolution, unless params.yaml says otherwise
@@ -129,14 +129,14 @@ def generator_layers(
     return nn.Sequential(*layers)
 
 
-def discriminator_features(
+def discriminator_backbone(
     channels: int,
     resolution: int,
     width: int,
     depth: int | None = None,
     widths: Sequence[int] | None = None,
     dropout_share: float = 0.0,
-) -> Features:
+) -> Backbone:
     """The generator's mirror image, which ends in a depthwise convolution over what is left of the side.
 
     widths: as the generator's, the smallest resolution first.
@@ -147,7 +147,7 @@ def discriminator_features(
     for before, after in pairwise(widths):
         layers += [*_blocks(before, depth, len(widths), dropout_share), Resample(before, after, doubles=False)]
     layers.append(SinglePrecision(*_blocks(widths[-1], depth, len(widths), dropout_share)))
-    return Features(nn.Sequential(*layers), widths[-1], partial(_logit, side=side))
+    return Backbone(nn.Sequential(*layers), widths[-1], partial(_logit, side=side))
 
 
 def _logit(channels: int, side: int) -> nn.Module:

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from torch import nn
 
-from training.networks.base import Features, dropout
+from training.networks.base import Backbone, dropout
 
 SHRINKS = 4  # pixels that a side loses in a 5x5 convolution without padding
 LEVELS = 4  # convolutions of the discriminator
@@ -36,14 +36,14 @@ def generator_layers(
     return nn.Sequential(*layers).apply(initialise)
 
 
-def discriminator_features(channels: int, resolution: int, width: int, dropout_share: float = 0.0) -> Features:
+def discriminator_backbone(channels: int, resolution: int, width: int, dropout_share: float = 0.0) -> Backbone:
     """Convolutions of width, 2 width, 4 width and 8 width channels."""
     widths = [width * 2**level for level in range(LEVELS)]
     layers: list[nn.Module] = []
     for before, after in pairwise([channels, *widths]):
         layers += [nn.Conv2d(before, after, 5), nn.LeakyReLU(0.2, True), *dropout(dropout_share)]
     logit = partial(_logit, side=resolution - LEVELS * SHRINKS, dropout_share=dropout_share)
-    return Features(nn.Sequential(*layers).apply(initialise), widths[-1], logit)
+    return Backbone(nn.Sequential(*layers).apply(initialise), widths[-1], logit)
 
 
 def _same(channels_in: int, channels_out: int, kernel: int) -> list[nn.Module]:

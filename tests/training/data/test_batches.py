@@ -10,7 +10,7 @@ import torch
 from serving.errors import MintError
 from tests.training.project import Project, invented_manifest, tiny_params
 from training import paths
-from training.data.batches import TrainingData, class_tags, load_training_data
+from training.data.batches import TrainingData, class_tags, load_training_data, rotate
 from training.data.manifest import data_sha256
 
 CPU = torch.device("cpu")
@@ -143,3 +143,43 @@ def test_damaged_arrays_are_refused_before_they_are_trained_on(project: Project,
         load_training_data(manifest, CPU, batch=2)
     assert "data/prepared/" in str(refusal.value)
     assert str(refusal.value).endswith("and run `dvc repro` (or python -m training.preprocess) to prepare them again")
+
+
+def test_rotation_by_0_is_the_identity() -> None:
+    images = torch.rand(4, 3, 16, 16) * 2 - 1
+    assert torch.equal(rotate(images, 0), images)
+    torch.testing.assert_close(rotate(images, 1e-6), images, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("degrees", [45, 90, 180])
+def test_rotation_leaves_no_black_corner(degrees: float) -> None:
+    ones = torch.ones(100, 3, 28, 28)
+    torch.testing.assert_close(rotate(ones, degrees), ones, atol=1e-5, rtol=0)
+
+
+def test_each_image_turns_by_its_own_angle_within_the_limit() -> None:
+    ramp = torch.arange(16.0).expand(1000, 1, 16, 16)  # its slope tells the angle
+    turned = rotate(ramp, 30)[:, 0]
+    angle = torch.atan2(turned[:, 8, 7] - turned[:, 7, 7], turned[:, 7, 8] - turned[:, 7, 7]).rad2deg()
+    assert -30.01 <= angle.min() < -29.5
+    assert 29.5 < angle.max() <= 30.01
+    assert angle.mean().item() == pytest.approx(0, abs=2)
+
+
+def test_rotation_turns_an_oblong_image_without_shearing_it() -> None:
+    y, x = torch.meshgrid(torch.arange(20.0), torch.arange(40.0), indexing="ij")
+    turned = rotate(torch.stack((x, y))[None].repeat(50, 1, 1, 1), 30)
+    right, down = (turned[:, :, 10, 21] - turned[:, :, 10, 20], turned[:, :, 11, 20] - turned[:, :, 10, 20])
+    for step in (right, down):
+        torch.testing.assert_close(step.norm(dim=1), torch.ones(50), atol=1e-3, rtol=0)
+
+
+def test_rotation_follows_the_seed_and_leaves_its_input_as_it_was() -> None:
+    images = torch.rand(10, 3, 16, 16)
+    before, turned = images.clone(), []
+    for seed in (7, 7, 8):
+        torch.manual_seed(seed)
+        turned.append(rotate(images, 10))
+    assert torch.equal(images, before)
+    assert torch.equal(turned[0], turned[1])
+    assert not torch.equal(turned[0], turned[2])

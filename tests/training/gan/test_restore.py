@@ -13,7 +13,7 @@ from training.gan.trainer import GANTrainer
 
 def learned(gan: GANTrainer) -> list[Tensor]:
     """Every number that a game has learned."""
-    networks = (gan.average, gan.generator, gan.discriminator)
+    networks = (gan.ema, gan.generator, gan.discriminator)
     return [value.clone() for network in networks for value in network.state_dict().values()]
 
 

@@ -64,9 +64,9 @@ def test_each_player_leaves_the_other_as_it_was() -> None:
 def test_the_average_follows_the_generator_by_the_images_of_a_whole_step() -> None:
     gan = tiny_gan(train={"discriminator_steps": 3, "ema_half_life_kimg": 0.024, "generator_lr": 0.5})
     gan.steps = 1000  # the half-life, of one step, has ramped up
-    start = [weight.clone() for weight in gan.average.parameters()]
+    start = [weight.clone() for weight in gan.ema.parameters()]
     play(gan, 1)
-    for before, now, average in zip(start, gan.generator.parameters(), gan.average.parameters(), strict=True):
+    for before, now, average in zip(start, gan.generator.parameters(), gan.ema.parameters(), strict=True):
         torch.testing.assert_close(average, (before + now) / 2)
 
 

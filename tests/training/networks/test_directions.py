@@ -6,12 +6,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from serving.inference.generator import OnnxGenerator as ServedFile
+from serving.inference.generator import OnnxGenerator
 from tests.training.project import FAMILIES, Project, tiny_params
 from tests.training.test_export import trained as a_project_with_weights
 from tests.training.tiny_gan import TWO_TAGS
 from training import export, paths
-from training.networks import OnnxGenerator, build
+from training.networks import Generator, build
 from training.networks.directions import principal_directions
 from training.networks.r3gan import ResidualBlock
 
@@ -19,7 +19,7 @@ EVERY_FAMILY = pytest.mark.parametrize("family", FAMILIES)
 LATENT_DIM = 6
 
 
-def trained(family: str, tags: Tensor | None = None) -> OnnxGenerator:
+def trained(family: str, tags: Tensor | None = None) -> Generator:
     """A generator whose batch norms, where it has them, weigh channels very unequally, as after a training."""
     torch.manual_seed(0)
     generator, _ = build(tiny_params(network=FAMILIES[family] | {"generator_dropout": 0.2}), tags)
@@ -30,7 +30,7 @@ def trained(family: str, tags: Tensor | None = None) -> OnnxGenerator:
     return generator.eval()
 
 
-def first_output(generator: OnnxGenerator, z: Tensor, label: Tensor | None) -> Tensor:
+def first_output(generator: Generator, z: Tensor, label: Tensor | None) -> Tensor:
     """What the first activation or block of the network, as it is, receives for z [N, latent_dim]."""
     received: list[Tensor] = []
     first = next(it for it in generator.modules() if isinstance(it, nn.ReLU | nn.LeakyReLU | ResidualBlock))
@@ -41,9 +41,7 @@ def first_output(generator: OnnxGenerator, z: Tensor, label: Tensor | None) -> T
     return received[0]
 
 
-def strengths(
-    generator: OnnxGenerator, directions: NDArray[np.float64], label: int | None = None
-) -> NDArray[np.float64]:
+def strengths(generator: Generator, directions: NDArray[np.float64], label: int | None = None) -> NDArray[np.float64]:
     """How far the first layer's output moves for a step of length 1 along each of N directions, from one random z."""
     torch.manual_seed(1)
     z = torch.randn(1, LATENT_DIM)
@@ -52,7 +50,7 @@ def strengths(
     return (outputs[1:] - outputs[0]).norm(dim=1).double().numpy()
 
 
-def parallel_map(strengths: NDArray[np.float64]) -> bool:
+def strongest_first(strengths: NDArray[np.float64]) -> bool:
     """Whether the strongest come first, within the rounding of the layer.
 
     Where it has fewer units than z has numbers, some directions change nothing: rounding alone puts those in an order.
@@ -80,7 +78,7 @@ def test_directions_are_perpendicular_units_and_the_strongest_come_first(family:
     directions = np.array(principal_directions(generator))
     assert directions.shape == (LATENT_DIM, LATENT_DIM)
     np.testing.assert_allclose(directions @ directions.T, np.eye(LATENT_DIM), atol=1e-5)
-    assert parallel_map(strengths(generator, directions))
+    assert strongest_first(strengths(generator, directions))
 
 
 @EVERY_FAMILY
@@ -92,7 +90,7 @@ def test_a_class_beside_the_latent_is_left_out(family: str) -> None:
     for label in range(3):
         strong = strengths(generator, directions, label)
         assert (strengths(generator, random, label) < strong[0]).all()
-        assert parallel_map(strong)
+        assert strongest_first(strong)
 
 
 @EVERY_FAMILY
@@ -119,6 +117,6 @@ def test_the_generator_is_left_as_it_was() -> None:
 def test_the_exported_card_carries_them(project: Project) -> None:
     a_project_with_weights(project)
     export.main()
-    directions = np.array(ServedFile.load(paths.MODEL, provider="cpu").card.directions)
+    directions = np.array(OnnxGenerator.load(paths.MODEL, provider="cpu").card.directions)
     assert directions.shape == (LATENT_DIM, LATENT_DIM)
     np.testing.assert_allclose(np.linalg.norm(directions, axis=1), 1, atol=1e-5)

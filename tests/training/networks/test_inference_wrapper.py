@@ -8,7 +8,7 @@ from tests.training.project import FAMILIES, tiny_params
 from tests.training.tiny_gan import TWO_TAGS
 from training.networks import build
 from training.networks.base import TagEmbedding
-from training.networks.inference_wrapper import InferenceGenerator, folded
+from training.networks.inference_wrapper import InferenceGenerator, fold_for_inference
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -22,7 +22,7 @@ def test_folding_leaves_the_function_as_it_was(family: str) -> None:
     z, label = torch.randn(6, 6), torch.arange(6) % 3
     before = generator(z, label)
 
-    quick = folded(generator)
+    quick = fold_for_inference(generator)
 
     assert not any(isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d | TagEmbedding) for part in quick.modules())
     torch.testing.assert_close(quick(z, label), before, atol=1e-5, rtol=1e-4)
