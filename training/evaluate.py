@@ -22,20 +22,20 @@ from serving.inference.generator import OnnxGenerator
 from training import paths
 from training.data.manifest import Manifest, read_arrays, read_manifest
 from training.evaluation.classifier import classify, train_classifier
-from training.evaluation.features import extract_features, kept_features
+from training.evaluation.features import cached_features, extract_features
 from training.evaluation.metrics import (
-    NEEDED,
-    covered_classes,
-    distances,
-    memorised_share,
+    MIN_IMAGES,
+    class_coverage,
+    distribution_metrics,
+    intra_class_diversity,
+    memorised_fraction,
     nearest_neighbours,
-    pairwise_diversity,
 )
 from training.params import EvaluateParams, load_params
 from training.stage import run_stage
 
 AGREEMENT_IMAGES = 1000  # made to ask whether the class that was requested is recognised, or one a class
-HUNDRED = 100  # real images without which the nearest hundredth of them is no image
+MIN_REFERENCE_IMAGES = 100  # real images without which the nearest hundredth of them is no image
 SHEET_COLUMNS = 8
 
 
@@ -65,7 +65,7 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     images, labels = read_arrays(manifest)
     generator = OnnxGenerator.load(paths.MODEL)
-    sample = draw_sample(generator, images, labels, params.images)
+    sample = draw_samples(generator, images, labels, params.images)
     neighbours, gaps = nearest_neighbours(sample.generated, images)
     metrics = {
         "model_id": generator.model_id,
@@ -76,14 +76,14 @@ def main() -> None:
     }
     if manifest.classes:
         metrics |= class_metrics(generator, sample, images, labels, manifest, params, device)
-    write_sheet(sample, images[neighbours], len(generator.card.classes))
-    metrics = with_reasons(metrics)
+    write_comparison_grid(sample, images[neighbours], len(generator.card.classes))
+    metrics = split_omitted(metrics)
     with atomic_write(paths.METRICS) as path:
         path.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
     print(summary(metrics))
 
 
-def draw_sample(generator: OnnxGenerator, images: NDArray[np.uint8], labels: NDArray[np.int64], wanted: int) -> Sample:
+def draw_samples(generator: OnnxGenerator, images: NDArray[np.uint8], labels: NDArray[np.int64], wanted: int) -> Sample:
     """Two disjoint random halves of real images, and seeds 0, 1, 2, ... with the classes of the second half."""
     count = min(wanted, max(1, len(images) // 2))
     chosen = np.random.RandomState(0).permutation(len(images))[: 2 * count]
@@ -96,18 +96,18 @@ def draw_sample(generator: OnnxGenerator, images: NDArray[np.uint8], labels: NDA
 
 def feature_metrics(sample: Sample, extractor: str, device: torch.device) -> dict[str, Any]:
     """KID, FID, precision, recall and diversity, each with what real images score."""
-    real = kept_features(np.concatenate([sample.held_out, sample.reference]), extractor, device)
+    real = cached_features(np.concatenate([sample.held_out, sample.reference]), extractor, device)
     generated = extract_features(sample.generated, extractor, device)
     held_out, reference = real[: len(generated)], real[len(generated) :]
-    ours, floor = distances(generated, reference), distances(held_out, reference)
+    ours, floor = distribution_metrics(generated, reference), distribution_metrics(held_out, reference)
     result: dict[str, Any] = {}
-    for name, needed in NEEDED.items():
+    for name, needed in MIN_IMAGES.items():
         missing = Omitted(f"needs at least {2 * needed} images in the data")
         result |= {name: ours.get(name, missing), f"{name}_of_real": floor.get(name, missing)}
     pairs = np.bincount(sample.labels).max() > 1
     for name, features in (("diversity", generated), ("diversity_of_real", held_out)):
         result[name] = (
-            pairwise_diversity(features, sample.labels)
+            intra_class_diversity(features, sample.labels)
             if pairs
             else Omitted("needs two images of one class among those that are compared")
         )
@@ -123,12 +123,14 @@ def neighbour_metrics(sample: Sample, images: NDArray[np.uint8], gaps: NDArray[n
     _, real_gaps = nearest_neighbours(sample.held_out, images, exclude=sample.held_out_index)
     alone = Omitted("needs at least 2 images in the data")
     metrics["nearest_training_of_real"] = float(np.median(real_gaps)) if len(images) > 1 else alone
-    if len(sample.reference) < HUNDRED:
-        few = Omitted(f"needs a hundredth of the real images that are compared: {2 * HUNDRED} images in the data")
+    if len(sample.reference) < MIN_REFERENCE_IMAGES:
+        few = Omitted(
+            f"needs a hundredth of the real images that are compared: {2 * MIN_REFERENCE_IMAGES} images in the data"
+        )
         return metrics | dict.fromkeys(("memorised", "memorised_of_real"), few)
     _, reference_gaps = nearest_neighbours(sample.reference, images, exclude=sample.reference_index)
-    metrics["memorised"] = memorised_share(gaps, reference_gaps)
-    metrics["memorised_of_real"] = memorised_share(real_gaps, reference_gaps)
+    metrics["memorised"] = memorised_fraction(gaps, reference_gaps)
+    metrics["memorised_of_real"] = memorised_fraction(real_gaps, reference_gaps)
     return metrics
 
 
@@ -148,7 +150,7 @@ def class_metrics(
         return dict.fromkeys(names, Omitted("needs two images of a class: one to learn it from and one to ask about"))
     classifier, accuracy = train_classifier(images, labels, classes, params.classifier_epochs, device)
     seen = classify(classifier, sample.generated)
-    result: dict[str, Any] = {"classifier_accuracy": accuracy, "class_coverage": covered_classes(seen, labels)}
+    result: dict[str, Any] = {"classifier_accuracy": accuracy, "class_coverage": class_coverage(seen, labels)}
     if generator.card.classes:
         count = max(AGREEMENT_IMAGES, classes)
         asked = np.arange(count) % classes
@@ -160,7 +162,7 @@ def class_metrics(
     return result
 
 
-def write_sheet(sample: Sample, neighbours: NDArray[np.uint8], classes: int) -> None:
+def write_comparison_grid(sample: Sample, neighbours: NDArray[np.uint8], classes: int) -> None:
     """Three panels: real images, generated ones, and the training image nearest to each generated one.
 
     A row a class where there are classes, so that rows compare.
@@ -182,7 +184,7 @@ def write_sheet(sample: Sample, neighbours: NDArray[np.uint8], classes: int) -> 
         path.write_bytes(encode(sheet, "png"))
 
 
-def with_reasons(metrics: dict[str, Any]) -> dict[str, Any]:
+def split_omitted(metrics: dict[str, Any]) -> dict[str, Any]:
     """The metrics that strict JSON can hold, and the reason for each of the others under `omitted`."""
     kept: dict[str, Any] = {}
     omitted: dict[str, str] = {}

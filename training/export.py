@@ -28,20 +28,20 @@ from training.params import Params, load_params
 from training.stage import run_stage
 from training.torch_files import DamagedFileError, load_with_checksum
 
-COMPARED_BATCHES = (1, 7, 64)
-LARGEST_GAP = 1  # of 255; float arithmetic may round a pixel to its neighbour, no further
+COMPARED_BATCH_SIZES = (1, 7, 64)
+MAX_PIXEL_DIFFERENCE = 1  # of 255; float arithmetic may round a pixel to its neighbour, no further
 
 
 def main() -> None:
     """Writes the served file, then holds it against torch, pixel by pixel."""
     params = load_params()
     manifest = read_manifest()
-    generator, images_seen = trained_generator(params, manifest)
+    generator, images_seen = load_generator(params, manifest)
     card = model_card(params, manifest, generator, images_seen)
     with atomic_write(paths.MODEL) as path:
         write_onnx(generator, card, params.export.opset, path)
-        gap = largest_pixel_gap(generator, path, COMPARED_BATCHES)
-        if gap > LARGEST_GAP:
+        gap = max_pixel_difference(generator, path, COMPARED_BATCH_SIZES)
+        if gap > MAX_PIXEL_DIFFERENCE:
             raise MintError(
                 f"the exported file differs from torch by up to {gap}/255 and was not kept; "
                 "set export.opset in params.yaml to another one and report this as a defect"
@@ -50,7 +50,7 @@ def main() -> None:
     print(f"exported {paths.MODEL}  {size:.1f} MB  {card.shape}  max |torch - onnx| = {gap}/255")
 
 
-def trained_generator(params: Params, manifest: Manifest) -> tuple[networks.Generator, int]:
+def load_generator(params: Params, manifest: Manifest) -> tuple[networks.Generator, int]:
     """The averaged generator that `train` left, in evaluation mode, and the images it has seen.
 
     Raises MintError when there is none, when it is damaged, or when params.yaml describes another network.
@@ -133,13 +133,13 @@ def write_onnx(generator: networks.Generator, card: ModelCard, opset: int, path:
             dynamo=True,
             verbose=False,
         )
-    model = without_traces(program.model_proto)
+    model = strip_metadata(program.model_proto)
     onnx.helper.set_model_props(model, {CARD_KEY: card.model_dump_json(), CHECKSUM_KEY: CHECKSUM_PLACEHOLDER})
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(embed_checksum(model.SerializeToString()))
 
 
-def without_traces(model: Any) -> Any:
+def strip_metadata(model: Any) -> Any:
     """The model without the exporter's notes, which hold stack traces and with them the paths of this machine."""
     graph = model.graph
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
@@ -148,7 +148,7 @@ def without_traces(model: Any) -> Any:
     return model
 
 
-def largest_pixel_gap(generator: nn.Module, path: Path, batches: tuple[int, ...]) -> int:
+def max_pixel_difference(generator: nn.Module, path: Path, batches: tuple[int, ...]) -> int:
     """The largest difference in any pixel between torch and ONNX Runtime, in 1/255, over batches of such sizes."""
     exported = OnnxGenerator.load(path, provider="cpu")
     served = InferenceGenerator(generator)

@@ -1,7 +1,7 @@
 """What generated images are looked at with: a cheap classifier while a run goes on, a deep extractor at its end.
 
 The classifier sees images at 28 px whatever they are made at, so that sizes compare. Of its view there are three
-figures: how many classes appear (`covered_classes`), how far images are apart in its features, as a share of how
+figures: how many classes appear (`class_coverage`), how far images are apart in its features, as a share of how
 far real ones are, and the share of images within the real ones' neighbourhood (precision, Kynkaanniemi et al. 2019).
 """
 
@@ -20,11 +20,11 @@ from benchmarks.experiments.pictures import Split
 from benchmarks.experiments.results import EvalPoint
 from serving.files import atomic_write
 from training.evaluation.classifier import Classifier, train_classifier
-from training.evaluation.features import LITE0, extract_features
-from training.evaluation.metrics import NEIGHBOURHOOD, covered_classes, distances, pairwise_diversity
+from training.evaluation.features import EFFICIENTNET_LITE0, extract_features
+from training.evaluation.metrics import NEIGHBOURHOOD, class_coverage, distribution_metrics, intra_class_diversity
 
 SIDE = 28  # pixels
-EXTRACTOR = LITE0
+EXTRACTOR = EFFICIENTNET_LITE0
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Evaluator:
         near = prc_features_to_metric(features, self.reference, prc_neighborhood=NEIGHBOURHOOD, verbose=False)
         return EvalPoint(
             epoch=epoch,
-            coverage=covered_classes(predicted, self.labels),
+            coverage=class_coverage(predicted, self.labels),
             diversity=_diversity(features) / self.diversity_of_real,
             precision=near["precision"],
         )
@@ -102,13 +102,13 @@ def shrink(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _compare(features: Tensor, kept: dict[str, Any]) -> dict[str, float]:
-    measures = distances(features, kept["reference"])
+    measures = distribution_metrics(features, kept["reference"])
     diversity = _diversity(features) / kept["diversity"]
     return {name: measures[name] for name in ("kid", "precision", "recall")} | {"diversity": diversity}
 
 
 def _diversity(features: Tensor) -> float:
-    return pairwise_diversity(features, np.zeros(len(features), np.int64))
+    return intra_class_diversity(features, np.zeros(len(features), np.int64))
 
 
 @torch.no_grad()

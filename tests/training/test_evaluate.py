@@ -13,7 +13,7 @@ from tests.tiny_model import save, tiny_model
 from tests.training.project import Project, tiny, write_params
 from training import evaluate, paths, preprocess
 from training.evaluation.classifier import classify, train_classifier
-from training.evaluation.features import LITE0
+from training.evaluation.features import EFFICIENTNET_LITE0
 from training.evaluation.metrics import nearest_neighbours
 
 
@@ -57,7 +57,7 @@ def test_every_figure_stands_beside_that_of_real_images(project: Project, classe
     assert metrics["kid"] > metrics["kid_of_real"]  # the model makes noise
     assert metrics["fid"] > metrics["fid_of_real"]
     assert metrics["model_id"] == OnnxGenerator.load(paths.MODEL, provider="cpu").model_id
-    assert metrics["extractor"] == LITE0
+    assert metrics["extractor"] == EFFICIENTNET_LITE0
     assert metrics["images"] == 16
     assert ("class_agreement" in metrics) == bool(classes)
     assert 0 <= metrics["class_coverage"] <= 1
@@ -123,7 +123,7 @@ def test_copies_among_generated_images_are_counted_beside_those_among_real_ones(
 
 def test_a_figure_that_is_no_number_is_named_and_not_written() -> None:
     metrics = {"kid": float("nan"), "fid": 1.0, "recall": evaluate.Omitted("needs more")}
-    assert evaluate.with_reasons(metrics) == {
+    assert evaluate.split_omitted(metrics) == {
         "fid": 1.0,
         "omitted": {"kid": "has no finite value for these images", "recall": "needs more"},
     }

@@ -54,7 +54,7 @@ def exported(project: Project) -> Path:
 def test_the_file_gives_the_pixels_of_torch_at_any_batch(project: Project, family: str, labels: str) -> None:
     params = trained(project, labels, **FAMILIES[family], generator_dropout=0.1)
     export.main()
-    generator, _ = export.trained_generator(params, read_manifest())
+    generator, _ = export.load_generator(params, read_manifest())
     served = InferenceGenerator(generator)
     exported = OnnxGenerator.load(paths.MODEL, provider="cpu")
     assert exported.card.classes == (("cat", "dog") if labels == "auto" else ())
@@ -180,7 +180,7 @@ def test_a_file_that_differs_from_torch_is_not_kept(project: Project, monkeypatc
     trained(project)
     export.main()
     before = paths.MODEL.read_bytes()
-    monkeypatch.setattr(export, "LARGEST_GAP", -1)  # no file is that good
+    monkeypatch.setattr(export, "MAX_PIXEL_DIFFERENCE", -1)  # no file is that good
     with pytest.raises(MintError, match="differs from torch by up to ./255 and was not kept"):
         export.main()
     assert paths.MODEL.read_bytes() == before

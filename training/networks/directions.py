@@ -19,14 +19,14 @@ def principal_directions(generator: Generator, count: int = 10) -> tuple[tuple[f
 
     generator: in evaluation mode. Of v and -v, which are equally strong, the one whose largest component is positive.
     """
-    change = first_layer(generator)
+    change = first_layer_weight(generator)
     _, vectors = torch.linalg.eigh(change.T @ change)  # one a column, weakest first
     directions = vectors.T.flip(0)[:count]
     largest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
     return tuple(tuple(round(x, DECIMALS) for x in row) for row in (directions * largest.sign()).tolist())
 
 
-def first_layer(generator: Generator) -> Tensor:
+def first_layer_weight(generator: Generator) -> Tensor:
     """A of the first layer A z + b, in double precision: [outputs, latent_dim].
 
     It is taken with its batch norm folded in, as that is what a step meets, and without what a class adds. A layer

@@ -11,28 +11,30 @@ from numpy.typing import NDArray
 from serving.errors import MintError
 from training import paths
 from training.evaluation import features
-from training.evaluation.features import LITE0, extract_features, kept_features
+from training.evaluation.features import EFFICIENTNET_LITE0, cached_features, extract_features
 
 CPU = torch.device("cpu")
 
 
 def test_features_are_pooled_and_independent_of_the_batch() -> None:
     images = np.random.RandomState(0).randint(0, 256, (3, 28, 28, 1)).astype(np.uint8)
-    found = extract_features(images, LITE0, CPU)
+    found = extract_features(images, EFFICIENTNET_LITE0, CPU)
     assert found.shape == (3, 1280)
-    torch.testing.assert_close(found[1:2], extract_features(images[1:2], LITE0, CPU), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(found[1:2], extract_features(images[1:2], EFFICIENTNET_LITE0, CPU), atol=1e-3, rtol=1e-3)
 
 
 def test_a_grey_image_is_seen_as_rgb() -> None:
     grey = np.random.RandomState(0).randint(0, 256, (1, 32, 32, 1)).astype(np.uint8)
-    torch.testing.assert_close(extract_features(grey, LITE0, CPU), extract_features(grey.repeat(3, 3), LITE0, CPU))
+    torch.testing.assert_close(
+        extract_features(grey, EFFICIENTNET_LITE0, CPU), extract_features(grey.repeat(3, 3), EFFICIENTNET_LITE0, CPU)
+    )
 
 
 def test_similar_pictures_have_nearer_features_than_different_ones() -> None:
     ramp = np.linspace(0, 255, 64, dtype=np.uint8)
     disc = np.hypot(*np.mgrid[-32:32, -32:32]) < 20
     pictures = [np.tile(ramp, (64, 1)), np.tile(ramp[::-1], (64, 1)), disc * np.uint8(255)]
-    found = extract_features(np.stack(pictures)[..., None].astype(np.uint8), LITE0, CPU)
+    found = extract_features(np.stack(pictures)[..., None].astype(np.uint8), EFFICIENTNET_LITE0, CPU)
     gaps = torch.cdist(found, found)
     assert gaps[0, 1] < gaps[0, 2]
 
@@ -50,35 +52,35 @@ def kept() -> list[Path]:
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "bit flipped"])
 def test_kept_features_are_the_same_and_damaged_ones_are_made_again(noise: NDArray[np.uint8], damage: str) -> None:
-    found = kept_features(noise, LITE0, CPU)
+    found = cached_features(noise, EFFICIENTNET_LITE0, CPU)
     (file,) = kept()
     content = file.read_bytes()
     times = file.stat().st_mtime_ns
-    assert torch.equal(kept_features(noise, LITE0, CPU), found)
+    assert torch.equal(cached_features(noise, EFFICIENTNET_LITE0, CPU), found)
     assert file.stat().st_mtime_ns == times
     flipped = content[:900] + bytes([content[900] ^ 1]) + content[901:]
     file.write_bytes({"cut": content[:-9], "empty": b"", "bit flipped": flipped}[damage])
-    assert torch.equal(kept_features(noise, LITE0, CPU), found)
+    assert torch.equal(cached_features(noise, EFFICIENTNET_LITE0, CPU), found)
     assert file.read_bytes() == content
 
 
 def test_features_are_kept_by_all_that_they_depend_on(
     noise: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    kept_features(noise, LITE0, CPU)
-    kept_features(noise[::-1], LITE0, CPU)
-    kept_features(noise.reshape(2, 4, 16, 1), LITE0, CPU)
+    cached_features(noise, EFFICIENTNET_LITE0, CPU)
+    cached_features(noise[::-1], EFFICIENTNET_LITE0, CPU)
+    cached_features(noise.reshape(2, 4, 16, 1), EFFICIENTNET_LITE0, CPU)
     assert len(kept()) == 3
     edited = tmp_path / "features.py"
     edited.write_text(Path(features.__file__).read_text() + "# edited\n")
     with monkeypatch.context() as patch:
         patch.setattr(features, "__file__", str(edited))
-        kept_features(noise, LITE0, CPU)
+        cached_features(noise, EFFICIENTNET_LITE0, CPU)
     assert len(kept()) == 4
     for package in ("torch", "torch-fidelity", features.WEIGHTS_PACKAGE):
         with monkeypatch.context() as patch:
             patch.setattr(features, "version", lambda name, other=package: "0" if name == other else version(name))
-            kept_features(noise, LITE0, CPU)
+            cached_features(noise, EFFICIENTNET_LITE0, CPU)
     assert len(kept()) == 7
 
 

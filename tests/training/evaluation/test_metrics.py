@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from training.evaluation.metrics import (
-    NEEDED,
-    covered_classes,
-    distances,
-    memorised_share,
+    MIN_IMAGES,
+    class_coverage,
+    distribution_metrics,
+    intra_class_diversity,
+    memorised_fraction,
     nearest_neighbours,
-    pairwise_diversity,
 )
 
 
@@ -22,7 +22,7 @@ def cloud(count: int, shift: float = 0.0, spread: float = 1.0, seed: int = 0) ->
 
 def test_two_samples_of_one_distribution_are_near_and_a_shifted_one_is_far() -> None:
     reference, same, shifted = cloud(400, seed=1), cloud(400, seed=2), cloud(400, shift=1.0, seed=3)
-    near, far = distances(same, reference), distances(shifted, reference)
+    near, far = distribution_metrics(same, reference), distribution_metrics(shifted, reference)
     assert abs(near["kid"]) < 0.1 * far["kid"]
     assert near["fid"] < 0.1 * far["fid"]
     assert near["precision"] > 0.7
@@ -30,21 +30,21 @@ def test_two_samples_of_one_distribution_are_near_and_a_shifted_one_is_far() -> 
 
 
 def test_a_narrow_generator_has_precision_without_recall() -> None:
-    narrow = distances(cloud(400, spread=0.3, seed=1), cloud(400, seed=2))
+    narrow = distribution_metrics(cloud(400, spread=0.3, seed=1), cloud(400, seed=2))
     assert narrow["precision"] > 0.9
     assert narrow["recall"] < 0.2
 
 
 @pytest.mark.parametrize("count", range(9))
 def test_figures_of_few_images_are_numbers_or_are_not_there(count: int) -> None:
-    found = distances(cloud(count, seed=1), cloud(8, seed=2))
-    assert set(found) == {name for name, needed in NEEDED.items() if needed <= count}
+    found = distribution_metrics(cloud(count, seed=1), cloud(8, seed=2))
+    assert set(found) == {name for name, needed in MIN_IMAGES.items() if needed <= count}
     assert all(math.isfinite(value) for value in found.values())
 
 
 def test_the_deviation_of_kid_is_one_at_any_number_of_images() -> None:
     """It is of the size of KID's own scatter from sample to sample, which the whole set as every subset hides."""
-    found = [distances(cloud(60, seed=2 * n), cloud(60, seed=2 * n + 1)) for n in range(12)]
+    found = [distribution_metrics(cloud(60, seed=2 * n), cloud(60, seed=2 * n + 1)) for n in range(12)]
     scatter = np.std([one["kid"] for one in found])
     assert 0.3 * scatter < np.mean([one["kid_std"] for one in found]) < 6 * scatter
 
@@ -52,8 +52,8 @@ def test_the_deviation_of_kid_is_one_at_any_number_of_images() -> None:
 def test_diversity_sees_a_generator_that_makes_one_image_a_class() -> None:
     labels = np.repeat(np.arange(4), 25)
     collapsed = torch.from_numpy(labels).float()[:, None].expand(100, 16) * 10
-    assert pairwise_diversity(collapsed, labels) == 0
-    assert pairwise_diversity(cloud(100), labels) == pytest.approx(32**0.5, rel=0.1)
+    assert intra_class_diversity(collapsed, labels) == 0
+    assert intra_class_diversity(cloud(100), labels) == pytest.approx(32**0.5, rel=0.1)
 
 
 def test_a_copied_training_image_is_found_at_distance_zero() -> None:
@@ -86,8 +86,8 @@ def test_the_memorised_share_counts_copies_that_a_median_does_not_show(mirrored:
     fresh = stream.randint(0, 256, (110, 8, 8, 1)).astype(np.uint8)
     copies = training[:90, :, ::-1] if mirrored else training[:90]
     _, gaps = nearest_neighbours(np.concatenate([copies, fresh]), training)
-    assert memorised_share(gaps, real) == pytest.approx(0.45, abs=0.03)
-    assert memorised_share(held_out, real) < 0.05
+    assert memorised_fraction(gaps, real) == pytest.approx(0.45, abs=0.03)
+    assert memorised_fraction(held_out, real) < 0.05
     assert np.median(gaps) > 0.9 * np.median(real)
 
 
@@ -95,11 +95,11 @@ def test_copies_of_images_that_the_data_holds_twice_are_copies() -> None:
     training = np.random.RandomState(0).randint(0, 256, (20, 8, 8, 1)).astype(np.uint8).repeat(2, axis=0)
     _, real = nearest_neighbours(training, training, exclude=np.arange(40))
     _, gaps = nearest_neighbours(training[::2], training)
-    assert memorised_share(gaps, real) == memorised_share(real, real) == 1.0
+    assert memorised_fraction(gaps, real) == memorised_fraction(real, real) == 1.0
 
 
 def test_coverage_is_the_share_of_classes_that_appear_often_enough() -> None:
     data = np.repeat(np.arange(4), 100)
-    assert covered_classes(np.repeat([0, 1, 2, 3], 10), data) == 1.0
-    assert covered_classes(np.repeat([0, 1], 20), data) == 0.5
-    assert covered_classes(np.array([0] * 99 + [1]), data) == 0.25
+    assert class_coverage(np.repeat([0, 1, 2, 3], 10), data) == 1.0
+    assert class_coverage(np.repeat([0, 1], 20), data) == 0.5
+    assert class_coverage(np.array([0] * 99 + [1]), data) == 0.25
