@@ -34,8 +34,8 @@ ROUTES = [
 class App:
     """The whole ASGI app: the edge, the rules for other origins and the keys where there are any, the routes."""
 
-    def __init__(self, backend: AppState) -> None:
-        self.backend = backend
+    def __init__(self, state: AppState) -> None:
+        self.state = state
         inner = Starlette(
             routes=ROUTES,
             lifespan=lambda _: lifespan(self),
@@ -48,8 +48,8 @@ class App:
             },
         )
         inner.router.redirect_slashes = False
-        inner.state.backend = backend
-        settings = backend.settings
+        inner.state.mint = state
+        settings = state.settings
         app: ASGIApp = inner
         if settings.api_keys:
             app = AuthMiddleware(
@@ -65,5 +65,5 @@ class App:
 
     def drain(self) -> None:
         """From now on every answer asks its client to leave, and /readyz says that there is nothing here."""
-        self.backend.draining = True
+        self.state.draining = True
         self.edge.draining = True

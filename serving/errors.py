@@ -28,7 +28,7 @@ class InputError(MintError):
         self.loc = loc
 
 
-class TransferError(MintError):
+class ProtocolError(MintError):
     """A request that did not arrive as HTTP/1.1 has it, or not in time; `status` is that of its answer."""
 
     def __init__(self, status: int, sentence: str) -> None:

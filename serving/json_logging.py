@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 
 from pydantic_core import to_json
 
-from serving.log_writer import DroppingHandler
+from serving.log_writer import NonBlockingHandler
 
 STDERR = 2
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 
-class JsonLines(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """A record as one line of JSON; what is passed as `extra={"fields": {...}}` becomes fields of its own."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -36,12 +36,12 @@ class JsonLines(logging.Formatter):
             return json.dumps(line, default=str)
 
 
-def log_as_json() -> None:
+def configure_logging() -> None:
     """Sends what BentoML, uvicorn and Mint log to stderr as JSON, in place of the handlers that they have set up."""
     # What no line shows need not be looked up for each (see "Optimization" in logging's documentation).
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    handler = DroppingHandler(STDERR)
-    handler.setFormatter(JsonLines())
+    handler = NonBlockingHandler(STDERR)
+    handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.WARNING)

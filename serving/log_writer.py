@@ -7,11 +7,11 @@ import threading
 from collections import deque
 from contextlib import suppress
 
-ROOM_BYTES = 1 << 20  # of lines that wait for their reader
+BUFFER_BYTES = 1 << 20  # of lines that wait for their reader
 AT_ONCE = select.PIPE_BUF  # bytes that a pipe takes without waiting when it takes any (pipe(7))
 
 
-class DroppingHandler(logging.Handler):
+class NonBlockingHandler(logging.Handler):
     """Handler whose lines a thread writes to a file descriptor; where nobody reads them, what is too much is dropped.
 
     A pipe that nobody reads is full after 64 KB, and a write to it waits for ever: on the event loop that would be the
@@ -32,7 +32,7 @@ class DroppingHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Has a record written, soon."""
         line = (self.format(record) + "\n").encode(errors="backslashreplace")
-        if self._taken_bytes - self._written_bytes + len(line) > ROOM_BYTES:
+        if self._taken_bytes - self._written_bytes + len(line) > BUFFER_BYTES:
             self._dropped += 1
             return
         self._taken_bytes += len(line)

@@ -3,18 +3,18 @@
 import json
 from collections.abc import Iterable
 
-LENGTH = 40  # characters of a value
+MAX_QUOTED = 40  # characters of a value
 _encoder = json.JSONEncoder(ensure_ascii=False)
 
 
 def quoted(value: object) -> str:
     """The start of a value as JSON; what cannot be seen is escaped."""
-    value = value[: LENGTH + 1] if isinstance(value, str) else value
+    value = value[: MAX_QUOTED + 1] if isinstance(value, str) else value
     try:
         text = _start(_encoder.iterencode(value))
     except ValueError:  # a whole number of thousands of digits
         return "a huge number"
-    return visible(text if len(text) <= LENGTH else text[: LENGTH - 3] + "...")
+    return visible(text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 3] + "...")
 
 
 def visible(text: str) -> str:
@@ -29,6 +29,6 @@ def _start(chunks: Iterable[str]) -> str:
     text = ""
     for chunk in chunks:
         text += chunk
-        if len(text) > LENGTH:
+        if len(text) > MAX_QUOTED:
             break
     return text

@@ -25,7 +25,7 @@ from serving.errors import MintError
 from serving.http.lifespan import drain
 from serving.inference.generator import OnnxGenerator
 from serving.inference.ort_session import cuda_devices
-from serving.json_logging import log_as_json
+from serving.json_logging import configure_logging
 from serving.settings import Settings
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class DrainedApp:
         signal.signal(signal.SIGTERM, handle)
 
 
-log_as_json()
+configure_logging()
 settings = or_exit(Settings.from_environment)
 
 

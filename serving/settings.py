@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from serving.errors import SettingsError
-from serving.http.schemas import MOST_IMAGES
+from serving.http.schemas import MAX_IMAGES
 from serving.inference.ort_session import Provider
 from serving.server.listener import Address
 
@@ -95,7 +95,7 @@ class Settings(BaseSettings):
         default="auto", description="auto takes a GPU where there is one, cuda insists on it, cpu goes without"
     )
     threads: int = Field(default=0, ge=0, le=1024, description="CPU threads of one run of the network; 0: every core")
-    max_images: int = Field(default=256, ge=1, le=MOST_IMAGES, description="images in one request")
+    max_images: int = Field(default=256, ge=1, le=MAX_IMAGES, description="images in one request")
     max_queue: int = Field(
         default=1024, ge=1, le=65536, description="images accepted and not yet done; beyond them requests get 429"
     )

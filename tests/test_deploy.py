@@ -12,7 +12,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.live_service import ROOT
-from tests.serving.conftest import served
+from tests.serving.conftest import serve_model
 
 SUFFIXES = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",), "info": ("_info",)}
 FROM_PROMETHEUS = {"job", "instance", "le"}  # labels that are not the service's
@@ -32,7 +32,7 @@ EXPRESSIONS = [(title, target["expr"]) for title, target in TARGETS] + [
 @pytest.fixture(scope="module")
 def metrics(model_path: Path) -> Iterator[str]:
     """/metrics of the app after a request that was answered and one that was refused."""
-    with contextmanager(served)(model_path) as call:
+    with contextmanager(serve_model)(model_path) as call:
         assert call("POST", "/generate", json={"seeds": [7]}).status_code == 200
         assert call("POST", "/generate", json={"seeds": [-7]}).status_code == 400
         yield call("GET", "/metrics").text

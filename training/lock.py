@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from serving.errors import MintError
-from serving.files import make_folder
+from serving.files import make_directory
 
 
 @contextmanager
@@ -17,7 +17,7 @@ def only_process(path: Path, doing: str) -> Iterator[None]:
     doing: what the process does, for the error: `training .runs/abc`. Raises MintError while another process holds
     it: a pipeline that was killed can leave its stage behind, and two writers would ruin each other's files.
     """
-    make_folder(path.parent)
+    make_directory(path.parent)
     with path.open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import NoReturn
 
 from serving.errors import MintError
-from serving.files import remove_abandoned
+from serving.files import remove_stale_temporaries
 from serving.quoting import visible
 from training import paths
 from training.system_errors import ready_streams, sentence
@@ -29,7 +29,7 @@ def run_stage(main: Callable[[], None]) -> None:
             signal.signal(number, signal.default_int_handler)
     try:
         for folder in WRITTEN_INTO:
-            remove_abandoned(folder)
+            remove_stale_temporaries(folder)
         main()
         sys.stdout.flush()  # here, where an error can still be told
     except MintError as error:

@@ -17,7 +17,7 @@ from serving.http.number_ranges import read_numbers
 from serving.http.schemas import (
     ANIMATION_MEDIA_TYPES,
     MEDIA_TYPES,
-    Animation,
+    AnimationFormat,
     ErrorResponse,
     ModelResponse,
     ModelsResponse,
@@ -173,7 +173,7 @@ def image(
     return Call("GET", f"images/{arguments.whole(seed, 'seed')}.{format}", MEDIA_TYPES[format], _read_bytes, params)
 
 
-def interpolate(format: Animation, walk: InterpolateOptions) -> Call[Images | bytes]:
+def interpolate(format: AnimationFormat, walk: InterpolateOptions) -> Call[Images | bytes]:
     """POST /interpolate."""
     seeds, latents = walk.get("seeds"), walk.get("latents")
     _check_source(seeds=seeds, latents=latents)

@@ -32,7 +32,7 @@ def key_hash(key: str) -> str:
 
 
 def check_key(authorization: str | None, hashes: Sequence[str]) -> None:
-    """Raises NoKey or WrongKey unless an Authorization header carries one of the keys.
+    """Raises MissingKeyError or UnknownKeyError unless an Authorization header carries one of the keys.
 
     `Bearer KEY` for programs; `Basic` with the key as password for browsers, which can show the page that way.
     Hashes are compared, all of them and in constant time: how long it takes says nothing about how much of a key is

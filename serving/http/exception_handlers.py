@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.errors import InputError, MintError, TransferError
+from serving.errors import InputError, MintError, ProtocolError
 from serving.http.auth import CHALLENGES, MissingKeyError, UnknownKeyError
 from serving.http.parsing import BodyTooLargeError
 from serving.http.schemas import ErrorResponse, Problem
@@ -43,7 +43,7 @@ def error_response(error: MintError) -> Response:
             return problem(404, sentence, ("model",))
         case BodyTooLargeError():
             return problem(413, sentence)
-        case TransferError():
+        case ProtocolError():
             again = {"Retry-After": "1"} if error.status == HTTPStatus.SERVICE_UNAVAILABLE else None
             return problem(error.status, sentence, headers=again)
         case QueueFullError():

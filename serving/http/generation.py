@@ -25,13 +25,13 @@ from serving.encoding.images import (
 from serving.encoding.png_metadata import origin, sheet_origin
 from serving.errors import InputError
 from serving.http.schemas import (
-    Animation,
-    Format,
+    AnimationFormat,
     GeneratedImage,
     GenerateRequest,
     GenerateResponse,
     InterpolateRequest,
     LatentsQuery,
+    OutputFormat,
 )
 from serving.inference.executor import ArrayInputs, Feed, Images
 from serving.inference.generator import OnnxGenerator
@@ -74,7 +74,7 @@ class GenerationJob:
         """The class index of each image; empty for a model without classes."""
         return [] if self.labels is None else self.labels.tolist()
 
-    def encoding_seconds(self, format: Format | Animation, size: int | None = None) -> float:
+    def encoding_seconds(self, format: OutputFormat | AnimationFormat, size: int | None = None) -> float:
         """Estimated seconds of one core to make the answer; size: pixels of a side, None: the model's own."""
         card = self.generator.card
         return encoding_seconds(len(self), size or card.resolution, card.channels, format)
@@ -133,7 +133,7 @@ def draw_frames(request: InterpolateRequest, generator: OnnxGenerator, max_image
     return GenerationJob(generator, None, frames, None if labels is None else labels[nearest], request.truncation)
 
 
-def render(images: Images, drawing: GenerationJob, format: Format, size: int | None = None) -> bytes:
+def render(images: Images, drawing: GenerationJob, format: OutputFormat, size: int | None = None) -> bytes:
     """Images uint8 [N, H, W, C] as the body of an answer: a file, or JSON that holds each as PNG."""
     if size is not None:
         images = scaled(images, size)
@@ -150,7 +150,7 @@ def render(images: Images, drawing: GenerationJob, format: Format, size: int | N
     return encode(contact_sheet(images), format, text)
 
 
-def render_animation(images: Images, format: Animation, fps: float, size: int | None) -> bytes:
+def render_animation(images: Images, format: AnimationFormat, fps: float, size: int | None) -> bytes:
     """Frames uint8 [N, H, W, C] as the body of an answer: a film, their pixels, or all of them in one row."""
     if size is not None:
         images = scaled(images, size)

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 class Drained(Protocol):
     """An app that can send its clients elsewhere."""
 
-    backend: AppState
+    state: AppState
 
     def drain(self) -> None:
         """From now on every answer asks its client to leave."""
@@ -24,21 +24,21 @@ class Drained(Protocol):
 @asynccontextmanager
 async def lifespan(app: Drained) -> AsyncIterator[None]:
     """Loads the models beside the event loop, so that the probes can answer meanwhile; at the end lets a run end."""
-    settings = app.backend.settings
+    settings = app.state.settings
     logger.info("settings: %s", " ".join(settings.lines()))
-    models = asyncio.create_task(_keep_models(app.backend))
+    models = asyncio.create_task(_keep_models(app.state))
     try:
         yield
     finally:
         models.cancel()
-        await asyncio.to_thread(app.backend.batcher.close)
+        await asyncio.to_thread(app.state.batcher.close)
 
 
-async def _keep_models(backend: AppState) -> None:
+async def _keep_models(state: AppState) -> None:
     """Loads the models, then follows their files for ever."""
-    await backend.models.start()
+    await state.models.start()
     gc.freeze()  # what is there now stays: no collection has to look at all of it again, in the middle of a request
-    await backend.models.watch()
+    await state.models.watch()
 
 
 def drain(app: Drained, loop: asyncio.AbstractEventLoop, stop: Callable[[], object], seconds: float) -> None:

@@ -7,8 +7,8 @@ from pydantic.json_schema import models_json_schema
 
 from serving.http.schemas import (
     ANIMATION_MEDIA_TYPES,
+    IMAGE_MEDIA_TYPES,
     MEDIA_TYPES,
-    PICTURE_MEDIA_TYPES,
     ErrorResponse,
     GenerateRequest,
     GenerateResponse,
@@ -124,7 +124,7 @@ def _image() -> Json:
     }
     path = [
         _parameter("seed", "path", {"type": "integer", "minimum": 0, "maximum": 2**32 - 1}, "the seed"),
-        _parameter("ext", "path", {"enum": list(PICTURE_MEDIA_TYPES)}, "the format"),
+        _parameter("ext", "path", {"enum": list(IMAGE_MEDIA_TYPES)}, "the format"),
     ]
     return {
         "summary": "One image by its address",
@@ -134,7 +134,7 @@ def _image() -> Json:
             _parameter("If-None-Match", "header", {"type": "string"}, "an ETag that is at hand", required=False),
         ],
         "responses": {
-            "200": _ok("the image", {media_type: {} for media_type in PICTURE_MEDIA_TYPES.values()}, headers),
+            "200": _ok("the image", {media_type: {} for media_type in IMAGE_MEDIA_TYPES.values()}, headers),
             "304": {"description": "the image at hand is still the right one", "headers": headers},
             **_errors(*MAKING),
         },

@@ -10,12 +10,12 @@ from pydantic import ValidationError
 from starlette.requests import Request
 
 from serving.errors import InputError, MintError
-from serving.http.schemas import MOST_IMAGES, Query
+from serving.http.schemas import MAX_IMAGES, Query
 from serving.http.validation import to_input_error
-from serving.quoting import LENGTH, visible
+from serving.quoting import MAX_QUOTED, visible
 
 JSON = "application/json"
-MOST_PARAMETERS = MOST_IMAGES + 16  # a label for each image, and the others
+MOST_PARAMETERS = MAX_IMAGES + 16  # a label for each image, and the others
 LARGE = 1 << 16  # bytes of a body that takes about a millisecond to parse
 
 Q = TypeVar("Q", bound=Query)
@@ -30,7 +30,7 @@ class BodyTooLargeError(MintError):
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The body, of at most `limit` bytes; raises BodyTooLarge before the rest is read, InputError if compressed."""
+    """Read a body of at most `limit` bytes; raises BodyTooLargeError for a larger one, InputError if compressed."""
     encoding = request.headers.get("content-encoding", "").strip().lower()
     if encoding not in ("", "identity"):
         raise InputError(
@@ -54,7 +54,7 @@ async def offload_if_large(size: int, work: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(_parser, work)
 
 
-def content_type(headers: Mapping[str, str], *accepted: str) -> str:
+def request_media_type(headers: Mapping[str, str], *accepted: str) -> str:
     """The media type of a body, the first one where the header is missing or empty; raises InputError for others."""
     media_type = headers.get("content-type", "").split(";", 1)[0].strip().lower() or accepted[0]
     if media_type not in accepted:
@@ -65,7 +65,7 @@ def content_type(headers: Mapping[str, str], *accepted: str) -> str:
     return media_type
 
 
-def read_query(request: Request, schema: type[Q]) -> Q:
+def parse_query(request: Request, schema: type[Q]) -> Q:
     """The parameters of an address; raises InputError with one sentence about the first thing that is wrong.
 
     Bytes that are not percent-encoded are taken for UTF-8, as they are where they are.
@@ -92,7 +92,7 @@ def _values(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
         if name == "labels":
             values.setdefault(name, []).append(value)
         elif name in values:
-            shown = visible(name[:LENGTH])
+            shown = visible(name[:MAX_QUOTED])
             raise InputError(f"{shown} is given more than once in the address; give it once", shown)
         else:
             values[name] = value

@@ -19,9 +19,9 @@ from serving.http.validation import to_input_error
 from serving.inference.latents import MAX_SEED, Curve
 from serving.inference.model_card import ModelCard
 
-Format = Literal["png", "jpeg", "webp", "json", "zip", "npy"]
-Animation = Literal["gif", "webp", "npy", "png"]
-MEDIA_TYPES: dict[Format, str] = {
+OutputFormat = Literal["png", "jpeg", "webp", "json", "zip", "npy"]
+AnimationFormat = Literal["gif", "webp", "npy", "png"]
+MEDIA_TYPES: dict[OutputFormat, str] = {
     "png": "image/png",
     "jpeg": "image/jpeg",
     "webp": "image/webp",
@@ -29,17 +29,17 @@ MEDIA_TYPES: dict[Format, str] = {
     "zip": "application/zip",
     "npy": "application/x-npy",
 }
-ANIMATION_MEDIA_TYPES: dict[Animation, str] = {
+ANIMATION_MEDIA_TYPES: dict[AnimationFormat, str] = {
     "gif": "image/gif",
     "webp": "image/webp",
     "npy": "application/x-npy",
     "png": "image/png",
 }
-PICTURE_MEDIA_TYPES = {name: MEDIA_TYPES[name] for name in ("png", "jpeg", "webp")}
+IMAGE_MEDIA_TYPES = {name: MEDIA_TYPES[name] for name in ("png", "jpeg", "webp")}
 
 MAX_SIZE = 2048  # pixels of a side: 12 MB in memory
-MOST_IMAGES = 1024  # that a service can be set up to make in one request
-LONGEST_NAME = 1000  # characters of a class or a model
+MAX_IMAGES = 1024  # that a service can be set up to make in one request
+MAX_NAME_LENGTH = 1000  # characters of a class or a model
 BOM = b"\xef\xbb\xbf"  # that some editors write before UTF-8
 
 
@@ -56,12 +56,12 @@ def _format_name(value: object) -> object:
 
 
 Whole = Annotated[StrictInt, BeforeValidator(_whole)]
-Name = Annotated[StrictStr, Field(max_length=LONGEST_NAME)]
+Name = Annotated[StrictStr, Field(max_length=MAX_NAME_LENGTH)]
 Seed = Annotated[Whole, Field(ge=0, le=MAX_SEED)]
 Number = Annotated[StrictFloat, Field(allow_inf_nan=False)]
 Row = Annotated[list[Number], Field(min_length=1, fail_fast=True)]
 Label = Whole | Name
-Labels = Label | Annotated[list[Label], Field(min_length=1, max_length=MOST_IMAGES, fail_fast=True)]
+Labels = Label | Annotated[list[Label], Field(min_length=1, max_length=MAX_IMAGES, fail_fast=True)]
 
 # The descriptions are what error messages say that a field is.
 SEEDS_ARE = f"whole numbers from 0 to {MAX_SEED}"
@@ -75,8 +75,8 @@ SIZE_IS = (
 
 Truncation = Annotated[StrictFloat, Field(ge=0, le=1, allow_inf_nan=False, description=TRUNCATION_IS)]
 ModelName = Annotated[Name | None, Field(description=MODEL_IS)]
-AnyFormat = Annotated[Format, BeforeValidator(_format_name)]
-AnyFilm = Annotated[Animation, BeforeValidator(_format_name)]
+FormatName = Annotated[OutputFormat, BeforeValidator(_format_name)]
+AnimationName = Annotated[AnimationFormat, BeforeValidator(_format_name)]
 Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 
 
@@ -122,13 +122,13 @@ class GenerateRequest(_Body):
         json_schema_extra=_one_of(*sources) | {"examples": [{"seeds": [7]}]},
     )
 
-    seeds: Annotated[list[Seed], Field(min_length=1, max_length=MOST_IMAGES, fail_fast=True)] | None = Field(
+    seeds: Annotated[list[Seed], Field(min_length=1, max_length=MAX_IMAGES, fail_fast=True)] | None = Field(
         default=None, description=f"a list of {SEEDS_ARE}, one for each image"
     )
     count: Annotated[Whole, Field(ge=1)] | None = Field(
         default=None, description="the number of images to draw from random seeds, at least 1"
     )
-    latents: Annotated[list[Row], Field(min_length=1, max_length=MOST_IMAGES, fail_fast=True)] | None = Field(
+    latents: Annotated[list[Row], Field(min_length=1, max_length=MAX_IMAGES, fail_fast=True)] | None = Field(
         default=None, description=LATENTS_ARE
     )
     labels: Labels | None = Field(
@@ -136,7 +136,7 @@ class GenerateRequest(_Body):
         description="a class name or index for all images, or a list with one for each; without it seeds draw theirs",
     )
     truncation: Truncation = 1.0
-    format: AnyFormat | None = Field(
+    format: FormatName | None = Field(
         default=None, description=f"one of {', '.join(MEDIA_TYPES)}; without it the Accept header decides, and then png"
     )
     model: ModelName = None
@@ -159,10 +159,10 @@ class InterpolateRequest(_Body):
         | {"examples": [{"seeds": [7, 8], "loop": True}]},
     )
 
-    seeds: Annotated[list[Seed], Field(min_length=2, max_length=MOST_IMAGES, fail_fast=True)] | None = Field(
+    seeds: Annotated[list[Seed], Field(min_length=2, max_length=MAX_IMAGES, fail_fast=True)] | None = Field(
         default=None, description=f"a list of {SEEDS_ARE}, two or more, one for each stop"
     )
-    latents: Annotated[list[Row], Field(min_length=2, max_length=MOST_IMAGES, fail_fast=True)] | None = Field(
+    latents: Annotated[list[Row], Field(min_length=2, max_length=MAX_IMAGES, fail_fast=True)] | None = Field(
         default=None,
         description="a list of rows of finite numbers, two or more, one row for each stop and as long as latent_dim",
     )
@@ -180,7 +180,7 @@ class InterpolateRequest(_Body):
     fps: Annotated[StrictFloat, Field(ge=1, le=50, allow_inf_nan=False)] = Field(
         default=12.0, description="the number of frames a second, from 1 to 50"
     )
-    format: AnyFilm | None = Field(
+    format: AnimationName | None = Field(
         default=None,
         description=f"one of {', '.join(ANIMATION_MEDIA_TYPES)}; without it the Accept header decides, and then gif",
     )
@@ -202,11 +202,11 @@ class Query(BaseModel):
 class LatentsQuery(Query):
     """How to draw the latents of a .npy body."""
 
-    labels: Annotated[list[Name], Field(max_length=MOST_IMAGES)] | None = Field(
+    labels: Annotated[list[Name], Field(max_length=MAX_IMAGES)] | None = Field(
         default=None, description="a class name or index for all images, or labels=... once for each image"
     )
     truncation: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(default=1.0, description=TRUNCATION_IS)
-    format: AnyFormat | None = Field(default=None, description=GenerateRequest.model_fields["format"].description)
+    format: FormatName | None = Field(default=None, description=GenerateRequest.model_fields["format"].description)
     model: ModelName = None
 
 

@@ -27,13 +27,13 @@ class AppState:
     def body_limit(self) -> int:
         """Bytes of the largest request that any model can be asked: a body is read before it says which one.
 
-        Raises NotReady while there is no default model.
+        Raises NotReadyError while there is no default model.
         """
         latent_dims = [generator.card.latent_dim for _, generator in self.models.ready()]
         return self.settings.max_body_bytes(max(self.models.get().card.latent_dim, *latent_dims))
 
     def check_ready(self) -> OnnxGenerator:
-        """The default generator; raises NotReady while there is none, when threads fail and before the server stops."""
+        """Return the default generator; raises NotReadyError while it loads, when threads fail and while draining."""
         if self.draining:
             raise NotReadyError("the server is about to stop; ask another one")
         if self.batcher.problem:
@@ -43,5 +43,5 @@ class AppState:
 
 def app_state(request: Request) -> AppState:
     """The backend of the app that a request has come to."""
-    backend: AppState = request.app.state.backend
-    return backend
+    state: AppState = request.app.state.mint
+    return state

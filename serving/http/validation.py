@@ -6,7 +6,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from serving.errors import InputError
-from serving.quoting import LENGTH, quoted, visible
+from serving.quoting import MAX_QUOTED, quoted, visible
 
 MOST_MISTAKES = 100  # that are looked at one by one: a body can hold 100,000 unknown fields
 LARGEST_SHOWN = 1 << 16  # bytes
@@ -44,7 +44,7 @@ def to_input_error(
     field = str(loc[0])
     if found == "extra_forbidden":
         sentence = f"{quoted(field)} is not a {kind} of this request; {_hint(field, model, kind)}"
-        return InputError(sentence, visible(field[:LENGTH]))
+        return InputError(sentence, visible(field[:MAX_QUOTED]))
     problem = max((problem for problem in problems if problem["loc"][0] == field), key=lambda one: len(_positions(one)))
     where = field + "".join(f"[{position}]" for position in _positions(problem))
     rule = model.model_fields[field].description
@@ -76,7 +76,7 @@ def _not_json(body: bytes, parser: str) -> InputError:
 
 def _hint(field: str, model: type[BaseModel], kind: str) -> str:
     """The nearest name there is, or all of them."""
-    nearest = get_close_matches(field, model.model_fields, n=1, cutoff=0.5) if len(field) <= LENGTH else None
+    nearest = get_close_matches(field, model.model_fields, n=1, cutoff=0.5) if len(field) <= MAX_QUOTED else None
     return f'did you mean "{nearest[0]}"?' if nearest else _fields(model, kind)
 
 

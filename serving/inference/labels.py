@@ -8,7 +8,7 @@ import numpy as np
 
 from serving.errors import InputError
 from serving.inference.latents import Labels
-from serving.quoting import LENGTH, quoted, visible
+from serving.quoting import MAX_QUOTED, quoted, visible
 
 LISTED_CLASSES = 20  # an error names this many classes at most
 HINTED_CLASSES = 1000  # among more, the nearest name is not looked for: that takes longer than all else
@@ -109,7 +109,7 @@ def _is_index(text: str) -> bool:
 def _listed(names: Sequence[str]) -> str:
     """Names in a row, the first ones where there are many."""
     rest = len(names) - LISTED_CLASSES
-    row = ", ".join(visible(name[:LENGTH]) for name in names[:LISTED_CLASSES])
+    row = ", ".join(visible(name[:MAX_QUOTED]) for name in names[:LISTED_CLASSES])
     return row + (f" and {rest} more" if rest > 0 else "")
 
 

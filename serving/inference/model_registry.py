@@ -83,7 +83,7 @@ class ModelRegistry:
     def get(self, name: str | None = None) -> OnnxGenerator:
         """The generator of this name or model id, or the default one.
 
-        Raises NotReady while there is no default one, ModelNotFound that lists the models for any other name.
+        Raises NotReadyError while there is no default one, ModelNotFoundError that lists the models for any other name.
         """
         if name is None or name == self.default:
             served = self._served.get(self.default)

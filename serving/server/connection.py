@@ -15,7 +15,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from serving.errors import TransferError
+from serving.errors import ProtocolError
 from serving.server.request_cycle import RequestCycle, ResponseTransport
 from serving.settings import Settings
 
@@ -96,7 +96,7 @@ class LimitedConnection(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
 
-    def _refuse(self, error: TransferError) -> None:
+    def _refuse(self, error: ProtocolError) -> None:
         """Answers with an error and reads nothing more."""
         raise NotImplementedError
 
@@ -111,7 +111,7 @@ class LimitedConnection(HttpToolsProtocol):
             elif len(self.connections) > self.limits.connections + SPARE_CONNECTIONS:
                 return self.abort()
             else:
-                return self._refuse(TransferError(503, "there are too many connections; try again in a moment"))
+                return self._refuse(ProtocolError(503, "there are too many connections; try again in a moment"))
         self._await("head")
         return None
 
@@ -131,7 +131,7 @@ class LimitedConnection(HttpToolsProtocol):
         """Keeps the connection for the answers of a client that has ended only its own side (RFC 9112, section 9.6)."""
         if self._awaited == "end":
             return False
-        cut = TransferError(400, "the connection ended before the request was whole; send all of it")
+        cut = ProtocolError(400, "the connection ended before the request was whole; send all of it")
         if self._in_head and not self._deaf:
             self._refuse(cut)
         elif self._in_body and not self.cycle.response_complete:
@@ -248,11 +248,11 @@ class LimitedConnection(HttpToolsProtocol):
         awaited, seconds = self._awaited, f"{self.limits.read_s:g} s"
         self._await(None)
         if awaited == "head" and self._in_head:
-            self._refuse(TransferError(408, f"the head of the request was not whole within {seconds}; send it at once"))
+            self._refuse(ProtocolError(408, f"the head of the request was not whole within {seconds}; send it at once"))
         elif awaited == "head":
             self.transport.close()
         elif awaited == "body" and not self.cycle.response_complete:
-            self.cycle.fail(TransferError(408, f"the body was not whole within {seconds}; send it at once"))
+            self.cycle.fail(ProtocolError(408, f"the body was not whole within {seconds}; send it at once"))
         else:
             self.abort()
 

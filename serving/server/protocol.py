@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import httptools
 from starlette.types import Receive, Scope, Send
 
-from serving.errors import TransferError
+from serving.errors import ProtocolError
 from serving.http.exception_handlers import error_response
 from serving.http.middleware import RequestMiddleware
 from serving.server.connection import ConnectionLimits, ConnectionUsage, LimitedConnection
@@ -41,7 +41,7 @@ class RequestProtocol(LimitedConnection):
         self._body_bytes = 0
         self._extra_bytes = 0  # of a body: chunk extensions and trailers
         self._upgrade = False  # the parser is about to stop at a header that is to be ignored
-        self._found: TransferError | None = None  # what a callback of the parser has found
+        self._found: ProtocolError | None = None  # what a callback of the parser has found
 
     def data_received(self, data: bytes) -> None:
         """Parses what has come, by pieces."""
@@ -62,7 +62,7 @@ class RequestProtocol(LimitedConnection):
             self._ignore_upgrade(piece[upgrade.args[0] :])
         except httptools.HttpParserError as error:
             if not self._deaf:
-                self._refuse(self._found or TransferError(400, sentence_about(error)))
+                self._refuse(self._found or ProtocolError(400, sentence_about(error)))
             return
         if self._in_head:
             self._head_bytes += len(piece)
@@ -71,7 +71,7 @@ class RequestProtocol(LimitedConnection):
         elif was_in_body and self._in_body:
             self._extra_bytes += len(piece) - (self._body_bytes - body_bytes)
             if self._extra_bytes > self.limits.head_bytes + EXTRA_PER_BYTE * self._body_bytes:
-                self._refuse(TransferError(400, "the body is nearly all chunk extensions or trailers; leave them out"))
+                self._refuse(ProtocolError(400, "the body is nearly all chunk extensions or trailers; leave them out"))
 
     def _ignore_upgrade(self, rest: bytes) -> None:
         """Parses the request again without the header for which the parser has stopped, and then what follows it."""
@@ -94,7 +94,7 @@ class RequestProtocol(LimitedConnection):
         """Part of the address."""
         super().on_url(url)
         if len(self.url) > MAX_TARGET:
-            self._stop(TransferError(414, f"the address is longer than {MAX_TARGET} bytes; send a POST with a body"))
+            self._stop(ProtocolError(414, f"the address is longer than {MAX_TARGET} bytes; send a POST with a body"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header of a head, or one that comes after the body: nothing here reads those."""
@@ -114,12 +114,12 @@ class RequestProtocol(LimitedConnection):
         try:
             check_head(method, version, self.headers)
             path, raw_path, query = check_target(method, self.url)
-        except TransferError as error:
+        except ProtocolError as error:
             self._stop(error)
         if len(self.pipeline) >= self.limits.ahead:
             self.cycle.keep_alive = False  # the client sends the others again, on another connection
             self._listen_no_more()
-            self._stop(TransferError(400, "too many requests are sent ahead"))
+            self._stop(ProtocolError(400, "too many requests are sent ahead"))
         scope: Any = self.scope
         scope |= {"method": method, "http_version": version, "path": path, "raw_path": raw_path, "query_string": query}
         self._in_head, self._in_body = False, True
@@ -135,7 +135,7 @@ class RequestProtocol(LimitedConnection):
             return
         self.cycle.hold(len(body))
         if self.usage.held_bytes > self.limits.held_bytes and self.cycle.held_bytes > SMALL_BODY:
-            self.cycle.fail(TransferError(503, "too many large bodies are being sent at once; try again in a moment"))
+            self.cycle.fail(ProtocolError(503, "too many large bodies are being sent at once; try again in a moment"))
             return
         super().on_body(body)
 
@@ -149,11 +149,11 @@ class RequestProtocol(LimitedConnection):
             self._listen_no_more()  # it has said that it is the last one
 
     @property
-    def _head_too_large(self) -> TransferError:
+    def _head_too_large(self) -> ProtocolError:
         size = f"{self.limits.head_bytes} bytes or {self.limits.headers} headers"
-        return TransferError(431, f"the head of the request has more than {size}; send fewer or shorter headers")
+        return ProtocolError(431, f"the head of the request has more than {size}; send fewer or shorter headers")
 
-    def _stop(self, error: TransferError) -> NoReturn:
+    def _stop(self, error: ProtocolError) -> NoReturn:
         """Ends a callback, and with it the parser."""
         self._found = error
         raise error
@@ -184,7 +184,7 @@ class RequestProtocol(LimitedConnection):
         else:
             self._start_asgi_task(cycle, app)
 
-    def _refuse(self, error: TransferError) -> None:
+    def _refuse(self, error: ProtocolError) -> None:
         """Answers what is no request with an error, after the answers before it, and reads nothing more."""
         self._refused = True
         self._listen_no_more()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.types import ASGIApp, Message
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from serving.errors import TransferError
+from serving.errors import ProtocolError
 
 if TYPE_CHECKING:
     from serving.server.connection import ConnectionUsage, LimitedConnection
@@ -26,7 +26,7 @@ class RequestCycle(RequestResponseCycle):
         super().__init__(**parts)
         self.usage = usage
         self.held_bytes = 0
-        self.failure: TransferError | None = None
+        self.failure: ProtocolError | None = None
 
     def hold(self, size: int) -> None:
         """Counts bytes of the body until the request is answered."""
@@ -38,7 +38,7 @@ class RequestCycle(RequestResponseCycle):
         self.usage.held_bytes -= self.held_bytes
         self.held_bytes = 0
 
-    def fail(self, error: TransferError) -> None:
+    def fail(self, error: ProtocolError) -> None:
         """Has whoever reads the body find that it will never be whole."""
         self.failure = error
         self.keep_alive = False
@@ -59,7 +59,7 @@ class RequestCycle(RequestResponseCycle):
             self.release()
 
     async def receive(self) -> Message:  # type: ignore[override]
-        """ASGI; raises TransferError where the body cannot become whole."""
+        """ASGI; raises ProtocolError where the body cannot become whole."""
         message: Any = None if self.failure else await super().receive()
         if self.failure and not self.disconnected and not self.response_complete:
             raise self.failure

@@ -5,7 +5,7 @@ from urllib.parse import unquote
 
 import httptools
 
-from serving.errors import TransferError
+from serving.errors import ProtocolError
 
 MAX_TARGET = 16 << 10  # bytes of an address
 VERSIONS = ("1.0", "1.1")
@@ -13,34 +13,34 @@ SCHEMES = (b"http", b"https")
 
 
 def check_head(method: str, version: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
-    """Raises TransferError for a version, method, host or transfer coding that is not served (RFC 9112)."""
+    """Raises ProtocolError for a version, method, host or transfer coding that is not served (RFC 9112)."""
     if version not in VERSIONS:
-        raise TransferError(505, f"HTTP/{version} is not spoken here; use HTTP/1.1")
+        raise ProtocolError(505, f"HTTP/{version} is not spoken here; use HTTP/1.1")
     if method == "CONNECT":
-        raise TransferError(501, "this server is no proxy; send the request itself")
+        raise ProtocolError(501, "this server is no proxy; send the request itself")
     hosts = sum(name == b"host" for name, _ in headers)
     if hosts > 1 or (hosts == 0 and version == "1.1"):
-        raise TransferError(400, f"the request has {hosts} Host headers; send one")
+        raise ProtocolError(400, f"the request has {hosts} Host headers; send one")
     codings = [value.strip().lower() for name, value in headers if name == b"transfer-encoding"]
     if codings and version == "1.0":
-        raise TransferError(400, "Transfer-Encoding is not part of HTTP/1.0; use Content-Length or HTTP/1.1")
+        raise ProtocolError(400, "Transfer-Encoding is not part of HTTP/1.0; use Content-Length or HTTP/1.1")
     if codings not in ([], [b"chunked"]):
-        raise TransferError(501, "the only Transfer-Encoding that is read here is chunked")
+        raise ProtocolError(501, "the only Transfer-Encoding that is read here is chunked")
 
 
 def check_target(method: str, target: bytes) -> tuple[str, bytes, bytes]:
-    """Path, path as it was sent, and query of an address; raises TransferError for one that is none.
+    """Path, path as it was sent, and query of an address; raises ProtocolError for one that is none.
 
     An absolute address names its path and query as well (RFC 9112, section 3.2.2).
     """
     try:
         parsed = httptools.parse_url(target)
     except httptools.HttpParserInvalidURLError:
-        raise TransferError(400, BAD_TARGET) from None
+        raise ProtocolError(400, BAD_TARGET) from None
     raw: bytes = parsed.path or b"/"
     scheme = parsed.schema  # None, whatever its stub says, in all addresses but absolute ones
     if b"#" in target or (raw == b"*" and method != "OPTIONS") or (scheme and scheme.lower() not in SCHEMES):
-        raise TransferError(400, BAD_TARGET)
+        raise ProtocolError(400, BAD_TARGET)
     path = raw.decode("ascii")
     return (unquote(path) if "%" in path else path), raw, parsed.query or b""
 

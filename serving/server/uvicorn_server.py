@@ -25,7 +25,7 @@ import uvloop
 from serving.app import App
 from serving.http.lifespan import drain
 from serving.http.state import AppState
-from serving.json_logging import log_as_json
+from serving.json_logging import configure_logging
 from serving.server.listener import Address, bind, parse_port
 from serving.server.protocol import protocol_for
 from serving.settings import Settings
@@ -61,9 +61,9 @@ def _open_standard_streams() -> None:
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
     """Loads the default model, then answers until the server is told to stop."""
-    log_as_json()
+    configure_logging()
     app = App(AppState(settings))
-    await app.backend.models.load_default()
+    await app.state.models.load_default()
     host, port = listener.getsockname()[:2]
     logger.info("listening on http://%s", Address(host, port))
     await MintServer(app).serve([listener])
@@ -73,7 +73,7 @@ class MintServer(uvicorn.Server):
     """uvicorn's server, with our way of stopping and an exit status of 0 after it."""
 
     def __init__(self, app: App) -> None:
-        settings = app.backend.settings
+        settings = app.state.settings
         super().__init__(
             uvicorn.Config(
                 app,
@@ -113,7 +113,7 @@ class MintServer(uvicorn.Server):
             logging.shutdown()
             os._exit(CUT)  # nothing is kept between requests, so there is nothing to put in order
         self._stopping = True
-        drain(self.app, self._loop, self._stop, seconds=self.app.backend.settings.drain if sig == signal.SIGTERM else 0)
+        drain(self.app, self._loop, self._stop, seconds=self.app.state.settings.drain if sig == signal.SIGTERM else 0)
 
     def _stop(self) -> None:
         self.should_exit = True

@@ -19,7 +19,7 @@ MAX_IMAGES = 16
 Call = Callable[..., httpx.Response]
 
 
-def caller(app: App) -> Call:
+def call_app(app: App) -> Call:
     """A function that sends one request to the app, as httpx would over a network."""
 
     async def send(method: str, path: str, **request: Any) -> httpx.Response:
@@ -30,26 +30,26 @@ def caller(app: App) -> Call:
     return lambda method, path, **request: asyncio.run(send(method, path, **request))
 
 
-def no_trial(content: bytes, path: Path) -> None:
-    """In place of the trial of a model file in a process of its own, which takes a second; test_trial has those."""
+def skip_isolated_load(content: bytes, path: Path) -> None:
+    """Stand-in for the test load in a separate process, which takes a second; test_isolated_load covers it."""
 
 
-def loaded(model: Path, **settings: Any) -> AppState:
+def load_state(model: Path, **settings: Any) -> AppState:
     """A backend that serves a model file, and every other in its folder."""
-    backend = AppState(Settings(model=model, provider="cpu", **{"threads": 1} | settings))
-    backend.models = ModelRegistry(model, "cpu", backend.settings.threads, trial=no_trial)
-    asyncio.run(backend.models.load())
-    return backend
+    state = AppState(Settings(model=model, provider="cpu", **{"threads": 1} | settings))
+    state.models = ModelRegistry(model, "cpu", state.settings.threads, trial=skip_isolated_load)
+    asyncio.run(state.models.load())
+    return state
 
 
-def served(model: Path, **settings: Any) -> Iterator[Call]:
+def serve_model(model: Path, **settings: Any) -> Iterator[Call]:
     """The app in front of a model file, ready."""
-    backend = loaded(model, **{"max_images": MAX_IMAGES, "max_queue": 2 * MAX_IMAGES} | settings)
-    yield caller(App(backend))
-    backend.batcher.close()
+    state = load_state(model, **{"max_images": MAX_IMAGES, "max_queue": 2 * MAX_IMAGES} | settings)
+    yield call_app(App(state))
+    state.batcher.close()
 
 
-def assert_refused(response: httpx.Response, status: int, sentence: str) -> None:
+def assert_error(response: httpx.Response, status: int, sentence: str) -> None:
     """The one shape of errors, with a sentence in it."""
     assert response.status_code == status, response.text[:500]
     body = response.json()
@@ -63,10 +63,10 @@ def assert_refused(response: httpx.Response, status: int, sentence: str) -> None
 @pytest.fixture(scope="session")
 def call(model_path: Path) -> Iterator[Call]:
     """`call("POST", "/generate", json={"seeds": [7]})` on a model of cats, dogs and eels."""
-    yield from served(model_path)
+    yield from serve_model(model_path)
 
 
 @pytest.fixture(scope="session")
 def call_without_classes(generator_without_classes: OnnxGenerator) -> Iterator[Call]:
     """The same on a grey model without classes."""
-    yield from served(generator_without_classes.path)
+    yield from serve_model(generator_without_classes.path)

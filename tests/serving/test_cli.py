@@ -221,9 +221,9 @@ def test_a_new_key_comes_with_the_hash_that_the_service_knows_it_by(
 
 def test_the_command_needs_neither_the_server_nor_torch() -> None:
     code = "import sys, serving.cli; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert "onnxruntime" in loaded
-    assert not {"bentoml", "starlette", "prometheus_client", "torch"} & set(loaded)
+    load_state = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "onnxruntime" in load_state
+    assert not {"bentoml", "starlette", "prometheus_client", "torch"} & set(load_state)
 
 
 def test_nothing_is_reported_to_the_makers_of_the_runtime(model_path: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.files import atomic_write, remove_abandoned
+from serving.files import atomic_write, remove_stale_temporaries
 
 NOBODY = 2**31 - 1  # no system gives a process this number
 
@@ -53,6 +53,6 @@ def test_temporary_files_of_processes_that_have_ended_are_removed_and_no_others(
     kept = {f".one.{os.getpid()}.part", f".two.{os.getppid()}.part", ".mine.part", "x.part", f"one.{NOBODY}.part"}
     for name in (*kept, f".one.{NOBODY}.part", f".x.y.{NOBODY}.part"):
         (tmp_path / name).touch()
-    remove_abandoned(tmp_path)
+    remove_stale_temporaries(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == kept
-    remove_abandoned(tmp_path / "nowhere")
+    remove_stale_temporaries(tmp_path / "nowhere")

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from serving.json_logging import JsonLines
-from serving.log_writer import ROOM_BYTES, DroppingHandler
+from serving.json_logging import JsonFormatter
+from serving.log_writer import BUFFER_BYTES, NonBlockingHandler
 
 TIME_LIMIT_S = 90
-LINES = 3 * ROOM_BYTES // 1000
+LINES = 3 * BUFFER_BYTES // 1000
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 def logger_on(descriptor: int) -> logging.Logger:
-    handler = DroppingHandler(descriptor)
-    handler.setFormatter(JsonLines())
+    handler = NonBlockingHandler(descriptor)
+    handler.setFormatter(JsonFormatter())
     logger = logging.Logger("test")
     logger.addHandler(handler)
     return logger

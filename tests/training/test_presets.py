@@ -11,7 +11,7 @@ import yaml
 
 from serving.errors import MintError
 from serving.inference.generator import OnnxGenerator
-from tests.serving.conftest import served
+from tests.serving.conftest import serve_model
 from tests.training.project import COMMITTED_PARAMS, Project
 from training import export, networks, paths, preprocess, presets, train
 from training.gan.optimizers import schedule_values
@@ -69,7 +69,7 @@ def test_a_preset_trains_exports_and_serves(project: Project, monkeypatch: pytes
     generator = OnnxGenerator.load(paths.MODEL, provider="cpu")
     values = presets.load_preset(name).values
     assert generator.card.latent_dim == values["network"]["latent_dim"]
-    for call in served(generator.path):
+    for call in serve_model(generator.path):
         response = call("POST", "/generate", json={"seeds": [7], "format": "npy"})
         assert response.status_code == 200, response.text
         pixels = np.frombuffer(response.content[-(generator.card.resolution**2) * generator.card.channels :], np.uint8)

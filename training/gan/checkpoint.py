@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from serving.files import remove_abandoned
+from serving.files import remove_stale_temporaries
 from training import paths
 from training.data.manifest import Manifest
 from training.lock import only_process
@@ -92,7 +92,7 @@ def open_run(name: str) -> Iterator[RunFolder]:
     """Makes or reopens `.runs/<name>/` for this process alone. Raises MintError while another one trains in it."""
     path = paths.kept_runs() / name
     with only_process(path / "lock", f"training {path}"):
-        remove_abandoned(path)
+        remove_stale_temporaries(path)
         yield RunFolder(path)
 
 

@@ -24,16 +24,16 @@ from serving.http.generation import (
 )
 from serving.http.npy_body import read_latents
 from serving.http.number_ranges import write_numbers
-from serving.http.parsing import JSON, content_type, offload_if_large, read_body, read_query
+from serving.http.parsing import JSON, offload_if_large, parse_query, read_body, request_media_type
 from serving.http.schemas import (
     ANIMATION_MEDIA_TYPES,
     MEDIA_TYPES,
-    Animation,
-    Format,
+    AnimationFormat,
     GenerateRequest,
     ImageQuery,
     InterpolateRequest,
     LatentsQuery,
+    OutputFormat,
     Query,
 )
 from serving.http.state import AppState, app_state
@@ -52,12 +52,12 @@ LOOK_AFTER_S = 0.05  # most answers are there before; only for the others somebo
 
 async def generate(request: Request) -> Response:
     """POST /generate: images from seeds, from latents or at random."""
-    backend = app_state(request)
-    async with asyncio.timeout(backend.settings.timeout):
-        drawing, asked = await _read_generate(request, backend)
+    state = app_state(request)
+    async with asyncio.timeout(state.settings.timeout):
+        drawing, asked = await _read_generate(request, state)
         format = asked or preferred_format(request.headers.get("accept", ""), MEDIA_TYPES)
         finish = partial(render, drawing=drawing, format=format)
-        content = await _make(request, backend, drawing, finish, drawing.encoding_seconds(format))
+        content = await _make(request, state, drawing, finish, drawing.encoding_seconds(format))
     headers = _headers(drawing)
     if drawing.seeds is not None:
         headers["X-Mint-Seeds"] = write_numbers(drawing.seeds)
@@ -66,27 +66,29 @@ async def generate(request: Request) -> Response:
 
 async def interpolate(request: Request) -> Response:
     """POST /interpolate: the way from stop to stop as a film."""
-    backend = app_state(request)
-    async with asyncio.timeout(backend.settings.timeout):
-        backend.batcher.check_room()
-        content_type(request.headers, JSON)
-        read_query(request, Query)
-        body = await read_body(request, backend.body_limit)
+    state = app_state(request)
+    async with asyncio.timeout(state.settings.timeout):
+        state.batcher.check_room()
+        request_media_type(request.headers, JSON)
+        parse_query(request, Query)
+        body = await read_body(request, state.body_limit)
         asked = await offload_if_large(len(body), partial(InterpolateRequest.parse, body))
-        generator = backend.models.get(asked.model)
-        format: Animation = asked.format or preferred_format(request.headers.get("accept", ""), ANIMATION_MEDIA_TYPES)
-        drawing = await offload_if_large(len(body), partial(draw_frames, asked, generator, backend.settings.max_images))
+        generator = state.models.get(asked.model)
+        format: AnimationFormat = asked.format or preferred_format(
+            request.headers.get("accept", ""), ANIMATION_MEDIA_TYPES
+        )
+        drawing = await offload_if_large(len(body), partial(draw_frames, asked, generator, state.settings.max_images))
         _check_duration(asked, format)
         finish = partial(render_animation, format=format, fps=asked.fps, size=asked.size)
-        content = await _make(request, backend, drawing, finish, drawing.encoding_seconds(format, asked.size))
+        content = await _make(request, state, drawing, finish, drawing.encoding_seconds(format, asked.size))
     return Response(content, media_type=ANIMATION_MEDIA_TYPES[format], headers=_headers(drawing))
 
 
 async def image(request: Request) -> Response:
     """GET /images/{seed}.{ext}: one image by its address, for caches to keep."""
-    backend = app_state(request)
-    query = read_query(request, ImageQuery)
-    generator = backend.models.get(query.model)
+    state = app_state(request)
+    query = parse_query(request, ImageQuery)
+    generator = state.models.get(query.model)
     format = picture_format(request.path_params["ext"])
     seed = _seed(request.path_params["seed"])
     label = None if query.label is None else label_index(query.label, generator.card.class_names)
@@ -99,40 +101,40 @@ async def image(request: Request) -> Response:
         return Response(status_code=304, headers=caching)
     drawing = draw_seed(seed, label, query.truncation, generator)
     finish = partial(render, drawing=drawing, format=format, size=query.size)
-    async with asyncio.timeout(backend.settings.timeout):
-        content = await _make(request, backend, drawing, finish, drawing.encoding_seconds(format, query.size))
+    async with asyncio.timeout(state.settings.timeout):
+        content = await _make(request, state, drawing, finish, drawing.encoding_seconds(format, query.size))
     return Response(content, media_type=MEDIA_TYPES[format], headers=caching | _headers(drawing))
 
 
-async def _read_generate(request: Request, backend: AppState) -> tuple[GenerationJob, Format | None]:
+async def _read_generate(request: Request, state: AppState) -> tuple[GenerationJob, OutputFormat | None]:
     """The drawing that a JSON or a .npy body asks for, and the format if it names one."""
-    backend.batcher.check_room()
-    if content_type(request.headers, JSON, NPY) == NPY:
-        options = read_query(request, LatentsQuery)
-        generator = backend.models.get(options.model)
-        latents = read_latents(await read_body(request, backend.body_limit))
-        return draw_latents(latents, options, generator, backend.settings.max_images), options.format
-    read_query(request, Query)
-    body = await read_body(request, backend.body_limit)
+    state.batcher.check_room()
+    if request_media_type(request.headers, JSON, NPY) == NPY:
+        options = parse_query(request, LatentsQuery)
+        generator = state.models.get(options.model)
+        latents = read_latents(await read_body(request, state.body_limit))
+        return draw_latents(latents, options, generator, state.settings.max_images), options.format
+    parse_query(request, Query)
+    body = await read_body(request, state.body_limit)
     asked = await offload_if_large(len(body), partial(GenerateRequest.parse, body))
-    generator = backend.models.get(asked.model)
-    if asked.size <= backend.settings.max_images:
-        backend.batcher.check_room(Work(asked.size))  # before latents are drawn for nothing
-    drawing = await offload_if_large(len(body), partial(draw, asked, generator, backend.settings.max_images))
+    generator = state.models.get(asked.model)
+    if asked.size <= state.settings.max_images:
+        state.batcher.check_room(Work(asked.size))  # before latents are drawn for nothing
+    drawing = await offload_if_large(len(body), partial(draw, asked, generator, state.settings.max_images))
     return drawing, asked.format
 
 
 async def _make(
-    request: Request, backend: AppState, drawing: GenerationJob, finish: Callable[[Images], bytes], encode_s: float
+    request: Request, state: AppState, drawing: GenerationJob, finish: Callable[[Images], bytes], encode_s: float
 ) -> bytes:
     """Runs the network and encodes what it makes, which takes about `encode_s`; stops when the client leaves."""
     with _while_connected(request):
-        return await backend.batcher.submit(drawing.generator, drawing, finish, encode_s)
+        return await state.batcher.submit(drawing.generator, drawing, finish, encode_s)
 
 
 @contextmanager
 def _while_connected(request: Request) -> Iterator[None]:
-    """Ends what is awaited inside with ClientGone when the client closes its connection."""
+    """Ends what is awaited inside with ClientDisconnectedError when the client closes its connection."""
     task = asyncio.current_task()
     assert task is not None
     gone = False
@@ -171,7 +173,7 @@ def _headers(drawing: GenerationJob) -> dict[str, str]:
     return headers
 
 
-def _check_duration(asked: InterpolateRequest, format: Animation) -> None:
+def _check_duration(asked: InterpolateRequest, format: AnimationFormat) -> None:
     """Raises InputError for a GIF that could not say how long its one frame is, were all its frames the same."""
     seconds = asked.frames * round(1000 / asked.fps) / 1000
     if format == "gif" and seconds > LONGEST_GIF_S:

@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response
 
 from serving.http.api_docs import docs_page
 from serving.http.openapi import openapi_document
-from serving.http.parsing import read_query
+from serving.http.parsing import parse_query
 from serving.http.schemas import Limits, ListedModel, ModelQuery, ModelResponse, ModelsResponse
 from serving.http.state import AppState, app_state
 from serving.settings import Settings
@@ -27,9 +27,9 @@ DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; f
 
 async def model(request: Request) -> Response:
     """GET /model: the card of a model that is served, and how it was measured."""
-    backend = app_state(request)
-    generator = backend.models.get(read_query(request, ModelQuery).model)
-    name = next(name for name, known in backend.models.ready() if known is generator)
+    state = app_state(request)
+    generator = state.models.get(parse_query(request, ModelQuery).model)
+    name = next(name for name, known in state.models.ready() if known is generator)
     answer = ModelResponse(
         name=name,
         model_id=generator.model_id,
@@ -37,7 +37,7 @@ async def model(request: Request) -> Response:
         provider=generator.provider,
         card=generator.card,
         metrics=_metrics_of(generator.model_id),
-        limits=Limits(max_images=backend.settings.max_images),
+        limits=Limits(max_images=state.settings.max_images),
     )
     return Response(answer.model_dump_json(), media_type="application/json")
 
@@ -92,39 +92,39 @@ async def livez(request: Request) -> Response:
 
 async def readyz(request: Request) -> Response:
     """GET /readyz: the default model has run, images are made, and the server is not about to stop."""
-    backend = app_state(request)
-    backend.check_ready()
-    return PlainTextResponse(f"ready\n{backend.models.trouble or ''}".strip() + "\n")
+    state = app_state(request)
+    state.check_ready()
+    return PlainTextResponse(f"ready\n{state.models.trouble or ''}".strip() + "\n")
 
 
 def metrics(request: Request) -> Response:
     """GET /metrics: Mint's figures, over all workers where there are several, and the state of this one."""
     counted = REGISTRY
-    state = CollectorRegistry()
-    state.register(_State(app_state(request)))
+    current = CollectorRegistry()
+    current.register(_StateCollector(app_state(request)))
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:  # as BentoML sets it
         counted = CollectorRegistry()
         MultiProcessCollector(counted)  # type: ignore[no-untyped-call]
-        ProcessCollector(registry=state)
-    return Response(generate_latest(counted) + generate_latest(state), media_type=CONTENT_TYPE_LATEST)
+        ProcessCollector(registry=current)
+    return Response(generate_latest(counted) + generate_latest(current), media_type=CONTENT_TYPE_LATEST)
 
 
-class _State(Collector):
+class _StateCollector(Collector):
     """What is true at the moment of asking, so that nothing has to be kept up to date."""
 
-    def __init__(self, backend: AppState) -> None:
-        self.backend = backend
+    def __init__(self, state: AppState) -> None:
+        self.state = state
 
     def collect(self) -> Iterator[Metric]:
         """The queue, and which models are served."""
-        batcher = self.backend.batcher
+        batcher = self.state.batcher
         yield GaugeMetricFamily("mint_queue_images", "Images accepted and not yet done", value=batcher.held)
         encoding = "Encoding accepted and not yet done, as estimated for one core"
         yield GaugeMetricFamily("mint_queue_encode_seconds", encoding, value=batcher.held_encode_s)
         served = GaugeMetricFamily(
             "mint_model_info", "1 for each model served", labels=("model", "model_id", "provider")
         )
-        for name, generator in self.backend.models.ready():
+        for name, generator in self.state.models.ready():
             served.add_metric((name, generator.model_id, generator.provider), 1)
         yield served
 

@@ -10,8 +10,8 @@ import pytest
 
 from serving.app import App
 from serving.http.state import AppState
-from tests.serving.conftest import loaded
-from tests.serving.held import Held
+from tests.serving.busy_model import BusyModel
+from tests.serving.conftest import load_state
 
 pytestmark = pytest.mark.anyio
 
@@ -32,9 +32,9 @@ SCOPE = {
 }
 
 
-async def served(model: Path, **settings: Any) -> AppState:
+async def start_state(model: Path, **settings: Any) -> AppState:
     """A backend with its model loaded, on this event loop."""
-    return await asyncio.to_thread(loaded, model, **settings)
+    return await asyncio.to_thread(load_state, model, **settings)
 
 
 async def answer_to(app: App, receive: Receive) -> list[dict[str, Any]]:
@@ -62,50 +62,50 @@ def whole_request_then(body: dict[str, Any], leave: asyncio.Event) -> Receive:
 
 
 async def test_the_images_of_a_client_that_has_left_are_not_made(model_path: Path) -> None:
-    backend = await served(model_path)
-    held = Held(backend.batcher, backend.models.get())
-    await held.until_running()
+    state = await start_state(model_path)
+    held = BusyModel(state.batcher, state.models.get())
+    await held.wait_until_running()
     leave = asyncio.Event()
-    asking = asyncio.create_task(answer_to(App(backend), whole_request_then({"count": 100}, leave)))
-    while backend.batcher.held < 101:
+    asking = asyncio.create_task(answer_to(App(state), whole_request_then({"count": 100}, leave)))
+    while state.batcher.held < 101:
         await asyncio.sleep(0.001)
     leave.set()
     await asyncio.wait_for(asking, 60)
-    assert backend.batcher.held == 1  # what is running; nothing waits any more
-    await held.let_go()
-    assert backend.batcher.held == 0
-    backend.batcher.close()
+    assert state.batcher.held == 1  # what is running; nothing waits any more
+    await held.finish()
+    assert state.batcher.held == 0
+    state.batcher.close()
 
 
 async def test_a_client_that_leaves_before_its_body_is_whole_costs_nothing(model_path: Path) -> None:
-    backend = await served(model_path)
+    state = await start_state(model_path)
     messages = [{"type": "http.disconnect"}, {"type": "http.request", "body": b'{"seeds"', "more_body": True}]
 
     async def receive() -> dict[str, Any]:
         return messages.pop()
 
-    await asyncio.wait_for(answer_to(App(backend), receive), 60)
-    assert backend.batcher.held == 0
+    await asyncio.wait_for(answer_to(App(state), receive), 60)
+    assert state.batcher.held == 0
 
 
 async def test_a_body_that_never_ends_is_answered_in_time(model_path: Path) -> None:
-    backend = await served(model_path, timeout=0.2)
+    state = await start_state(model_path, timeout=0.2)
 
     async def receive() -> dict[str, Any]:
         await asyncio.sleep(0.05)
         return {"type": "http.request", "body": b" ", "more_body": True}
 
-    sent = await asyncio.wait_for(answer_to(App(backend), receive), 60)
+    sent = await asyncio.wait_for(answer_to(App(state), receive), 60)
     assert sent[0]["status"] == 504
     assert b"the answer was not ready within 0.2 s" in sent[1]["body"]
 
 
 async def test_images_that_take_too_long_are_answered_in_time_and_dropped(model_path: Path) -> None:
-    backend = await served(model_path, timeout=0.2)
-    held = Held(backend.batcher, backend.models.get())
-    await held.until_running()
-    sent = await asyncio.wait_for(answer_to(App(backend), whole_request_then({"count": 9}, asyncio.Event())), 60)
+    state = await start_state(model_path, timeout=0.2)
+    held = BusyModel(state.batcher, state.models.get())
+    await held.wait_until_running()
+    sent = await asyncio.wait_for(answer_to(App(state), whole_request_then({"count": 9}, asyncio.Event())), 60)
     assert sent[0]["status"] == 504
-    assert backend.batcher.held == 1
-    await held.let_go()
-    backend.batcher.close()
+    assert state.batcher.held == 1
+    await held.finish()
+    state.batcher.close()

@@ -23,8 +23,8 @@ from serving.inference.executor import Images
 from serving.inference.generator import OnnxGenerator
 from serving.settings import Settings
 from tests.pixels import assert_same_pixels
-from tests.serving.conftest import MAX_IMAGES, Call, assert_refused, caller, loaded
-from tests.serving.held import Held
+from tests.serving.busy_model import BusyModel
+from tests.serving.conftest import MAX_IMAGES, Call, assert_error, call_app, load_state
 
 SEEDS = [7, 8, 7]
 
@@ -137,7 +137,7 @@ def test_format_in_the_body_wins_over_accept(call: Call) -> None:
 
 def test_an_accept_header_that_nothing_satisfies_lists_what_there_is(call: Call) -> None:
     response = call("POST", "/generate", json={"seeds": [1]}, headers={"Accept": "text/html"})
-    assert_refused(response, 400, "ask for image/png, image/jpeg, image/webp, application/json")
+    assert_error(response, 400, "ask for image/png, image/jpeg, image/webp, application/json")
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_a_mistake_is_answered_with_what_to_change(
     call: Call, body: Any, sentence: str, loc: list[str | int] | None
 ) -> None:
     response = call("POST", "/generate", json=body)
-    assert_refused(response, 400, sentence)
+    assert_error(response, 400, sentence)
     assert [problem["loc"] for problem in response.json()["detail"]] == ([loc] if loc else [])
 
 
@@ -206,44 +206,44 @@ def test_a_mistake_is_answered_with_what_to_change(
     ],
 )
 def test_a_body_that_json_does_not_allow_is_answered_in_words(call: Call, content: bytes, sentence: str) -> None:
-    assert_refused(call("POST", "/generate", content=content), 400, sentence)
+    assert_error(call("POST", "/generate", content=content), 400, sentence)
 
 
 def test_a_body_of_another_type_is_told_which_header_to_send(call: Call) -> None:
     response = call("POST", "/generate", data={"seeds": "7"})
-    assert_refused(response, 400, "send JSON with the header Content-Type: application/json")
+    assert_error(response, 400, "send JSON with the header Content-Type: application/json")
 
 
 def test_a_body_larger_than_any_request_is_refused_unread(call: Call) -> None:
-    assert_refused(call("POST", "/generate", content=b" " * (2 << 20)), 413, "the body is larger than")
+    assert_error(call("POST", "/generate", content=b" " * (2 << 20)), 413, "the body is larger than")
 
 
 def test_labels_are_refused_by_a_model_without_classes(call_without_classes: Call) -> None:
     response = call_without_classes("POST", "/generate", json={"seeds": [1], "labels": 0})
-    assert_refused(response, 400, "this model has no classes; leave labels out")
+    assert_error(response, 400, "this model has no classes; leave labels out")
 
 
 def test_a_full_queue_says_when_to_come_back(model_path: Path) -> None:
-    backend = loaded(model_path, max_images=1, max_queue=1)
+    state = load_state(model_path, max_images=1, max_queue=1)
 
     async def two() -> list[httpx.Response]:
-        held = Held(backend.batcher, backend.models.get())
-        await held.until_running()
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(App(backend)), base_url="http://mint") as client:
+        held = BusyModel(state.batcher, state.models.get())
+        await held.wait_until_running()
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(App(state)), base_url="http://mint") as client:
             refused = await client.post("/generate", json={"seeds": [1]})
-            await held.let_go()
+            await held.finish()
             return [refused, await client.post("/generate", json={"seeds": [1]})]
 
     refused, made = asyncio.run(two())
     assert made.status_code == 200
-    assert_refused(refused, 429, "1 images are waiting already; try again in 1 s")
+    assert_error(refused, 429, "1 images are waiting already; try again in 1 s")
     assert refused.headers["retry-after"] == "1"
-    backend.batcher.close()
+    state.batcher.close()
 
 
 def test_without_a_model_nothing_is_made() -> None:
-    response = caller(App(AppState(Settings())))("POST", "/generate", json={"seeds": [1]})
-    assert_refused(response, 503, "the model is still loading; try again in a moment")
+    response = call_app(App(AppState(Settings())))("POST", "/generate", json={"seeds": [1]})
+    assert_error(response, 503, "the model is still loading; try again in a moment")
 
 
 def mostly_right_bodies() -> st.SearchStrategy[Any]:
@@ -273,4 +273,4 @@ def test_no_body_makes_the_server_fail(call: Call, body: bytes) -> None:
     response = call("POST", "/generate", content=body)
     assert response.status_code in (200, 400)
     if response.status_code == 400:
-        assert_refused(response, 400, "")
+        assert_error(response, 400, "")

@@ -17,7 +17,7 @@ from PIL import Image
 from serving.app import App
 from serving.http.number_ranges import LONGEST, OMITTED, read_numbers, write_numbers
 from tests.pixels import assert_same_pixels
-from tests.serving.conftest import Call, assert_refused, caller, loaded, served
+from tests.serving.conftest import Call, assert_error, call_app, load_state, serve_model
 from tests.tiny_model import save, tiny_model
 
 HEAD = 4096  # bytes that nginx takes for all headers of an answer, as it comes
@@ -32,7 +32,7 @@ def call_for_many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call]:
     """A service of 2,000 classes that makes 1,024 images at a time."""
     path = tmp_path_factory.mktemp("model") / "many.onnx"
     model = save(tiny_model(classes=[f"class {number}" for number in range(2000)]), path)
-    yield from served(model, max_images=1024, max_queue=4096)
+    yield from serve_model(model, max_images=1024, max_queue=4096)
 
 
 def test_a_short_list_stands_in_the_header_as_it_is(call: Call) -> None:
@@ -102,7 +102,7 @@ def test_whole_numbers_may_have_a_point(call: Call) -> None:
     assert np.load(io.BytesIO(call("POST", "/interpolate", json=asked).content)).shape == (3, 16, 16, 3)
     assert call("POST", "/generate", json={"count": 2.0}).status_code == 200
     assert call("GET", "/images/7.0.png?label=1").headers["x-mint-labels"] == "1"
-    assert_refused(call("POST", "/generate", json={"seeds": [1], "labels": 1.9}), 400, "labels = 1.9 does not work")
+    assert_error(call("POST", "/generate", json={"seeds": [1], "labels": 1.9}), 400, "labels = 1.9 does not work")
 
 
 def test_jpg_is_jpeg_wherever_a_format_is_named(call: Call) -> None:
@@ -117,13 +117,13 @@ def test_jpg_is_jpeg_wherever_a_format_is_named(call: Call) -> None:
 def german(tmp_path_factory: pytest.TempPathFactory) -> App:
     """A model of bears and foxes, whose names have umlauts and a line end."""
     model = tiny_model(classes=("B\u00e4r", "F\u00fcchse", "line\nend\u202e"))
-    return App(loaded(save(model, tmp_path_factory.mktemp("model") / "german.onnx")))
+    return App(load_state(save(model, tmp_path_factory.mktemp("model") / "german.onnx")))
 
 
 @pytest.fixture(scope="module")
 def call_in_german(german: App) -> Call:
     """The same as a function."""
-    return caller(german)
+    return call_app(german)
 
 
 @pytest.mark.parametrize("label", ["B\u00e4r", "B%C3%A4r", "b%c3%a4r", "Ba%CC%88r"])
@@ -144,14 +144,14 @@ def test_a_label_may_stand_in_an_address_as_it_is_written(german: App, label: st
 
 
 def test_sentences_show_letters_as_they_are_and_escape_what_cannot_be_seen(call_in_german: Call) -> None:
-    assert_refused(call_in_german("GET", "/images/7.png?label=F\u00fcchs"), 400, 'did you mean "F\u00fcchse"?')
+    assert_error(call_in_german("GET", "/images/7.png?label=F\u00fcchs"), 400, 'did you mean "F\u00fcchse"?')
     answer = call_in_german("GET", "/images/7.png?label=%0A%E2%80%AExyz")
-    assert_refused(
+    assert_error(
         answer, 400, '"\\n\\u202exyz" is not a class of this model; its classes are B\u00e4r, F\u00fcchse, line\\nend'
     )
     assert "\u202e" not in answer.text
-    assert_refused(call_in_german("GET", "/images/7.png?l%0A=1"), 400, '"l\\n" is not a parameter of this request')
-    assert_refused(call_in_german("GET", "/model?model=%0Ax"), 404, "there is no model")
+    assert_error(call_in_german("GET", "/images/7.png?l%0A=1"), 400, '"l\\n" is not a parameter of this request')
+    assert_error(call_in_german("GET", "/model?model=%0Ax"), 404, "there is no model")
 
 
 JSON_BODY = b'{"seeds": [7]}'
@@ -178,7 +178,7 @@ JSON_BODY = b'{"seeds": [7]}'
 def test_a_body_that_is_something_else_is_told_what_it_is(
     call: Call, body: bytes, headers: dict[str, str], sentence: str
 ) -> None:
-    assert_refused(call("POST", "/generate", content=body, headers=headers), 400, sentence)
+    assert_error(call("POST", "/generate", content=body, headers=headers), 400, sentence)
 
 
 @pytest.mark.parametrize("header", ["", " ", "; charset=utf-8", "Application/JSON; charset=utf-8"])
@@ -211,7 +211,7 @@ def npy(header: bytes, content: bytes = bytes(64)) -> bytes:
 def test_an_array_of_an_odd_shape_is_refused(call: Call, shape: bytes) -> None:
     body = npy(b"{'descr': '<f4', 'fortran_order': False, 'shape': " + shape + b", }\n")
     response = call("POST", "/generate?labels=0", content=body, headers={"Content-Type": "application/x-npy"})
-    assert_refused(response, 400, "the body is not a .npy file")
+    assert_error(response, 400, "the body is not a .npy file")
 
 
 @pytest.mark.parametrize(
@@ -220,16 +220,16 @@ def test_an_array_of_an_odd_shape_is_refused(call: Call, shape: bytes) -> None:
 def test_an_array_of_another_type_is_refused(call: Call, descr: bytes) -> None:
     body = npy(b"{'descr': " + descr + b", 'fortran_order': True, 'shape': (2, 8), }\n")
     response = call("POST", "/generate?labels=0", content=body, headers={"Content-Type": "application/x-npy"})
-    assert_refused(response, 400, "the body ")
+    assert_error(response, 400, "the body ")
 
 
 def test_a_gif_is_no_longer_than_a_frame_can_last(tmp_path: Path) -> None:
-    call = next(served(save(tiny_model(), tmp_path / "tiny.onnx"), max_images=1024, max_queue=1024))
+    call = next(serve_model(save(tiny_model(), tmp_path / "tiny.onnx"), max_images=1024, max_queue=1024))
     still = {"seeds": [7, 7], "labels": 0, "steps": 654, "fps": 1}
     film = Image.open(io.BytesIO(call("POST", "/interpolate", json=still).content))
     assert film.info["duration"] == 655_000
     long = call("POST", "/interpolate", json=still | {"steps": 700})
-    assert_refused(
+    assert_error(
         long, 400, "701 frames at 1 a second last longer than the 655 s of a GIF; ask for more frames a second"
     )
     assert call("POST", "/interpolate", json=still | {"steps": 700, "format": "webp"}).status_code == 200

@@ -20,7 +20,7 @@ from serving.inference.executor import Images
 from serving.inference.generator import OnnxGenerator
 from serving.inference.latents import frames_between
 from tests.pixels import assert_same_pixels
-from tests.serving.conftest import MAX_IMAGES, Call, assert_refused, served
+from tests.serving.conftest import MAX_IMAGES, Call, assert_error, serve_model
 
 NPY = {"Content-Type": "application/x-npy"}
 
@@ -109,7 +109,7 @@ def test_an_image_at_hand_is_not_sent_again(call: Call) -> None:
 
 
 def test_an_etag_is_weak_and_names_the_picture_wherever_it_is_made(call: Call, model_path: Path) -> None:
-    others = next(served(model_path, threads=2))
+    others = next(serve_model(model_path, threads=2))
     here, there = (ask("GET", "/images/7.png?label=eel&size=20") for ask in (call, others))
     assert here.headers["etag"] == there.headers["etag"]
     assert here.headers["etag"].startswith('W/"')  # the bytes may differ by a library's version, a pixel by 1/255
@@ -145,7 +145,7 @@ def test_whatever_changes_the_picture_changes_its_etag(call: Call) -> None:
     ],
 )
 def test_a_mistake_in_an_address_is_answered_in_words(call: Call, address: str, status: int, sentence: str) -> None:
-    assert_refused(call("GET", address), status, sentence)
+    assert_error(call("GET", address), status, sentence)
 
 
 # POST /generate with a .npy body
@@ -181,7 +181,7 @@ def test_latents_may_come_as_an_array(call: Call, generator: OnnxGenerator) -> N
     ],
 )
 def test_an_array_that_is_no_latents_is_answered_in_words(call: Call, body: bytes, sentence: str) -> None:
-    assert_refused(call("POST", "/generate?labels=0", content=body, headers=NPY), 400, sentence)
+    assert_error(call("POST", "/generate?labels=0", content=body, headers=NPY), 400, sentence)
 
 
 def test_a_header_that_promises_terabytes_costs_nothing() -> None:
@@ -191,7 +191,7 @@ def test_a_header_that_promises_terabytes_costs_nothing() -> None:
 
 
 def test_parameters_go_with_arrays_only(call: Call) -> None:
-    assert_refused(call("POST", "/generate?format=npy", json={"seeds": [1]}), 400, "it takes no parameters")
+    assert_error(call("POST", "/generate?format=npy", json={"seeds": [1]}), 400, "it takes no parameters")
 
 
 @settings(max_examples=100)
@@ -278,7 +278,7 @@ def test_accept_chooses_the_format_of_a_film(call: Call, format: str, media_type
     ],
 )
 def test_a_mistake_in_a_film_is_answered_with_what_to_change(call: Call, body: Any, sentence: str) -> None:
-    assert_refused(call("POST", "/interpolate", json=body), 400, sentence)
+    assert_error(call("POST", "/interpolate", json=body), 400, sentence)
 
 
 def test_a_json_answer_gives_latents_that_make_the_same_image_again(call: Call) -> None:

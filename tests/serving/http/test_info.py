@@ -12,7 +12,7 @@ from serving.http.schemas import ANIMATION_MEDIA_TYPES, MEDIA_TYPES
 from serving.http.state import AppState
 from serving.inference.generator import OnnxGenerator
 from serving.settings import Settings
-from tests.serving.conftest import MAX_IMAGES, Call, assert_refused, caller, loaded
+from tests.serving.conftest import MAX_IMAGES, Call, assert_error, call_app, load_state
 from tests.tiny_model import save, tiny_model
 
 
@@ -45,18 +45,18 @@ def test_model_shows_the_measurements_of_this_very_file_only(
 
 
 def test_the_process_is_alive_at_once_and_ready_when_the_model_is(call: Call) -> None:
-    loading = caller(App(AppState(Settings())))
+    loading = call_app(App(AppState(Settings())))
     assert loading("GET", "/livez").status_code == 200
-    assert_refused(loading("GET", "/readyz"), 503, "the model is still loading")
-    assert_refused(loading("GET", "/model"), 503, "the model is still loading")
+    assert_error(loading("GET", "/readyz"), 503, "the model is still loading")
+    assert_error(loading("GET", "/model"), 503, "the model is still loading")
     assert call("GET", "/readyz").status_code == 200
 
 
 def test_a_model_that_failed_to_load_is_named_by_the_probe(tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(b"no model")
-    failed = caller(App(loaded(damaged)))
-    assert_refused(failed("GET", "/readyz"), 503, f"{damaged} is not a whole ONNX file")
+    failed = call_app(App(load_state(damaged)))
+    assert_error(failed("GET", "/readyz"), 503, f"{damaged} is not a whole ONNX file")
 
 
 def test_metrics_count_images_and_batches(call: Call) -> None:
@@ -67,10 +67,10 @@ def test_metrics_count_images_and_batches(call: Call) -> None:
 
 
 def test_a_path_that_is_not_there_is_answered_with_the_nearest(call: Call) -> None:
-    assert_refused(call("GET", "/generat"), 404, "there is nothing at /generat; did you mean /generate?")
-    assert_refused(call("POST", "/generate/", json={"seeds": [7]}), 404, "did you mean /generate?")
-    assert_refused(call("GET", "/docs.json"), 404, "did you mean /docs?")
-    assert_refused(call("GET", "/%00/%ff"), 404, "see /docs for what there is")
+    assert_error(call("GET", "/generat"), 404, "there is nothing at /generat; did you mean /generate?")
+    assert_error(call("POST", "/generate/", json={"seeds": [7]}), 404, "did you mean /generate?")
+    assert_error(call("GET", "/docs.json"), 404, "did you mean /docs?")
+    assert_error(call("GET", "/%00/%ff"), 404, "see /docs for what there is")
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_a_path_that_is_not_there_is_answered_with_the_nearest(call: Call) -> No
 )
 def test_a_wrong_method_is_told_the_right_one(call: Call, method: str, path: str, allowed: str) -> None:
     response = call(method, path)
-    assert_refused(response, 405, f"{path} does not answer {method}; use ")
+    assert_error(response, 405, f"{path} does not answer {method}; use ")
     assert ", ".join(sorted(response.headers["allow"].split(", "))) == allowed
 
 
@@ -106,8 +106,8 @@ def test_the_openapi_document_covers_every_route_and_status(call: Call) -> None:
 
 
 def test_a_fault_in_the_server_is_logged_and_not_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    backend = loaded(save(tiny_model(brittle=True), tmp_path / "brittle.onnx"))
-    response = caller(App(backend))("POST", "/generate", json={"latents": [[500] * 8], "labels": 0})
-    assert_refused(response, 500, "something went wrong in the server; its log says what")
+    state = load_state(save(tiny_model(brittle=True), tmp_path / "brittle.onnx"))
+    response = call_app(App(state))("POST", "/generate", json={"latents": [[500] * 8], "labels": 0})
+    assert_error(response, 500, "something went wrong in the server; its log says what")
     assert "out of data bounds" in caplog.text
-    backend.batcher.close()
+    state.batcher.close()

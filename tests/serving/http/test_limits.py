@@ -9,7 +9,7 @@ import pytest
 
 from serving.app import App
 from serving.inference.labels import HINTED_CLASSES, ClassNames
-from tests.serving.conftest import Call, assert_refused, caller, loaded, served
+from tests.serving.conftest import Call, assert_error, call_app, load_state, serve_model
 from tests.tiny_model import save, tiny_model
 
 LONG = "x" * 60_000
@@ -23,9 +23,9 @@ SENTENCE = 1500  # characters of the longest answer in words
 )
 def test_thousands_of_parameters_are_refused_uncounted(call: Call, query: str) -> None:
     for address in ("/images/7.png", "/model"):
-        assert_refused(call("GET", f"{address}?{query}"), 400, "the address has more than 1040 parameters")
+        assert_error(call("GET", f"{address}?{query}"), 400, "the address has more than 1040 parameters")
     response = call("POST", f"/generate?{query}", content=b"", headers={"Content-Type": "application/x-npy"})
-    assert_refused(response, 400, "more than 1040 parameters")
+    assert_error(response, 400, "more than 1040 parameters")
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_thousands_of_parameters_are_refused_uncounted(call: Call, query: str) -
 def test_what_is_long_gets_a_short_answer(call: Call, method: str, address: str, request_: dict[str, Any]) -> None:
     response = call(method, address, **request_)
     assert response.status_code in (400, 404, 405)
-    assert_refused(response, response.status_code, "")
+    assert_error(response, response.status_code, "")
     assert len(response.json()["error"]) <= SENTENCE
     assert len(response.content) < 3 * SENTENCE
 
@@ -72,7 +72,7 @@ def test_what_is_long_gets_a_short_answer(call: Call, method: str, address: str,
 def test_thousands_of_mistakes_are_counted_and_not_told_one_by_one(call: Call) -> None:
     body = {"seeds": [1]} | {f"unknown{number}": 1 for number in range(5000)}
     response = call("POST", "/generate", json=body)
-    assert_refused(response, 400, "there are 5000 mistakes in this request; the fields are seeds, count, latents")
+    assert_error(response, 400, "there are 5000 mistakes in this request; the fields are seeds, count, latents")
 
 
 def test_a_long_list_of_etags_is_passed_over(call: Call) -> None:
@@ -91,22 +91,22 @@ def test_a_body_in_chunks_is_counted(call: Call) -> None:
             yield b" " * (1 << 16)
 
     response = call("POST", "/generate", content=chunks())
-    assert_refused(response, 413, "the body is larger than")
+    assert_error(response, 413, "the body is larger than")
     assert sent < 4 << 20  # the rest is not read for nothing
 
 
 def test_a_length_of_thousands_of_digits_is_too_large(call: Call) -> None:
     response = call("POST", "/generate", content=b"{}", headers={"Content-Length": "9" * 5000})
-    assert_refused(response, 413, "the body is larger than")
+    assert_error(response, 413, "the body is larger than")
 
 
 def test_the_largest_latents_are_answered(tmp_path: Path) -> None:
-    (call,) = [next(served(save(tiny_model(), tmp_path / "tiny.onnx"), max_images=1024, max_queue=1024))]
+    (call,) = [next(serve_model(save(tiny_model(), tmp_path / "tiny.onnx"), max_images=1024, max_queue=1024))]
     body = json.dumps({"latents": [[0.123456789] * 8] * 1024, "labels": 0, "format": "npy"})
     assert len(body) > 1 << 16  # parsed beside the event loop
     assert call("POST", "/generate", content=body.encode()).status_code == 200
     wrong = body.replace("0.123456789]", '"0"]', 1)
-    assert_refused(
+    assert_error(
         call("POST", "/generate", content=wrong.encode()), 400, "latents[0][7] does not work; latents is a list of rows"
     )
 
@@ -115,13 +115,13 @@ def test_the_largest_latents_are_answered(tmp_path: Path) -> None:
 def many_classes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call]:
     """A model of 20,000 classes with long names."""
     path = tmp_path_factory.mktemp("model") / "many.onnx"
-    yield from served(save(tiny_model(classes=[f"class {number} " + "n" * 300 for number in range(20_000)]), path))
+    yield from serve_model(save(tiny_model(classes=[f"class {number} " + "n" * 300 for number in range(20_000)]), path))
 
 
 def test_a_model_of_many_classes_names_some_of_them(many_classes: Call) -> None:
     for label in ("nothing of the kind", 20_000):
         response = many_classes("POST", "/generate", json={"seeds": [1], "labels": label})
-        assert_refused(response, 400, " and 19980 more")
+        assert_error(response, 400, " and 19980 more")
         assert len(response.json()["error"]) <= SENTENCE
     found = many_classes("GET", f"/images/7.png?label=CLASS+19999+{'N' * 300}")
     assert found.headers["x-mint-labels"] == "19999"
@@ -167,7 +167,7 @@ def test_names_that_differ_only_in_how_an_accent_is_stored_are_the_same() -> Non
 
 
 def test_the_documentation_is_made_once(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    call = caller(App(loaded(model_path, max_images=13)))
+    call = call_app(App(load_state(model_path, max_images=13)))
     first = call("GET", "/docs").text, call("GET", "/openapi.json").json()
     monkeypatch.setattr("serving.http.routes.info.openapi_document", None)
     monkeypatch.setattr("serving.http.routes.info.docs_page", None)

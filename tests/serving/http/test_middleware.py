@@ -11,9 +11,9 @@ import pytest
 from serving.app import App
 from serving.http.auth import check_key, key_hash, new_key
 from serving.http.state import AppState
-from serving.json_logging import JsonLines
+from serving.json_logging import JsonFormatter
 from serving.settings import Settings
-from tests.serving.conftest import Call, assert_refused, caller, loaded, served
+from tests.serving.conftest import Call, assert_error, call_app, load_state, serve_model
 
 KEY = new_key()
 BEARER = {"Authorization": f"Bearer {KEY}"}
@@ -23,7 +23,7 @@ ADDRESSES = ("/", "/model", "/models", "/metrics", "/docs", "/openapi.json", "/i
 @pytest.fixture(scope="module")
 def locked(model_path: Path) -> Call:
     """A service that answers two keys."""
-    return next(served(model_path, api_keys=(key_hash(new_key()), key_hash(KEY))))
+    return next(serve_model(model_path, api_keys=(key_hash(new_key()), key_hash(KEY))))
 
 
 def test_every_answer_carries_an_id_the_clients_own_if_it_may_stand_in_a_log(call: Call) -> None:
@@ -49,9 +49,9 @@ def test_no_answer_lets_a_browser_guess_frame_or_fetch_what_it_should_not(call: 
 def test_without_a_key_only_the_probes_answer(locked: Call) -> None:
     for path in ADDRESSES:
         response = locked("GET", path)
-        assert_refused(response, 401, "this server needs a key; send the header Authorization: Bearer KEY")
+        assert_error(response, 401, "this server needs a key; send the header Authorization: Bearer KEY")
         assert response.headers.get_list("www-authenticate") == ["Bearer", 'Basic realm="Mint", charset="UTF-8"']
-    assert_refused(locked("POST", "/generate", json={"seeds": [7]}), 401, "needs a key")
+    assert_error(locked("POST", "/generate", json={"seeds": [7]}), 401, "needs a key")
     for path in ("/livez", "/readyz"):
         assert locked("GET", path).status_code == 200
 
@@ -71,7 +71,7 @@ def test_without_a_key_only_the_probes_answer(locked: Call) -> None:
 )
 def test_a_wrong_key_opens_nothing(locked: Call, header: str) -> None:
     value = header.encode("utf-8", "surrogateescape")
-    assert_refused(locked("GET", "/model", headers={"Authorization": value}), 403, "this key is not known here")  # type: ignore[dict-item]
+    assert_error(locked("GET", "/model", headers={"Authorization": value}), 403, "this key is not known here")  # type: ignore[dict-item]
 
 
 def test_the_key_opens_everything_to_programs_and_to_browsers(locked: Call) -> None:
@@ -98,8 +98,8 @@ def test_what_is_compared_are_hashes_all_of_them_and_whole(monkeypatch: pytest.M
 
 
 def test_other_origins_may_call_only_when_they_are_named(model_path: Path) -> None:
-    backend = loaded(model_path, cors_origins=("https://shop.example",), api_keys=(key_hash(KEY),))
-    call = caller(App(backend))
+    state = load_state(model_path, cors_origins=("https://shop.example",), api_keys=(key_hash(KEY),))
+    call = call_app(App(state))
     asks = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
     preflight = call("OPTIONS", "/generate", headers=asks | {"Access-Control-Request-Headers": "authorization"})
     assert preflight.status_code == 200
@@ -124,15 +124,13 @@ def test_other_origins_may_call_only_when_they_are_named(model_path: Path) -> No
 def test_a_preflight_is_a_request_like_any_other(
     model_path: Path, header: str, value: str, refused: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    call = caller(App(loaded(model_path, cors_origins=("https://shop.example",), api_keys=(key_hash(KEY),))))
+    call = call_app(App(load_state(model_path, cors_origins=("https://shop.example",), api_keys=(key_hash(KEY),))))
     asks = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST", "X-Request-ID": "pre"}
     with caplog.at_level(logging.INFO, "serving.access"):
         granted = call("OPTIONS", "/generate", headers=asks)
         response = call("OPTIONS", "/generate", headers=asks | {header: value})
-    assert_refused(response, 400, f"because of its {refused}; MINT_CORS_ORIGINS lists the origins that may")
-    assert_refused(
-        call("OPTIONS", "/generate", headers=asks | {"Access-Control-Request-Headers": "a," * 9999}), 400, ""
-    )
+    assert_error(response, 400, f"because of its {refused}; MINT_CORS_ORIGINS lists the origins that may")
+    assert_error(call("OPTIONS", "/generate", headers=asks | {"Access-Control-Request-Headers": "a," * 9999}), 400, "")
     for answer in (granted, response):
         assert answer.headers["x-request-id"] == "pre"
         assert answer.headers["x-content-type-options"] == "nosniff"
@@ -189,11 +187,11 @@ def test_the_log_has_the_clients_address_through_trusted_proxies_only(
     client: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    call = caller(App(AppState(Settings(model=model_path, trusted_proxies=trusted))))
+    call = call_app(App(AppState(Settings(model=model_path, trusted_proxies=trusted))))
     with caplog.at_level(logging.INFO, "serving.access"):
         call("GET", "/docs", headers=headers)
     (record,) = caplog.records
-    assert json.loads(JsonLines().format(record))["client"] == client
+    assert json.loads(JsonFormatter().format(record))["client"] == client
 
 
 def test_figures_name_routes_and_never_what_was_asked_for(call: Call) -> None:
@@ -223,17 +221,17 @@ def test_a_request_is_one_line_of_json_with_its_id(call: Call, caplog: pytest.Lo
         call("GET", "/livez")
     records = [record for record in caplog.records if record.name == "serving.access"]
     assert len(records) == 1  # probes come every second and say nothing
-    line = json.loads(JsonLines().format(records[0]))
+    line = json.loads(JsonFormatter().format(records[0]))
     assert (line["method"], line["path"], line["status"], line["level"]) == ("GET", "/images/7.png", 200, "info")
     assert 0 < line["seconds"] < 10
 
 
 def test_a_draining_server_sends_everybody_elsewhere_and_answers_all_the_same(model_path: Path) -> None:
-    app = App(loaded(model_path))
-    call = caller(app)
+    app = App(load_state(model_path))
+    call = call_app(app)
     assert "connection" not in call("GET", "/images/7.png").headers
     app.drain()
-    assert_refused(call("GET", "/readyz"), 503, "the server is about to stop; ask another one")
+    assert_error(call("GET", "/readyz"), 503, "the server is about to stop; ask another one")
     answer = call("GET", "/images/8.png")
     assert (answer.status_code, answer.headers["connection"]) == (200, "close")
     assert call("GET", "/livez").status_code == 200

@@ -16,8 +16,8 @@ from serving.inference.admission import Admission, QueueFullError, Work
 from serving.inference.batcher import ENCODERS, Batcher
 from serving.inference.executor import ArrayInputs, Feed, Images
 from serving.inference.generator import OnnxGenerator
-from tests.serving.conftest import assert_refused, caller, loaded
-from tests.serving.held import Held, images_of
+from tests.serving.busy_model import BusyModel, generate_images
+from tests.serving.conftest import assert_error, call_app, load_state
 from tests.tiny_model import save, tiny_model
 
 pytestmark = pytest.mark.anyio
@@ -134,14 +134,14 @@ class Named(ArrayInputs):
 
 async def test_one_image_overtakes_many_and_many_are_not_kept_waiting_for_ever(generator: OnnxGenerator) -> None:
     batcher = Batcher(max_queue=100, max_batch=8)
-    held = Held(batcher, generator)
-    await held.until_running()
+    held = BusyModel(batcher, generator)
+    await held.wait_until_running()
     fed: list[str] = []
     many = Named("many", generator.inputs(list(range(40))), fed)
     ones = [Named("one", generator.inputs([seed]), fed) for seed in range(48)]
     asked = [asyncio.create_task(batcher.submit(generator, inputs, len)) for inputs in (many, *ones)]
     await until(lambda: batcher.held == 89)
-    await held.let_go()
+    await held.finish()
     assert await asyncio.gather(*asked) == [40] + [1] * 48
     assert fed == (["one"] * 8 + ["many"]) * 5 + ["one"] * 8  # batches of eight, by turns
     batcher.close()
@@ -151,13 +151,13 @@ async def test_one_image_of_another_model_overtakes_too(
     batcher: Batcher, generator: OnnxGenerator, tmp_path: Any
 ) -> None:
     other = OnnxGenerator.load(save(tiny_model(weights=1), tmp_path / "other.onnx"), "cpu", 1)
-    held = Held(batcher, generator)
-    await held.until_running()
-    many = asyncio.create_task(images_of(batcher, generator, *generator.inputs(list(range(70)))))
+    held = BusyModel(batcher, generator)
+    await held.wait_until_running()
+    many = asyncio.create_task(generate_images(batcher, generator, *generator.inputs(list(range(70)))))
     await until(lambda: batcher.held == 71)
-    one = asyncio.create_task(images_of(batcher, other, *other.inputs([7])))
+    one = asyncio.create_task(generate_images(batcher, other, *other.inputs([7])))
     await until(lambda: batcher.held == 72)
-    await held.let_go()
+    await held.finish()
     assert len(await one) == 1
     assert len(await many) == 70
 
@@ -214,19 +214,19 @@ async def test_the_room_of_a_client_that_left_returns_when_its_work_ends(
 
 
 async def test_a_request_for_more_encoding_than_there_is_room_for_is_told_when_to_come_back(model_path: Any) -> None:
-    backend = await asyncio.to_thread(loaded, model_path, max_encode=20)
-    encodings = Encodings(backend.batcher, backend.models.get())
+    state = await asyncio.to_thread(load_state, model_path, max_encode=20)
+    encodings = Encodings(state.batcher, state.models.get())
     occupying = await encodings.occupy_all()
     more = encodings.submit("more", 14.0)
-    await until(lambda: backend.batcher.held_encode_s > 14)
-    call = caller(App(backend))
+    await until(lambda: state.batcher.held_encode_s > 14)
+    call = call_app(App(state))
     refused = await asyncio.to_thread(call, "GET", "/images/7.webp?size=2047")
-    assert_refused(refused, 429, "s of encoding are waiting already; try again in")
+    assert_error(refused, 429, "s of encoding are waiting already; try again in")
     assert int(refused.headers["retry-after"]) >= 1
     assert "mint_queue_encode_seconds 14." in (await asyncio.to_thread(call, "GET", "/metrics")).text
     encodings.release.set()
     await asyncio.gather(more, *occupying)
-    backend.batcher.close()
+    state.batcher.close()
 
 
 class Broken(BaseException):
@@ -237,9 +237,9 @@ class Broken(BaseException):
 async def test_a_thread_that_fails_outside_of_the_run_goes_on_and_is_seen(
     model_path: Any, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    backend = await asyncio.to_thread(loaded, model_path)
-    batcher, generator = backend.batcher, backend.models.get()
-    call = caller(App(backend))
+    state = await asyncio.to_thread(load_state, model_path)
+    batcher, generator = state.batcher, state.models.get()
+    call = call_app(App(state))
     inputs = ArrayInputs(*generator.inputs([7]))
     with monkeypatch.context() as patch:
         patch.setattr("serving.inference.batcher.BATCH_SIZE", Failing(error))
@@ -247,7 +247,7 @@ async def test_a_thread_that_fails_outside_of_the_run_goes_on_and_is_seen(
             await asyncio.wait_for(batcher.submit(generator, inputs, len), LIMIT_S)
     await until(lambda: batcher.problem is not None)
     response = await asyncio.to_thread(call, "GET", "/readyz")
-    assert_refused(response, 503, f"the image thread failed ({type(error).__name__}: {error}) and started again")
+    assert_error(response, 503, f"the image thread failed ({type(error).__name__}: {error}) and started again")
     assert batcher.held == 0
     for _ in range(4):  # whichever thread it is
         assert await asyncio.wait_for(batcher.submit(generator, inputs, len), LIMIT_S) == 1
@@ -274,8 +274,8 @@ async def test_a_request_that_no_batch_can_be_made_of_does_not_come_again_for_ev
     with monkeypatch.context() as patch:
         patch.setattr("serving.inference.batcher.WAIT", Failing(OSError(28, "No space left on device")))
         with pytest.raises(OSError, match="No space left"):
-            await asyncio.wait_for(images_of(batcher, generator, *generator.inputs([1])), LIMIT_S)
-    assert len(await images_of(batcher, generator, *generator.inputs([1]))) == 1
+            await asyncio.wait_for(generate_images(batcher, generator, *generator.inputs([1])), LIMIT_S)
+    assert len(await generate_images(batcher, generator, *generator.inputs([1]))) == 1
 
 
 async def test_an_encoding_thread_that_fails_goes_on(batcher: Batcher, generator: OnnxGenerator) -> None:
@@ -294,12 +294,12 @@ async def test_an_encoding_thread_that_fails_goes_on(batcher: Batcher, generator
 async def test_a_run_that_does_not_end_is_seen(
     batcher: Batcher, generator: OnnxGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = Held(batcher, generator)
-    await held.until_running()
+    held = BusyModel(batcher, generator)
+    await held.wait_until_running()
     assert batcher.problem is None
     monkeypatch.setattr("serving.inference.batcher.STUCK_S", 0)
     await until(lambda: "has not ended for" in str(batcher.problem))
-    await held.let_go()
+    await held.finish()
     assert np.isfinite(batcher.held_encode_s)
     assert batcher.problem is None
 
@@ -313,7 +313,7 @@ async def test_threads_that_the_system_refuses_are_asked_for_again(
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(RuntimeError, match="can't start new thread"):
-            await images_of(batcher, generator, *generator.inputs([1]))
+            await generate_images(batcher, generator, *generator.inputs([1]))
     assert "can't start new thread" in str(batcher.problem)
     assert batcher.held == 0
-    assert len(await images_of(batcher, generator, *generator.inputs([1]))) == 1
+    assert len(await generate_images(batcher, generator, *generator.inputs([1]))) == 1

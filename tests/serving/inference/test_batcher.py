@@ -16,7 +16,7 @@ from serving.inference.batcher import Batcher
 from serving.inference.executor import ArrayInputs, Images
 from serving.inference.generator import OnnxGenerator
 from tests.pixels import assert_same_pixels
-from tests.serving.held import Held, images_of
+from tests.serving.busy_model import BusyModel, generate_images
 from tests.tiny_model import save, tiny_model
 
 pytestmark = pytest.mark.anyio
@@ -67,13 +67,13 @@ class Meter:
 async def test_requests_that_wait_together_run_together_and_each_gets_its_own_images(
     batcher: Batcher, generator: OnnxGenerator
 ) -> None:
-    held = Held(batcher, generator)
-    await held.until_running()
+    held = BusyModel(batcher, generator)
+    await held.wait_until_running()
     asked = [generator.inputs([seed, seed + 100]) for seed in range(5)]
     meter = Meter(generator)
-    waiting = asyncio.gather(*(images_of(batcher, generator, *inputs) for inputs in asked))
+    waiting = asyncio.gather(*(generate_images(batcher, generator, *inputs) for inputs in asked))
     await asyncio.sleep(0)
-    await held.let_go()
+    await held.finish()
     answers = await waiting
     assert meter.runs_and_images == (2, 11)  # the one that was held, and all the others
     for inputs, images in zip(asked, answers, strict=True):
@@ -84,7 +84,7 @@ async def test_a_request_larger_than_a_batch_is_split(generator: OnnxGenerator) 
     batcher = Batcher(max_queue=100, max_batch=4)
     latents, labels = generator.inputs(list(range(10)))
     meter = Meter(generator)
-    images = await images_of(batcher, generator, latents, labels)
+    images = await generate_images(batcher, generator, latents, labels)
     assert meter.runs_and_images == (3, 10)
     assert np.abs(images.astype(int) - generator.images(latents, labels)).max() <= 1
     batcher.close()
@@ -94,13 +94,13 @@ async def test_requests_for_two_models_share_the_queue_and_never_a_run(
     batcher: Batcher, generator: OnnxGenerator, tmp_path: Path
 ) -> None:
     other = OnnxGenerator.load(save(tiny_model(weights=1), tmp_path / "other.onnx"), "cpu")
-    held = Held(batcher, generator)
-    await held.until_running()
+    held = BusyModel(batcher, generator)
+    await held.wait_until_running()
     meter = Meter(generator, other)
     models = [generator, other, generator, other]
-    waiting = asyncio.gather(*(images_of(batcher, model, *model.inputs([7])) for model in models))
+    waiting = asyncio.gather(*(generate_images(batcher, model, *model.inputs([7])) for model in models))
     await asyncio.sleep(0)
-    await held.let_go()
+    await held.finish()
     answers = await waiting
     assert meter.runs_and_images == (3, 5)
     for model, images in zip(models, answers, strict=True):
@@ -128,25 +128,26 @@ async def test_the_network_runs_and_the_event_loop_turns_while_answers_are_made_
 
 
 async def test_batches_run_one_at_a_time(batcher: Batcher, generator: OnnxGenerator) -> None:
-    held = Held(batcher, generator)
-    await held.until_running()
-    behind = asyncio.create_task(images_of(batcher, generator, *generator.inputs([1])))
+    held = BusyModel(batcher, generator)
+    await held.wait_until_running()
+    behind = asyncio.create_task(generate_images(batcher, generator, *generator.inputs([1])))
     await asyncio.wait([behind], timeout=0.2)
     assert not behind.done()
-    await held.let_go()
+    await held.finish()
     assert len(await behind) == 1
 
 
 async def test_a_request_that_fails_leaves_those_beside_it_alone(batcher: Batcher, tmp_path: Path) -> None:
     brittle = OnnxGenerator.load(save(tiny_model(brittle=True), tmp_path / "brittle.onnx"))
-    held = Held(batcher, brittle)
-    await held.until_running()
+    held = BusyModel(batcher, brittle)
+    await held.wait_until_running()
     sound, breaking = np.zeros((1, 8), np.float32), np.full((1, 8), 500, np.float32)
     waiting = asyncio.gather(
-        *(images_of(batcher, brittle, latents, LABELS) for latents in (sound, breaking, sound)), return_exceptions=True
+        *(generate_images(batcher, brittle, latents, LABELS) for latents in (sound, breaking, sound)),
+        return_exceptions=True,
     )
     await asyncio.sleep(0)
-    await held.let_go()
+    await held.finish()
     first, broken, last = await waiting
     assert "out of data bounds" in str(broken)
     assert isinstance(first, np.ndarray)
@@ -160,39 +161,39 @@ async def test_an_encoding_that_fails_fails_its_own_request_only(batcher: Batche
 
     with pytest.raises(OSError, match="no room"):
         await batcher.submit(generator, ArrayInputs(*generator.inputs([1])), fail)
-    assert len(await images_of(batcher, generator, *generator.inputs([1]))) == 1
+    assert len(await generate_images(batcher, generator, *generator.inputs([1]))) == 1
 
 
 async def test_more_images_than_the_queue_holds_are_refused_with_a_time_to_retry(generator: OnnxGenerator) -> None:
     batcher = Batcher(max_queue=4)
     pair = generator.inputs([1, 2])
-    held = Held(batcher, generator)
-    await held.until_running()
-    made = asyncio.create_task(images_of(batcher, generator, *pair))
+    held = BusyModel(batcher, generator)
+    await held.wait_until_running()
+    made = asyncio.create_task(generate_images(batcher, generator, *pair))
     await asyncio.sleep(0)
     with pytest.raises(QueueFullError, match="3 images are waiting already; try again in") as refused:
-        await images_of(batcher, generator, *pair)
+        await generate_images(batcher, generator, *pair)
     assert refused.value.retry_after_s >= 1
-    await held.let_go()
+    await held.finish()
     assert len(await made) == 2
-    assert len(await images_of(batcher, generator, *pair)) == 2  # there is room again
+    assert len(await generate_images(batcher, generator, *pair)) == 2  # there is room again
     batcher.close()
 
 
 async def test_what_a_cancelled_request_still_waits_for_is_never_run(
     batcher: Batcher, generator: OnnxGenerator
 ) -> None:
-    held = Held(batcher, generator)
-    await held.until_running()
+    held = BusyModel(batcher, generator)
+    await held.wait_until_running()
     meter = Meter(generator)
-    cancelled = asyncio.create_task(images_of(batcher, generator, *generator.inputs(list(range(50)))))
+    cancelled = asyncio.create_task(generate_images(batcher, generator, *generator.inputs(list(range(50)))))
     await asyncio.sleep(0)
     assert batcher.held == 51
     cancelled.cancel()
     await asyncio.wait([cancelled])
     assert batcher.held == 1
-    await held.let_go()
-    assert len(await images_of(batcher, generator, *generator.inputs([1]))) == 1
+    await held.finish()
+    assert len(await generate_images(batcher, generator, *generator.inputs([1]))) == 1
     assert meter.runs_and_images == (2, 2)
     assert batcher.held == 0
 
@@ -203,7 +204,7 @@ async def test_a_model_that_is_replaced_is_let_go(batcher: Batcher, tmp_path: Pa
     for threads in (1, 3):
         old = OnnxGenerator.load(path, "cpu", threads)
         for _ in range(4):  # whichever thread runs it
-            await images_of(batcher, old, *old.inputs(list(range(8))))
+            await generate_images(batcher, old, *old.inputs(list(range(8))))
         freed = weakref.ref(old._network)
         del old
         assert await becomes(lambda freed=freed: gc.collect() >= 0 and freed() is None)  # type: ignore[misc]
@@ -212,7 +213,7 @@ async def test_a_model_that_is_replaced_is_let_go(batcher: Batcher, tmp_path: Pa
 
 async def test_closing_answers_what_has_been_accepted(generator: OnnxGenerator) -> None:
     batcher = Batcher(max_queue=100)
-    accepted = asyncio.create_task(images_of(batcher, generator, *generator.inputs(list(range(20)))))
+    accepted = asyncio.create_task(generate_images(batcher, generator, *generator.inputs(list(range(20)))))
     await asyncio.sleep(0)
     await asyncio.to_thread(batcher.close)
     assert len(await accepted) == 20

@@ -23,7 +23,7 @@ from serving.inference.deadlines import DeadlineThread
 from serving.inference.generator import OnnxGenerator
 from serving.inference.model_registry import ModelRegistry, NotReadyError
 from serving.settings import BYTES_A_NUMBER
-from tests.serving.conftest import Call, caller, loaded, no_trial
+from tests.serving.conftest import Call, call_app, load_state, skip_isolated_load
 from tests.tiny_model import save, tiny_card, tiny_model, with_card
 
 pytestmark = pytest.mark.anyio
@@ -51,11 +51,11 @@ class Gate:
             assert self.release.wait(LIMIT_S)
 
 
-def models_of(default: Path, trial: Callable[[bytes, Path], None] = no_trial) -> ModelRegistry:
+def models_of(default: Path, trial: Callable[[bytes, Path], None] = skip_isolated_load) -> ModelRegistry:
     return ModelRegistry(default, "cpu", threads=1, trial=trial)
 
 
-async def started(default: Path, trial: Callable[[bytes, Path], None] = no_trial) -> ModelRegistry:
+async def started(default: Path, trial: Callable[[bytes, Path], None] = skip_isolated_load) -> ModelRegistry:
     models = models_of(default, trial)
     await models.load()
     return models
@@ -204,9 +204,9 @@ async def test_a_folder_that_cannot_be_listed_loses_no_model_and_is_followed_aga
 
 
 async def test_readyz_says_that_the_folder_is_not_followed_and_stays_200(default: Path) -> None:
-    backend = await asyncio.to_thread(loaded, default)
-    backend.models.trouble = "the model folder is not followed (Too many open files)"
-    response = await asyncio.to_thread(caller(App(backend)), "GET", "/readyz")
+    state = await asyncio.to_thread(load_state, default)
+    state.models.trouble = "the model folder is not followed (Too many open files)"
+    response = await asyncio.to_thread(call_app(App(state)), "GET", "/readyz")
     assert (response.status_code, response.text) == (
         200,
         "ready\nthe model folder is not followed (Too many open files)\n",
@@ -244,9 +244,9 @@ async def test_a_name_that_cannot_be_printed_is_refused_and_breaks_no_page(
 ) -> None:
     with open(os.fsencode(default.parent) + b"/" + name + b".onnx", "wb") as file:  # noqa: PTH123
         file.write(default.read_bytes())
-    backend = await asyncio.to_thread(loaded, default)
-    await settled(backend.models)
-    call = caller(App(backend))
+    state = await asyncio.to_thread(load_state, default)
+    await settled(state.models)
+    call = call_app(App(state))
     for path in ("/metrics", "/models", "/model", "/readyz"):
         assert (await asyncio.to_thread(call, "GET", path)).status_code == 200
     listed = (await asyncio.to_thread(call, "GET", "/models")).json()["models"][1]
@@ -320,9 +320,9 @@ async def test_a_call_that_hangs_is_given_up_and_nothing_waits_behind_it() -> No
 def wide(default: Path) -> Iterator[tuple[AppState, Call]]:
     """A model of latents of 8 numbers, and beside it one of 4,096."""
     save(wide_model(4096), default.with_name("wide.onnx"))
-    backend = loaded(default, max_images=16)
-    yield backend, caller(App(backend))
-    backend.batcher.close()
+    state = load_state(default, max_images=16)
+    yield state, call_app(App(state))
+    state.batcher.close()
 
 
 def wide_model(latent_dim: int) -> onnx.ModelProto:
@@ -337,9 +337,9 @@ def wide_model(latent_dim: int) -> onnx.ModelProto:
 
 
 def test_a_body_may_be_as_long_as_the_model_that_it_asks_needs(wide: tuple[AppState, Call]) -> None:
-    backend, call = wide
-    assert backend.body_limit >= 16 * 4096 * BYTES_A_NUMBER
+    state, call = wide
+    assert state.body_limit >= 16 * 4096 * BYTES_A_NUMBER
     row = [0.123456789012345678] * 4096
     body = {"latents": [row] * 16, "labels": 0, "model": "wide", "format": "npy"}
-    assert len(str(body)) > backend.settings.max_body_bytes(8)
+    assert len(str(body)) > state.settings.max_body_bytes(8)
     assert call("POST", "/generate", json=body).status_code == 200

@@ -11,7 +11,7 @@ from serving.errors import ModelError
 from serving.inference.generator import OnnxGenerator
 from serving.inference.model_card import CARD_KEY
 from serving.inference.model_registry import ModelNotFoundError, ModelRegistry, NotReadyError
-from tests.serving.conftest import Call, assert_refused, no_trial, served
+from tests.serving.conftest import Call, assert_error, serve_model, skip_isolated_load
 from tests.tiny_model import save, tiny_model
 
 pytestmark = pytest.mark.anyio
@@ -25,9 +25,9 @@ def default(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def models(default: Path) -> ModelRegistry:
-    loaded = ModelRegistry(default, "cpu", threads=1, trial=no_trial)
-    await loaded.load()
-    return loaded
+    load_state = ModelRegistry(default, "cpu", threads=1, trial=skip_isolated_load)
+    await load_state.load()
+    return load_state
 
 
 async def settle(models: ModelRegistry) -> None:
@@ -130,7 +130,7 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call]:
     default = save(tiny_model(), tmp_path_factory.mktemp("models") / "faces.onnx")
     save(tiny_model(channels=1, classes=(), weights=5), default.with_name("grey.onnx"))
     default.with_name("torn.onnx").write_bytes(b"half a file")
-    yield from served(default)
+    yield from serve_model(default)
 
 
 def test_every_route_answers_for_the_model_that_is_named(call: Call) -> None:
@@ -143,7 +143,7 @@ def test_every_route_answers_for_the_model_that_is_named(call: Call) -> None:
         call("POST", "/interpolate", json={"seeds": [7, 8], "steps": 2, "model": "grey"}),
     ):
         assert (response.status_code, response.headers["x-mint-model"]) == (200, grey["model_id"])
-    assert_refused(call("POST", "/generate", json={"seeds": [7], "model": "gray"}), 404, 'did you mean "grey"?')
+    assert_error(call("POST", "/generate", json={"seeds": [7], "model": "gray"}), 404, 'did you mean "grey"?')
 
 
 def test_the_list_of_models_shows_the_default_first_and_what_is_wrong_with_the_rest(call: Call) -> None:

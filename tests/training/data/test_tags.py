@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from serving.inference.generator import OnnxGenerator
-from tests.serving.conftest import served
+from tests.serving.conftest import serve_model
 from tests.training.project import BLUE, GREEN, RED, Project, picture, tiny, write_params
 from training import export, paths, preprocess, train
 
@@ -34,7 +34,7 @@ def test_tags_are_learned_and_their_combinations_served(project: Project, mismat
     assert state["latent.embedding.weight"].shape == (5, 6)  # 3 colours and 2 shapes, not 5 combinations
     generator = OnnxGenerator.load(paths.MODEL, provider="cpu")
     assert sorted(generator.card.classes) == sorted(COMBINATIONS)
-    for call in served(generator.path):
+    for call in serve_model(generator.path):
         asked = {"seeds": [7, 7], "labels": ["red + wide", "green + tall"], "format": "npy"}
         response = call("POST", "/generate", json=asked)
         assert response.status_code == 200, response.text

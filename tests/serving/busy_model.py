@@ -9,12 +9,14 @@ from serving.inference.generator import OnnxGenerator
 from serving.inference.latents import Labels, Latents
 
 
-async def images_of(batcher: Batcher, generator: OnnxGenerator, latents: Latents, labels: Labels | None) -> Images:
+async def generate_images(
+    batcher: Batcher, generator: OnnxGenerator, latents: Latents, labels: Labels | None
+) -> Images:
     """The images themselves, as a caller without an encoding gets them."""
     return await batcher.submit(generator, ArrayInputs(latents, labels), lambda images: images)
 
 
-class Held:
+class BusyModel:
     """Keeps the network busy until it is let go, so that others pile up behind it."""
 
     def __init__(self, batcher: Batcher, generator: OnnxGenerator) -> None:
@@ -32,12 +34,12 @@ class Held:
             return run(inputs)
 
         held.run = wait_and_run  # type: ignore[method-assign]
-        await images_of(batcher, held, *generator.inputs([0]))
+        await generate_images(batcher, held, *generator.inputs([0]))
 
-    async def until_running(self) -> None:
+    async def wait_until_running(self) -> None:
         while not self.running.is_set():
             await asyncio.sleep(0.001)
 
-    async def let_go(self) -> None:
+    async def finish(self) -> None:
         self.release.set()
         await self.task
