@@ -40,7 +40,7 @@ train: override export MINUTES := $(value MINUTES)
 train: override export PRESET := $(value PRESET)
 train: export MAKE_VARIABLES := $(strip $(foreach name,$(.VARIABLES),$(if $(filter line,$(origin $(name))),$(name))))
 train: setup  ## train, export and evaluate, with your images: SOURCE=path RESOLUTION=64 CHANNELS=3 MINUTES=15 PRESET=name
-	@exec python -m training.experiment
+	@exec python -m training.launch
 
 presets: setup  ## list the presets, each with its source and what to expect
 	@python -m training.presets

@@ -3,8 +3,8 @@
 from functools import cache
 from typing import Any
 
-from training.params import Params, read_params, validate
-from training.presets import RECIPE, deep_merge, load_preset
+from training.params import Params, read_params, validate_params
+from training.presets import PRESET_SECTIONS, deep_merge, load_preset
 
 PLAIN = "digits-dcgan"  # plain DCGAN, as public code has it
 PLAIN_TUNED = "digits-dcgan-tuned"
@@ -22,11 +22,13 @@ def recipe(name: str, **changes: Any) -> Params:
     preset, own_changes = VARIANTS.get(name, (name, {}))
     values = _recipe_values(preset)
     changes = deep_merge(own_changes, changes)
-    return validate(deep_merge(deep_merge(read_params(), values), changes), f"the preset {preset} with {changes}")
+    return validate_params(
+        deep_merge(deep_merge(read_params(), values), changes), f"the preset {preset} with {changes}"
+    )
 
 
 @cache
 def _recipe_values(preset: str) -> dict[str, Any]:
     """What a preset says of networks and training; read once, as a benchmark asks for it at every run."""
     values = load_preset(preset).values
-    return {section: values[section] for section in RECIPE}
+    return {section: values[section] for section in PRESET_SECTIONS}

@@ -22,7 +22,8 @@ import yaml
 from serving.inference.generator import OnnxGenerator
 from tests.training.project import tiny, write_params
 from training import evaluate, export, paths, preprocess, train
-from training.params import Params, Section
+from training.param_sections import Section
+from training.params import Params
 
 ROOT = Path(__file__).parents[1]
 SOURCE = "data/fashion-mnist-10k"
@@ -186,7 +187,7 @@ def test_one_command_goes_from_images_to_a_measured_model(clone: Clone) -> None:
     assert model.card.shape == "28x28x1, 10 classes"
     metrics = json.loads((clone.folder / paths.METRICS).read_text())
     assert metrics["model_id"] == model.model_id
-    assert (clone.folder / paths.EVALUATION_SHEET).exists()
+    assert (clone.folder / paths.EVALUATION_GRID).exists()
 
 
 def test_a_second_run_trains_nothing(clone: Clone) -> None:
@@ -250,7 +251,7 @@ def test_a_fresh_clone_has_its_model_without_training(tmp_path: Path) -> None:
 
 
 def test_make_trains_a_preset_on_images_at_any_path_as_an_experiment(clone: Clone) -> None:
-    """Through make, the shell, DVC and the stages; the values' other shapes are test_experiment's."""
+    """Through make, the shell, DVC and the stages; the values' other shapes are test_launch's."""
     clone.configure()
     shutil.copy(ROOT / "Makefile", clone.folder)
     odd = clone.folder / 'it\'s a "$(path)" [x], #1 $HOME 花 {y} & z=1.npz'

@@ -16,7 +16,7 @@ from PIL import Image
 from serving.inference.generator import OnnxGenerator
 from tests.live_service import ROOT, LiveService, live_service
 from training import paths
-from training.data.provenance import last_name
+from training.data.provenance import base_name
 from training.params import load_params
 
 README = (ROOT / "README.md").read_text()
@@ -132,5 +132,5 @@ def test_the_make_targets_of_the_readme_exist() -> None:
 def test_the_committed_model_is_the_one_that_the_committed_params_train() -> None:
     card = OnnxGenerator.load(ROOT / paths.MODEL, provider="cpu").card
     params = load_params(ROOT / paths.PARAMS).model_dump(mode="json")
-    params["data"]["source"] = last_name(params["data"]["source"])  # as the card shows it
+    params["data"]["source"] = base_name(params["data"]["source"])  # as the card shows it
     assert card.params == params

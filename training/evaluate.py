@@ -31,7 +31,8 @@ from training.evaluation.metrics import (
     memorised_fraction,
     nearest_neighbours,
 )
-from training.params import EvaluateParams, load_params
+from training.param_sections import EvaluateParams
+from training.params import load_params
 from training.stage import run_stage
 
 AGREEMENT_IMAGES = 1000  # made to ask whether the class that was requested is recognised, or one a class
@@ -180,7 +181,7 @@ def write_comparison_grid(sample: Sample, neighbours: NDArray[np.uint8], classes
     ]
     gutter = np.full((panels[0].shape[0], 16, panels[0].shape[2]), 255, np.uint8)
     sheet = np.concatenate([panels[0], gutter, panels[1], gutter, panels[2]], axis=1)
-    with atomic_write(paths.EVALUATION_SHEET) as path:
+    with atomic_write(paths.EVALUATION_GRID) as path:
         path.write_bytes(encode(sheet, "png"))
 
 
@@ -215,7 +216,7 @@ def summary(metrics: dict[str, Any]) -> str:
         names = (name for name in metrics["omitted"] if not name.endswith("_of_real"))
         parts.append(f"left out: {', '.join(names)} (reasons in {paths.METRICS})")
     images = f"{metrics['images']} image{'s' if metrics['images'] > 1 else ''}"
-    return f"evaluated {paths.MODEL} on {images}{qualifier}: {'  '.join(parts)}; sheet {paths.EVALUATION_SHEET}"
+    return f"evaluated {paths.MODEL} on {images}{qualifier}: {'  '.join(parts)}; sheet {paths.EVALUATION_GRID}"
 
 
 if __name__ == "__main__":

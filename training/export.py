@@ -19,9 +19,9 @@ from serving.files import atomic_write
 from serving.inference.generator import OnnxGenerator
 from serving.inference.model_card import CARD_KEY, CHECKSUM_KEY, CHECKSUM_PLACEHOLDER, ModelCard, embed_checksum
 from training import networks, paths
-from training.data.batches import class_tags
+from training.data.batches import class_tag_matrix
 from training.data.manifest import Manifest, read_manifest
-from training.data.provenance import AUTO, last_name
+from training.data.provenance import AUTO, base_name
 from training.networks.directions import principal_directions
 from training.networks.inference_wrapper import InferenceGenerator, fold_for_inference
 from training.params import Params, load_params
@@ -61,7 +61,7 @@ def load_generator(params: Params, manifest: Manifest) -> tuple[networks.Generat
         raise MintError(f"{paths.GENERATOR_WEIGHTS} does not exist; run dvc repro to train one") from None
     except DamagedFileError as error:
         raise MintError(f"{error}; run dvc repro, which makes it again from the last checkpoint") from None
-    generator, _ = networks.build(params, class_tags(params, manifest))
+    generator, _ = networks.build(params, class_tag_matrix(params, manifest))
     try:
         generator.load_state_dict(state["generator"])
     except RuntimeError:
@@ -94,7 +94,7 @@ def public_params(params: Params, manifest: Manifest) -> dict[str, Any]:
     values = params.model_dump(mode="json")
     values["data"]["source"] = manifest.source
     if params.data.labels not in (AUTO, "none"):
-        values["data"]["labels"] = last_name(params.data.labels)
+        values["data"]["labels"] = base_name(params.data.labels)
     return values
 
 

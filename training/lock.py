@@ -11,7 +11,7 @@ from serving.files import make_directory
 
 
 @contextmanager
-def only_process(path: Path, doing: str) -> Iterator[None]:
+def exclusive_lock(path: Path, doing: str) -> Iterator[None]:
     """Holds the lock file `path`, which names the process.
 
     doing: what the process does, for the error: `training .runs/abc`. Raises MintError while another process holds

@@ -1,29 +1,30 @@
-"""Parameters that are right one by one and cannot work together, each as one sentence that says why."""
+"""Cross-field rules of params.yaml: combinations of valid values that cannot work, each as a sentence with a remedy."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from training.param_sections import DataParams, NetworkParams, ObjectiveParams, StabiliserParams, TrainParams
 from training.pyramid import pyramid
 
-if TYPE_CHECKING:
-    from training.params import Params
-
-LABELLING = ("saturating", "non-saturating", "least-squares", "hinge")  # these call each image real or fake
-GROUP = 16  # channels a group of the residual network's 3x3 convolutions (Huang et al. 2024)
+LABELLED_OBJECTIVES = ("saturating", "non-saturating", "least-squares", "hinge")  # each image is labelled real or fake
+GROUP_WIDTH = 16  # channels per group in the residual network's 3x3 convolutions (Huang et al. 2024)
 
 
-def contradictions(params: "Params") -> Iterator[str]:
-    """Yields a sentence for each pair of values that contradict one another, the plainest first."""
-    yield from _in_network(params)
-    yield from _in_objective(params)
-    yield from _in_stabilisers(params)
-    data, train = params.data, params.train
+def find_conflicts(
+    data: DataParams,
+    network: NetworkParams,
+    objective: ObjectiveParams,
+    stabilise: StabiliserParams,
+    train: TrainParams,
+) -> Iterator[str]:
+    """Yields one sentence for each conflict, the most fundamental first."""
+    yield from _network_conflicts(network, data.resolution)
+    yield from _objective_conflicts(objective, network)
+    yield from _stabiliser_conflicts(stabilise, objective, network, train.batch)
     if data.limit is not None and train.batch > data.limit:
         yield f"train.batch {train.batch} is larger than data.limit {data.limit}; lower train.batch"
 
 
-def _in_network(params: "Params") -> Iterator[str]:
-    network = params.network
+def _network_conflicts(network: NetworkParams, resolution: int) -> Iterator[str]:
     if (network.kernel is None) == (network.name == "dcgan"):
         wanted = "4 or 5" if network.kernel is None else "null"
         yield f"network.kernel is {network.kernel or 'null'} and network.name is {network.name}; set kernel to {wanted}"
@@ -35,13 +36,13 @@ def _in_network(params: "Params") -> Iterator[str]:
         yield "network.spectral_norm divides by a weight's size, and residual blocks start at zero; set it to false"
     for side in ("generator", "discriminator"):
         width = getattr(network, f"{side}_width")
-        if network.name == "residual" and network.widths is None and width % (GROUP // 2):
-            yield f"network.{side}_width is {width}; a residual network takes multiples of {GROUP // 2}"
+        if network.name == "residual" and network.widths is None and width % (GROUP_WIDTH // 2):
+            yield f"network.{side}_width is {width}; a residual network takes multiples of {GROUP_WIDTH // 2}"
     if network.widths is not None:
-        yield from _in_widths(network.widths, network.name, params.data.resolution)
+        yield from _width_conflicts(network.widths, network.name, resolution)
 
 
-def _in_widths(widths: tuple[int, ...], name: str, resolution: int) -> Iterator[str]:
+def _width_conflicts(widths: tuple[int, ...], name: str, resolution: int) -> Iterator[str]:
     if name != "residual":
         yield f"network.widths is for residual; the layers of {name} follow from its two widths: set it to null"
         return
@@ -53,12 +54,11 @@ def _in_widths(widths: tuple[int, ...], name: str, resolution: int) -> Iterator[
             f"({', '.join(map(str, sides))}); give one number each"
         )
     for width in widths:
-        if width % (GROUP // 2):
-            yield f"network.widths holds {width}; a residual network takes multiples of {GROUP // 2}"
+        if width % (GROUP_WIDTH // 2):
+            yield f"network.widths holds {width}; a residual network takes multiples of {GROUP_WIDTH // 2}"
 
 
-def _in_objective(params: "Params") -> Iterator[str]:
-    objective, network = params.objective, params.network
+def _objective_conflicts(objective: ObjectiveParams, network: NetworkParams) -> Iterator[str]:
     penalties = [name for name in ("gradient_penalty", "r1", "r2") if getattr(objective, name)]
     if penalties and network.discriminator_norm != "none":
         yield (
@@ -84,7 +84,7 @@ def _in_objective(params: "Params") -> Iterator[str]:
             "objective wasserstein needs a bound on its critic, whose scores grow for ever otherwise; "
             "set objective.gradient_penalty to 10 or objective.weight_clip to 0.01"
         )
-    if objective.mismatched and objective.name not in LABELLING:
+    if objective.mismatched and objective.name not in LABELLED_OBJECTIVES:
         yield (
             f"objective.mismatched calls real images with a wrong class fake, and {objective.name} calls nothing fake; "
             "set it to false, or objective.name to non-saturating"
@@ -93,22 +93,23 @@ def _in_objective(params: "Params") -> Iterator[str]:
         yield "objective.mismatched shows the discriminator wrong classes; set network.condition to projection"
 
 
-def _in_stabilisers(params: "Params") -> Iterator[str]:
-    stabilise, objective = params.stabilise, params.objective
+def _stabiliser_conflicts(
+    stabilise: StabiliserParams, objective: ObjectiveParams, network: NetworkParams, batch: int
+) -> Iterator[str]:
     for name in ("label_flip", "label_smoothing", "label_noise"):
-        if getattr(stabilise, name) and objective.name not in LABELLING:
+        if getattr(stabilise, name) and objective.name not in LABELLED_OBJECTIVES:
             yield f"stabilise.{name} changes the labels real and fake, and {objective.name} has none; set it to 0"
-    if stabilise.augment == "ada" and objective.name not in LABELLING:
+    if stabilise.augment == "ada" and objective.name not in LABELLED_OBJECTIVES:
         yield (
             f"ada steers by the sign of D(real), which says nothing under {objective.name}; "
             "set stabilise.augment to diffaugment"
         )
     if stabilise.instance_noise and not stabilise.instance_noise_kimg:
         yield "stabilise.instance_noise has to fade out; set stabilise.instance_noise_kimg to when it is gone"
-    if stabilise.packing > 1 and params.network.condition != "none":
+    if stabilise.packing > 1 and network.condition != "none":
         yield (
             "stabilise.packing joins images of different classes into one; "
             "set network.condition to none, or stabilise.packing to 1"
         )
-    if params.train.batch % stabilise.packing:
-        yield f"train.batch {params.train.batch} is no multiple of stabilise.packing {stabilise.packing}; change one"
+    if batch % stabilise.packing:
+        yield f"train.batch {batch} is no multiple of stabilise.packing {stabilise.packing}; change one"

@@ -12,7 +12,7 @@ LABELS = PREPARED / "labels.npy"  # int64 [N]
 MANIFEST = PREPARED / "manifest.json"
 
 RUNS = Path(".runs")
-PREPARED_STAMP = RUNS / "prepared.json"  # from what the prepared data was made
+PREPARED_CACHE_RECORD = RUNS / "prepared.json"  # from what the prepared data was made
 PREPARED_LOCK = RUNS / "prepared.lock"  # held by the `preprocess` that is running
 UNPACKED = RUNS / "unpacked"  # scratch space of `preprocess`
 GENERATOR_WEIGHTS = Path("models/generator.pt")  # what `train` hands to `export`
@@ -21,12 +21,12 @@ MODEL = Path("models/generator.onnx")
 TRAIN_REPORT = Path("reports/train")
 SAMPLES = Path("reports/samples")
 METRICS = Path("reports/metrics.json")
-EVALUATION_SHEET = Path("reports/real-and-generated.png")
+EVALUATION_GRID = Path("reports/real-and-generated.png")
 
 DVC_COPIES = (".dvc", "tmp", "exps")  # where `dvc exp run --temp` and DVC's queue make their copies of a checkout
 
 
-def from_person(text: str) -> Path:
+def expand_user_path(text: str) -> Path:
     """A path as a person writes it. A leading ~ is a home folder; where nobody has that name there is no such path.
 
     In a passing copy of a checkout, which holds what git knows and none of the pictures, a relative path is one in the
@@ -68,6 +68,6 @@ def _main_worktree(git: Path, inside: Path) -> Path:
     return shared.parent / inside if shared.name == ".git" else Path()  # a bare repository has no main worktree
 
 
-def kept_runs() -> Path:
+def persistent_runs() -> Path:
     """The `.runs` for what outlives the checkout that it was made in: checkpoints and features."""
     return main_checkout() / RUNS

@@ -24,15 +24,16 @@ from serving.files import atomic_write
 from training import paths
 from training.data.cache import cached_manifest, current_inputs, write_cache_record
 from training.data.decode import load_square_image
-from training.data.manifest import Counts, DataError, LeftOutFiles, Manifest, Skipped, data_sha256
-from training.data.npy import RowWriter
+from training.data.manifest import Counts, DataError, IgnoredFiles, Manifest, SkippedFile, data_sha256
+from training.data.npy import NpyWriter
 from training.data.provenance import provenance
 from training.data.sources import Item, Source, UnreadableImageError, open_source
-from training.data.sources.items import LeftOut, Pixels
-from training.data.sources.limit import stratified_subset
+from training.data.sources.base import IgnoredFile, Pixels
+from training.data.subset import stratified_subset
 from training.data.summary import listed_kinds, summary
-from training.lock import only_process
-from training.params import DataParams, load_params
+from training.lock import exclusive_lock
+from training.param_sections import DataParams
+from training.params import load_params
 from training.progress import track
 from training.stage import run_stage
 
@@ -58,7 +59,7 @@ def main() -> None:
     Raises MintError while another process does.
     """
     data = load_params().data
-    with only_process(paths.PREPARED_LOCK, f"preparing {paths.PREPARED}"):
+    with exclusive_lock(paths.PREPARED_LOCK, f"preparing {paths.PREPARED}"):
         bring_up_to_date(data)
 
 
@@ -117,7 +118,7 @@ def prepare(source: Source, data: DataParams) -> Manifest:
     return manifest
 
 
-def write_images(items: list[Item], data: DataParams, path: Path) -> tuple[list[int], str, list[Skipped], int]:
+def write_images(items: list[Item], data: DataParams, path: Path) -> tuple[list[int], str, list[SkippedFile], int]:
     """Writes one row for each item that can be read, in order.
 
     Returns the labels of the rows (0 where there are none), the hash of what was read, what was skipped, and how many
@@ -125,12 +126,12 @@ def write_images(items: list[Item], data: DataParams, path: Path) -> tuple[list[
     """
     labels: list[int] = []
     enlarged = 0
-    skipped: list[Skipped] = []
+    skipped: list[SkippedFile] = []
     read = sha256()
-    with RowWriter(path, (data.resolution, data.resolution, data.channels)) as rows:
+    with NpyWriter(path, (data.resolution, data.resolution, data.channels)) as rows:
         results = parallel_map(lambda item: decode_item(item, data), items)
         for result in track(results, len(items), "preparing images"):
-            if isinstance(result, Skipped):
+            if isinstance(result, SkippedFile):
                 skipped.append(result)
                 continue
             rows.append(result.pixels)
@@ -140,7 +141,7 @@ def write_images(items: list[Item], data: DataParams, path: Path) -> tuple[list[
     return labels, read.hexdigest(), skipped, enlarged
 
 
-def decode_item(item: Item, data: DataParams) -> Prepared | Skipped:
+def decode_item(item: Item, data: DataParams) -> Prepared | SkippedFile:
     """One item's image, or why there is none."""
     try:
         content = item.read()
@@ -148,7 +149,7 @@ def decode_item(item: Item, data: DataParams) -> Prepared | Skipped:
         digest = sha256(content if isinstance(content, bytes) else content.data).digest()
         return Prepared(item, picture.pixels, digest, picture.enlarged)
     except UnreadableImageError as error:
-        return Skipped(file=item.name, reason=str(error))
+        return SkippedFile(file=item.name, reason=str(error))
 
 
 def parallel_map(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
@@ -185,16 +186,16 @@ def without_empty_classes(
     return renumbered.astype(np.int64), tuple(classes[label] for label in used), tuple(empty)
 
 
-def _by_kind(left_out: list[LeftOut]) -> tuple[LeftOutFiles, ...]:
+def _by_kind(left_out: list[IgnoredFile]) -> tuple[IgnoredFiles, ...]:
     """What was left out, counted by kind, the most frequent first, with a few names of each."""
     names = defaultdict(list)
     for entry in sorted(left_out):
         names[entry.kind].append(entry.file)
     kinds = sorted(names, key=lambda kind: (-len(names[kind]), kind))
-    return tuple(LeftOutFiles(kind=kind, files=len(names[kind]), examples=tuple(names[kind][:SHOWN])) for kind in kinds)
+    return tuple(IgnoredFiles(kind=kind, files=len(names[kind]), examples=tuple(names[kind][:SHOWN])) for kind in kinds)
 
 
-def _counts(source: Source, chosen: list[Item], skipped: list[Skipped], enlarged: int) -> Counts:
+def _counts(source: Source, chosen: list[Item], skipped: list[SkippedFile], enlarged: int) -> Counts:
     """Where the files went. Rejected files are candidates too: someone meant them to be images."""
     left_out = source.untagged + sum(source.unknown_tags.values())
     return Counts(
@@ -210,7 +211,7 @@ def _counts(source: Source, chosen: list[Item], skipped: list[Skipped], enlarged
 
 
 def _refuse_too_many(
-    counts: Counts, skipped: list[Skipped], left_out: tuple[LeftOutFiles, ...], data: DataParams
+    counts: Counts, skipped: list[SkippedFile], left_out: tuple[IgnoredFiles, ...], data: DataParams
 ) -> None:
     """Raises DataError when no image is left, or the share of skipped files is above data.max_skipped."""
     source = f"params.yaml: data.source = {data.source!r}"

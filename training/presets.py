@@ -1,7 +1,7 @@
 """Presets: named recipes in presets/NAME.yaml that go over params.yaml, each with its source and what it shows.
 
     python -m training.presets         lists them
-    make train PRESET=name             trains with one, see experiment.py
+    make train PRESET=name             trains with one, see launch.py
 
 A preset states what differs from its `base`, and in the end from `default`, which states the whole recipe. So
 two presets tried one after the other do not mix.
@@ -20,9 +20,9 @@ from training.stage import run_stage
 
 FOLDER = Path(__file__).parents[1] / "presets"
 DEFAULT = "default"
-RECIPE = ("network", "objective", "stabilise", "train")  # what `default` states in full
+PRESET_SECTIONS = ("network", "objective", "stabilise", "train")  # what `default` states in full
 
-Values = dict[str, Any]  # sections of params.yaml, nested
+ParamDict = dict[str, Any]  # sections of params.yaml, nested
 
 
 @dataclass(frozen=True)
@@ -32,26 +32,26 @@ class Preset:
     name: str
     source: str
     shows: str
-    values: Values
+    values: ParamDict
 
 
-def names() -> list[str]:
+def preset_names() -> list[str]:
     """Every preset, `default` first."""
     return sorted((path.stem for path in FOLDER.glob("*.yaml")), key=lambda name: (name != DEFAULT, name))
 
 
 def load_preset(name: str) -> Preset:
     """Reads presets/<name>.yaml over its base. Raises MintError for a name that does not exist."""
-    if name not in names():
-        nearest = get_close_matches(name, names(), n=1)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(names())}"
+    if name not in preset_names():
+        nearest = get_close_matches(name, preset_names(), n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(preset_names())}"
         raise MintError(f"{name} is not a preset; {hint}")
     written = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
     below = {} if name == DEFAULT else load_preset(written.get("base", DEFAULT)).values
     return Preset(name, written["source"], written["shows"], deep_merge(below, written["params"]))
 
 
-def deep_merge(below: Values, above: Values) -> Values:
+def deep_merge(below: ParamDict, above: ParamDict) -> ParamDict:
     """`below` with the values of `above` in their place, section by section."""
     merged = copy.deepcopy(below)
     for key, value in above.items():
@@ -63,17 +63,17 @@ def deep_merge(below: Values, above: Values) -> Values:
     return merged
 
 
-def leaves(values: Values, prefix: str = "") -> dict[str, Any]:
+def flatten(values: ParamDict, prefix: str = "") -> dict[str, Any]:
     """The values by dotted key, as `train.batch`."""
     result: dict[str, Any] = {}
     for key, value in values.items():
-        result |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        result |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return result
 
 
 def main() -> None:
     """Lists the presets."""
-    for name in names():
+    for name in preset_names():
         preset = load_preset(name)
         print(f"{name:15} {preset.shows}\n{'':15} source: {preset.source}")
 

@@ -14,7 +14,8 @@ from training import paths
 from training.system_errors import ready_streams, sentence
 
 INTERRUPTED = 130  # the shell's status for a process ended by Ctrl-C
-WRITTEN_INTO = {path.parent for path in (paths.PREPARED_STAMP, paths.MODEL, paths.METRICS)} | {paths.SAMPLES}
+WRITTEN_FILES = (paths.PREPARED_CACHE_RECORD, paths.MODEL, paths.METRICS)
+OUTPUT_FOLDERS = {path.parent for path in WRITTEN_FILES} | {paths.SAMPLES}
 
 
 def run_stage(main: Callable[[], None]) -> None:
@@ -28,7 +29,7 @@ def run_stage(main: Callable[[], None]) -> None:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
     try:
-        for folder in WRITTEN_INTO:
+        for folder in OUTPUT_FOLDERS:
             remove_stale_temporaries(folder)
         main()
         sys.stdout.flush()  # here, where an error can still be told

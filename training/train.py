@@ -19,11 +19,12 @@ from torch import Tensor
 
 from serving.errors import MintError
 from training import PARENT_PID, paths
-from training.data.batches import TrainingData, class_tags, load_training_data
+from training.data.batches import TrainingData, class_tag_matrix, load_training_data
 from training.data.manifest import read_manifest
 from training.gan.checkpoint import RunFolder, fingerprint, open_run
 from training.gan.trainer import GANTrainer
-from training.params import Length, TrainParams, load_params
+from training.param_sections import Length, TrainParams
+from training.params import load_params
 from training.reporting import TrainingReport, save_sample_grid
 from training.stage import run_stage
 from training.torch_files import save_with_checksum
@@ -37,7 +38,7 @@ def main() -> None:
     manifest = read_manifest()
     fabric = make_fabric(params.train.device)
     data = load_training_data(manifest, fabric.device, params.train.batch)
-    gan = GANTrainer(params, class_tags(params, manifest), fabric)
+    gan = GANTrainer(params, class_tag_matrix(params, manifest), fabric)
     goal = TrainingBudget.of(params.train.length, data.images_per_epoch(gan.batch), gan.images_per_step)
     with open_run(fingerprint(params, manifest)) as run:
         seconds = train(gan, data, goal, run, params.train, run.latest(goal.covers))

@@ -16,10 +16,10 @@ from benchmarks.experiments.settings import PICTURES, ROOT
 from serving.errors import MintError
 from serving.files import atomic_write
 from training.data.cache import current_inputs
-from training.data.manifest import Skipped
+from training.data.manifest import SkippedFile
 from training.data.sources import open_source
-from training.data.sources.limit import stratified_subset
-from training.params import DataParams
+from training.data.subset import stratified_subset
+from training.param_sections import DataParams
 from training.preprocess import decode_item, parallel_map
 
 CLOTHES = ROOT / "data" / "fashion-mnist-10k"
@@ -143,7 +143,7 @@ def _read(kind: PictureKind) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         if len(source.classes) < 2:
             raise MintError(f"rgb_source {kind.rgb_source} has no class folders; the experiments count classes")
         found = list(parallel_map(lambda item: decode_item(item, data), stratified_subset(source.items, data.limit)))
-    read = [one for one in found if not isinstance(one, Skipped)]
+    read = [one for one in found if not isinstance(one, SkippedFile)]
     if not read:
         raise MintError(f"rgb_source {kind.rgb_source} holds no readable image; name another folder or archive")
     labels = np.array([one.item.label or 0 for one in read], np.int64)

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from serving.files import atomic_write
-from training.data.manifest import Record
+from training.data.manifest import FrozenModel
 
 SHEETS = "sheets"  # folder of seed 0's sheets, beside the results
 RESULT = "result.json"
 
 
-class Hardware(Record):
+class Hardware(FrozenModel):
     """On what a run was timed."""
 
     cpu: str
@@ -22,7 +22,7 @@ class Hardware(Record):
     torch: str
 
 
-class EvalPoint(Record):
+class EvalPoint(FrozenModel):
     """What the classifier saw in a generator's images after an epoch; see `eye`."""
 
     epoch: int
@@ -31,7 +31,7 @@ class EvalPoint(Record):
     precision: float
 
 
-class Point(Record):
+class Point(FrozenModel):
     """Both losses, averaged over a stretch that ends here."""
 
     epoch: float
@@ -39,7 +39,7 @@ class Point(Record):
     g_loss: float
 
 
-class SeedResult(Record):
+class SeedResult(FrozenModel):
     """One run of a variant. `measures` is empty where it exploded."""
 
     seed: int
@@ -62,7 +62,7 @@ class SeedResult(Record):
     hardware: Hardware
 
 
-class VariantResult(Record):
+class VariantResult(FrozenModel):
     """All runs of a variant, and what they have in common."""
 
     name: str
@@ -93,7 +93,7 @@ class VariantResult(Record):
         return sum(seed.exploded_at is not None for seed in self.seeds)
 
 
-class Spread(Record):
+class Spread(FrozenModel):
     """A mean over seeds and how they scatter."""
 
     mean: float
@@ -107,7 +107,7 @@ def spread(values: Sequence[float]) -> Spread | None:
     return Spread(mean=statistics.fmean(values), deviation=statistics.stdev(values) if len(values) > 1 else None)
 
 
-def write_record(record: Record, path: Path) -> None:
+def write_record(record: FrozenModel, path: Path) -> None:
     """Writes a record as JSON, whole or not at all."""
     with atomic_write(path) as part:
         part.write_text(record.model_dump_json(indent=1) + "\n")

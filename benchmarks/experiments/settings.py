@@ -6,7 +6,8 @@ from typing import Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from training.params import ParamsError, Section
+from training.param_sections import Section
+from training.params import ParamsError
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = ROOT / "experiments" / "params.yaml"

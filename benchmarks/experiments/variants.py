@@ -10,8 +10,8 @@ from difflib import get_close_matches
 
 from benchmarks.experiments.settings import ROOT, Scale
 from serving.errors import MintError
-from training.params import Params, read_params, validate
-from training.presets import Values, deep_merge, load_preset
+from training.params import Params, read_params, validate_params
+from training.presets import ParamDict, deep_merge, load_preset
 
 SEED_STRIDE = 100_000  # each epoch is drawn from seed + epoch: so far apart, no two runs share one
 
@@ -22,7 +22,7 @@ class Size:
 
     images: int | None  # to train on; None for all that there are
     epochs: int
-    values: Values = field(default_factory=dict)  # what the scale changes in the recipe
+    values: ParamDict = field(default_factory=dict)  # what the scale changes in the recipe
     rate_factor: float = 1.0
     evaluated: int = 256  # generated images that are measured
     classifier_epochs: int = 3
@@ -36,7 +36,7 @@ class Variant:
     name: str
     label: str  # in tables
     preset: str
-    changes: Values
+    changes: ParamDict
     small: Size
     full: Size
     times_source: bool = False  # whether a small run also times a step of the source's own network
@@ -56,7 +56,7 @@ class Variant:
             train[rate] *= size.rate_factor
         train |= {"length": f"{size.epochs} epochs", "seed": seed * SEED_STRIDE}
         values["data"]["limit"] = size.images
-        return validate(values, f"variant {self.name}")
+        return validate_params(values, f"variant {self.name}")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Experiment:
 
 def _latent(dim: int, short: bool) -> Variant:
     """A latent of so many numbers, with the many or the few images of the source."""
-    narrow: Values = {
+    narrow: ParamDict = {
         "data": {"channels": 1},
         "network": {"generator_width": 16, "discriminator_width": 4},
         "train": {"batch": 16, "horizontal_flip": 0.0},
@@ -90,14 +90,14 @@ def _latent(dim: int, short: bool) -> Variant:
     )
 
 
-NARROW_DCGAN: Values = {
+NARROW_DCGAN: ParamDict = {
     "data": {"resolution": 28, "channels": 1},
     "network": {"generator_width": 16, "discriminator_width": 16},
     "train": {"batch": 16, "horizontal_flip": 0.0},  # the shoes of the clothes all point to the left
 }
 
 
-def _faces(name: str, label: str, preset: str = "anime-dcgan", **changes: Values) -> Variant:
+def _faces(name: str, label: str, preset: str = "anime-dcgan", **changes: ParamDict) -> Variant:
     """A recipe of the anime faces; at small scale at 28 px, on the clothes."""
     return Variant(
         name,
@@ -119,14 +119,14 @@ def _critic_steps(steps: int) -> Variant:
     return _faces(f"wgan-gp-steps-{steps}", label, "anime-wgan-gp", train={"discriminator_steps": steps})
 
 
-def _digits(preset: str, label: str, narrow: Values) -> Variant:
+def _digits(preset: str, label: str, narrow: ParamDict) -> Variant:
     small = Size(500, 100, deep_merge({"train": {"batch": 32}}, narrow), rate_factor=5.0)
     return Variant(preset, label, preset, {}, small, full=Size(None, 100, evaluated=1000))
 
 
 def _colour(side: int, images: int) -> Variant:
     """RGB pictures; at small scale with DCGAN, as the pictures' own network is too dear to learn anything at 64 px."""
-    narrow: Values = {
+    narrow: ParamDict = {
         "network": {
             "name": "dcgan",
             "kernel": 5,
@@ -148,7 +148,7 @@ def _colour(side: int, images: int) -> Variant:
     )
 
 
-def _remedy(name: str, label: str, **changes: Values) -> Variant:
+def _remedy(name: str, label: str, **changes: ParamDict) -> Variant:
     """A DCGAN that goes wrong: as the sources have it at full scale, with too long a memory of gradients at small."""
     shaky = deep_merge(NARROW_DCGAN, {"train": {"beta1": 0.9}, "stabilise": {"instance_noise_kimg": 15}})
     return Variant(
@@ -161,7 +161,7 @@ def _remedy(name: str, label: str, **changes: Values) -> Variant:
     )
 
 
-SPECTRAL: Values = {"spectral_norm": True, "discriminator_norm": "none"}
+SPECTRAL: ParamDict = {"spectral_norm": True, "discriminator_norm": "none"}
 QUALITY = ("kid", "precision", "recall", "diversity", "coverage")
 
 EXPERIMENTS = (

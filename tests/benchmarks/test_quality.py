@@ -15,7 +15,7 @@ from benchmarks.quality import Trial
 from benchmarks.recipes import recipe
 from tests.training.project import COMMITTED_PARAMS, write_params
 from training import paths, stage_code
-from training.params import load_params, validate
+from training.params import load_params, validate_params
 
 SOURCE = str(COMMITTED_PARAMS.parent / "data/fashion-mnist-10k")
 
@@ -23,7 +23,10 @@ SOURCE = str(COMMITTED_PARAMS.parent / "data/fashion-mnist-10k")
 @pytest.mark.parametrize("name", quality.RECIPES)
 def test_every_recipe_meets_the_same_images_and_the_same_measures(name: str, tmp_path: Path) -> None:
     quality.write_params(Trial(name, 5.0, 128, seed=2, seconds=1).params, tmp_path)
-    params, default = validate(yaml.safe_load((tmp_path / paths.PARAMS).read_text()), "a scratch folder"), load_params()
+    params, default = (
+        validate_params(yaml.safe_load((tmp_path / paths.PARAMS).read_text()), "a scratch folder"),
+        load_params(),
+    )
     assert params.data.model_dump(exclude={"source"}) == default.data.model_dump(exclude={"source"})
     assert params.evaluate == default.evaluate
     assert params.train.horizontal_flip == default.train.horizontal_flip  # shoes point left in these pictures

@@ -16,7 +16,8 @@ from PIL import Image
 from training import paths, preprocess
 from training.data.manifest import Counts, DataError, Manifest, read_manifest
 from training.data.sources import Source, open_source
-from training.params import DataParams, Params, load_params
+from training.param_sections import DataParams
+from training.params import Params, load_params
 
 COMMITTED_PARAMS = Path(__file__).parents[2] / paths.PARAMS
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)

@@ -63,7 +63,7 @@ def test_every_figure_stands_beside_that_of_real_images(project: Project, classe
     assert 0 <= metrics["class_coverage"] <= 1
     assert set(metrics["omitted"]) == MEMORISED
     panel = evaluate.SHEET_COLUMNS * 30 - 2
-    assert Image.open(paths.EVALUATION_SHEET).size[0] == 3 * panel + 2 * 16
+    assert Image.open(paths.EVALUATION_GRID).size[0] == 3 * panel + 2 * 16
     if classes:
         assert measured() == metrics  # with the features of real images that the first time left
 

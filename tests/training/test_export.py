@@ -15,7 +15,7 @@ from serving.errors import MintError
 from serving.inference.generator import OnnxGenerator
 from tests.training.project import COMMITTED_PARAMS, FAMILIES, Project, invented_manifest, tiny, write_params
 from training import export, networks, paths
-from training.data.batches import class_tags
+from training.data.batches import class_tag_matrix
 from training.data.manifest import read_manifest
 from training.networks.inference_wrapper import InferenceGenerator
 from training.params import Params, load_params
@@ -36,7 +36,7 @@ def trained(project: Project, labels: str = "auto", source: str = "noise.npz", *
     write_params(project.folder, **tiny(data=data, network=network, train={"batch": 2}))
     params = load_params()
     torch.manual_seed(0)
-    generator, _ = networks.build(params, class_tags(params, read_manifest()))
+    generator, _ = networks.build(params, class_tag_matrix(params, read_manifest()))
     for _ in range(3):  # running statistics of their own, so that folding them is seen
         generator(torch.randn(16, 6) * 2, torch.randint(2, (16,)))
     save_with_checksum({"generator": generator.state_dict(), "images_seen": 1234}, paths.GENERATOR_WEIGHTS)

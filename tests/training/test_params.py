@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.training.project import COMMITTED_PARAMS, write_params
-from training.params import Length, ParamsError, known_keys, load_params
+from training.param_sections import Length
+from training.params import ParamsError, known_keys, load_params
 
 
 def complaint(path: Path) -> str:

@@ -17,7 +17,7 @@ from tests.training.project import BLUE, GREEN, RED, Project, encoded, picture
 from training import paths
 from training.data.manifest import DataError, data_sha256, read_manifest
 from training.data.sources import Item
-from training.data.sources.limit import proportional_shares, stratified_subset
+from training.data.subset import proportional_shares, stratified_subset
 
 REPOSITORY = Path(__file__).parents[2]
 CLASSES = {"ant/1.png": picture(RED), "bee/1.png": picture(GREEN), "bee/2.png": picture(BLUE)}
@@ -119,7 +119,7 @@ def test_the_same_files_give_the_same_bytes_wherever_they_lie(project: Project) 
     project.write(CLASSES | {"bee/bad.png": b"GIF89a"})
     project.prepare(max_skipped=0.3)
     first = project.outputs()
-    paths.PREPARED_STAMP.unlink()
+    paths.PREPARED_CACHE_RECORD.unlink()
     for path in sorted((project.folder / "photos").rglob("*.png"), reverse=True):  # another order on the disk
         content = path.read_bytes()
         path.unlink()

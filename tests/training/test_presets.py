@@ -16,7 +16,7 @@ from tests.training.project import COMMITTED_PARAMS, Project
 from training import export, networks, paths, preprocess, presets, train
 from training.gan.optimizers import schedule_values
 from training.gan.trainer import GANTrainer
-from training.params import Params, validate
+from training.params import Params, validate_params
 
 SOURCE = str(COMMITTED_PARAMS.parent / "data/fashion-mnist-10k")
 FULL_SIZE = {"r3gan-cifar10", "r3gan-ffhq-64"}  # the layers of r3gan, too wide to be trained here
@@ -52,8 +52,8 @@ def write_with_preset(folder: Path, name: str) -> None:
 
 
 def test_every_recipe_of_the_sources_has_its_preset() -> None:
-    assert set(presets.names()) == ASKED_FOR
-    assert presets.names()[0] == "default"
+    assert set(presets.preset_names()) == ASKED_FOR
+    assert presets.preset_names()[0] == "default"
 
 
 @pytest.mark.parametrize("name", sorted(ASKED_FOR - FULL_SIZE))
@@ -78,7 +78,7 @@ def test_a_preset_trains_exports_and_serves(project: Project, monkeypatch: pytes
 
 def with_preset(name: str) -> Params:
     committed = yaml.safe_load(COMMITTED_PARAMS.read_text())
-    return validate(presets.deep_merge(committed, presets.load_preset(name).values), f"the preset {name}")
+    return validate_params(presets.deep_merge(committed, presets.load_preset(name).values), f"the preset {name}")
 
 
 @pytest.mark.parametrize("name", ["flowers-28", "flowers-64"])
@@ -128,11 +128,11 @@ def test_r3gan_starts_and_ends_its_burn_in_at_the_values_of_its_configurations(
 def test_the_default_preset_is_what_params_yaml_holds() -> None:
     committed = yaml.safe_load(COMMITTED_PARAMS.read_text())
     default = presets.load_preset("default").values
-    assert set(default) == set(presets.RECIPE)
+    assert set(default) == set(presets.PRESET_SECTIONS)
     assert presets.deep_merge(committed, default) == committed
     # Whole: every parameter that shapes a recipe is stated, so that a preset leaves nothing of the one before.
-    whole = {key: committed[key] for key in presets.RECIPE}
-    assert set(presets.leaves(whole)) - set(presets.leaves(default)) == {
+    whole = {key: committed[key] for key in presets.PRESET_SECTIONS}
+    assert set(presets.flatten(whole)) - set(presets.flatten(default)) == {
         f"train.{name}" for name in ("seed", "device", "checkpoint_kimg", "keep_checkpoints", "sheet_epochs")
     }
 

@@ -162,7 +162,7 @@ def test_a_hang_up_that_nohup_ignores_stays_ignored() -> None:
 
 STAGE = """
 from pathlib import Path
-from training import stage
+from training.stage import run_stage
 
 def main():
     with Path("output").open("w") as file:

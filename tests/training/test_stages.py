@@ -16,6 +16,8 @@ INERT = {
     "serving/errors.py",
     "serving/files.py",
     "training/__init__.py",
+    "training/data/__init__.py",
+    "training/gan/__init__.py",
     "training/param_rules.py",
     "training/lock.py",
     "training/paths.py",

@@ -13,7 +13,8 @@ from tests.training.project import Project, tiny, write_params
 from training import paths, preprocess, train
 from training.data.manifest import read_manifest
 from training.gan.checkpoint import RunFolder, fingerprint
-from training.params import Length, load_params
+from training.param_sections import Length
+from training.params import load_params
 from training.torch_files import load_with_checksum
 
 SOURCE = str(Path(__file__).parents[2] / "data/fashion-mnist-10k")

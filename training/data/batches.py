@@ -12,12 +12,13 @@ from torch.nn.functional import grid_sample
 
 from serving.errors import MintError
 from training.data.manifest import Manifest, read_arrays
-from training.params import Params, TrainParams
+from training.param_sections import TrainParams
+from training.params import Params
 
 ORDER = 1  # tells the stream of an epoch's order from that of the step of the same number
 
 
-def stream_seed(*numbers: int) -> int:
+def derive_seed(*numbers: int) -> int:
     """A seed for one of torch's generators, another one for each list of numbers.
 
     Mixed by numpy, because neighbouring seeds must not share streams, and torch's CPU generator keeps only 32 bits.
@@ -53,7 +54,7 @@ class TrainingData:
         """
         batches = len(self) // batch
         for epoch in count(start // batches):
-            stream = torch.Generator().manual_seed(stream_seed(seed, epoch, ORDER))
+            stream = torch.Generator().manual_seed(derive_seed(seed, epoch, ORDER))
             permutation = torch.randperm(len(self), generator=stream).to(self.images.device)
             for position in range(max(start - epoch * batches, 0), batches):
                 yield permutation[position * batch : (position + 1) * batch]
@@ -90,14 +91,14 @@ def rotate(images: Tensor, degrees: float) -> Tensor:
     return grid_sample(images, source.to(images.dtype), "bilinear", "reflection", align_corners=False)
 
 
-def class_tags(params: Params, manifest: Manifest) -> Tensor | None:
+def class_tag_matrix(params: Params, manifest: Manifest) -> Tensor | None:
     """Which class has which tag, float [classes, tags]; None where the networks are to know of no classes."""
     if params.objective.mismatched and len(manifest.classes) < 2:
         has = "one" if manifest.classes else "none"
         raise MintError(f"params.yaml: objective.mismatched needs two classes and the data has {has}; set it to false")
     if params.network.condition == "none" or not manifest.classes:
         return None
-    return torch.from_numpy(manifest.tag_table)
+    return torch.from_numpy(manifest.tag_matrix)
 
 
 def load_training_data(manifest: Manifest, device: torch.device, batch: int) -> TrainingData:

@@ -14,7 +14,7 @@ from training import paths
 from training.data.manifest import DataError, Manifest, data_sha256, read_manifest
 from training.data.sources import labels_path, source_path
 from training.data.sources.folders import walk
-from training.params import DataParams
+from training.param_sections import DataParams
 from training.stage_code import code_digest
 
 OUTPUTS = (paths.IMAGES, paths.LABELS, paths.MANIFEST)
@@ -76,7 +76,7 @@ def _state(stat: os.stat_result) -> FileState:
 def cached_manifest(inputs: PreparedDataInputs) -> Manifest | None:
     """The manifest of the prepared data if it was made from these inputs and nobody changed it since; else None."""
     try:
-        stamp = CacheRecord.model_validate_json(paths.PREPARED_STAMP.read_bytes())
+        stamp = CacheRecord.model_validate_json(paths.PREPARED_CACHE_RECORD.read_bytes())
         manifest = read_manifest()
         if stamp.inputs != inputs:
             return None
@@ -94,7 +94,7 @@ def cached_manifest(inputs: PreparedDataInputs) -> Manifest | None:
 def write_cache_record(inputs: PreparedDataInputs) -> None:
     """Notes that the outputs, as they lie there now, were made from these inputs."""
     stamp = CacheRecord(inputs=inputs, outputs=_outputs_now(), manifest_sha256=_manifest_sha256())
-    with atomic_write(paths.PREPARED_STAMP) as path:
+    with atomic_write(paths.PREPARED_CACHE_RECORD) as path:
         path.write_text(stamp.model_dump_json(indent=2) + "\n")
 
 

@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from training.data.colour import to_srgb
-from training.data.sources.formats import FORMATS, why_unknown
-from training.data.sources.items import HEAD_BYTES, Pixels, UnreadableImageError
-from training.params import DataParams
+from training.data.sources.base import HEAD_BYTES, Pixels, UnreadableImageError
+from training.data.sources.file_types import FORMATS, why_unknown
+from training.param_sections import DataParams
 
 MAX_MEGAPIXELS = 250  # a few kilobytes can claim to be gigapixels and fill the memory when decoded
 LARGE = 40e6  # pixels from which decoded images are in memory one at a time: 250 megapixels in RGB take a gigabyte

@@ -19,20 +19,20 @@ class DataError(MintError):
     """The data cannot be prepared, or was not: missing, damaged, or at odds with params.yaml."""
 
 
-class Record(BaseModel):
+class FrozenModel(BaseModel):
     """A part of the manifest: immutable and complete."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Skipped(Record):
+class SkippedFile(FrozenModel):
     """A file that was to become an image and could not."""
 
     file: str
     reason: str
 
 
-class LeftOutFiles(Record):
+class IgnoredFiles(FrozenModel):
     """Files beside the pictures that nobody meant to train on: system files, captions, pictures in no class folder."""
 
     kind: str  # in the plural: ".txt files"
@@ -40,7 +40,7 @@ class LeftOutFiles(Record):
     examples: tuple[str, ...]
 
 
-class Counts(Record):
+class Counts(FrozenModel):
     """Where the pictures of the source went: files = untagged + with unknown tags + beyond_limit + candidates."""
 
     files: int  # found in the source; without Manifest.left_out
@@ -53,7 +53,7 @@ class Counts(Record):
     enlarged: int = 0  # of those that became images: smaller than the resolution
 
 
-class Manifest(Record):
+class Manifest(FrozenModel):
     """The prepared arrays in figures. Holds no date and no path, so equal data has equal manifests."""
 
     source: str  # what data.source names, without the folders above it
@@ -69,8 +69,8 @@ class Manifest(Record):
     data_sha256: str  # of images.npy and labels.npy, see data_sha256()
     source_sha256: str  # of the names and bytes of the files that became images
     counts: Counts
-    skipped: tuple[Skipped, ...]
-    left_out: tuple[LeftOutFiles, ...] = ()  # the most frequent kind first; not counted against data.max_skipped
+    skipped: tuple[SkippedFile, ...]
+    left_out: tuple[IgnoredFiles, ...] = ()  # the most frequent kind first; not counted against data.max_skipped
 
     @property
     def shape(self) -> str:
@@ -79,7 +79,7 @@ class Manifest(Record):
         return f"{size}, {len(self.classes)} classes" if self.classes else f"{size}, no classes"
 
     @property
-    def tag_table(self) -> NDArray[np.float32]:
+    def tag_matrix(self) -> NDArray[np.float32]:
         """Which class has which tag: [classes, tags] float32, 1 where it has it and 0 elsewhere.
 
         Tags are in the order in which `class_tags` first names them, so that where every class is its own only tag

@@ -6,10 +6,10 @@ from typing import Self
 
 import numpy as np
 
-from training.data.sources.items import Pixels
+from training.data.sources.base import Pixels
 
 
-class RowWriter:
+class NpyWriter:
     """Writes uint8 rows of one shape to an .npy file; use as a context manager.
 
     How many rows there are is known at the end only. numpy pads its header so that the row count can be rewritten in

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from training import paths
 from training.data.sources.arrays import idx_files
-from training.data.sources.datasets import PREFIX
+from training.data.sources.torchvision_datasets import PREFIX
 
 AUTO = "auto"  # what params.yaml says where the data decides
 LONGEST_NAME = 64
@@ -48,15 +48,15 @@ def provenance(source: str) -> Provenance:
     """The provenance of a data.source that exists: of data sets that Mint knows their own, else by the last name."""
     if source.startswith(PREFIX):
         return Provenance(source, *NAMED.get(source.removeprefix(PREFIX), (model_name(source), UNSTATED)))
-    last = last_name(source)
-    if _is_embedded(paths.from_person(source)):
+    last = base_name(source)
+    if _is_embedded(paths.expand_user_path(source)):
         return Provenance(last, *FASHION_MNIST)
     return Provenance(last, model_name(last), UNSTATED)
 
 
-def last_name(path: str) -> str:
+def base_name(path: str) -> str:
     """The name of a file or folder without those above it: `../faces/` gives `faces`, `.` the current folder's."""
-    own = paths.from_person(path)
+    own = paths.expand_user_path(path)
     return own.resolve().name if own.name in ("", "..") else own.name
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from serving.quoting import visible
 from training import paths
-from training.data.manifest import LeftOutFiles, Manifest
+from training.data.manifest import IgnoredFiles, Manifest
 
 LISTED_CLASSES = 20  # of more, the first few stand for all
 FIRST_CLASSES = 8
@@ -26,7 +26,7 @@ def summary(manifest: Manifest) -> list[str]:
     return [f"  {line}" for line in lines]
 
 
-def listed_kinds(left_out: Sequence[LeftOutFiles]) -> str:
+def listed_kinds(left_out: Sequence[IgnoredFiles]) -> str:
     """`.txt files (8000), system files (9)`."""
     rest = sum(kind.files for kind in left_out[LISTED_KINDS:])
     listed = ", ".join(f"{kind.kind} ({kind.files})" for kind in left_out[:LISTED_KINDS])

@@ -65,7 +65,7 @@ def cached_features(images: NDArray[np.uint8], extractor: str, device: torch.dev
 
     The file's name is a hash of all that features depend on; a damaged file is made again.
     """
-    cache = paths.kept_runs() / f"features-{_cache_key(images, extractor, device)}.pt"
+    cache = paths.persistent_runs() / f"features-{_cache_key(images, extractor, device)}.pt"
     with suppress(FileNotFoundError, DamagedFileError):
         kept: Tensor = load_with_checksum(cache)
         return kept

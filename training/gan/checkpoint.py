@@ -15,7 +15,7 @@ from typing import Any
 from serving.files import remove_stale_temporaries
 from training import paths
 from training.data.manifest import Manifest
-from training.lock import only_process
+from training.lock import exclusive_lock
 from training.params import Params
 from training.stage_code import code_digest
 from training.torch_files import DamagedFileError, load_with_checksum, save_with_checksum
@@ -90,8 +90,8 @@ class RunFolder:
 @contextmanager
 def open_run(name: str) -> Iterator[RunFolder]:
     """Makes or reopens `.runs/<name>/` for this process alone. Raises MintError while another one trains in it."""
-    path = paths.kept_runs() / name
-    with only_process(path / "lock", f"training {path}"):
+    path = paths.persistent_runs() / name
+    with exclusive_lock(path / "lock", f"training {path}"):
         remove_stale_temporaries(path)
         yield RunFolder(path)
 

@@ -7,7 +7,7 @@ from torch import nn
 from torch.optim import SGD, Adam, Optimizer, RMSprop
 
 from training.gan.stabilisers import cosine
-from training.params import TrainParams
+from training.param_sections import TrainParams
 
 
 def make_optimizer(name: str, parameters: Iterable[nn.Parameter], rate: float, beta1: float, beta2: float) -> Optimizer:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from training.gan.losses import Targets
-from training.params import StabiliserParams
+from training.param_sections import StabiliserParams
 
 
 def soften_labels(params: StabiliserParams, reals: int, fakes: int, device: torch.device) -> Targets | None:

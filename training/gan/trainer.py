@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from training import networks
-from training.data.batches import stream_seed
+from training.data.batches import derive_seed
 from training.gan.augment import AdaptiveP, augment
 from training.gan.ema import ema_decay, update_ema
 from training.gan.losses import OBJECTIVES, auxiliary_loss, discriminator_loss, generator_loss
@@ -94,7 +94,7 @@ class GANTrainer:
         for a GPU: both losses, the penalty, and the mean of sigmoid(logit) for real images and fakes.
         """
         train = self.params.train
-        torch.manual_seed(stream_seed(train.seed, self.steps))
+        torch.manual_seed(derive_seed(train.seed, self.steps))
         now = schedule_values(train, self.images_seen)
         apply_schedule(self.generator_optimizer, train.generator_lr * now.rate, now.beta2)
         apply_schedule(self.discriminator_optimizer, train.discriminator_lr * now.rate, now.beta2)

@@ -7,7 +7,8 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from training.networks import dcgan, dense, r3gan, upsampling
 from training.networks.base import Discriminator, DiscriminatorOutput, Generator, TagEmbedding
-from training.params import NetworkParams, Params
+from training.param_sections import NetworkParams
+from training.params import Params
 
 __all__ = ["Discriminator", "DiscriminatorOutput", "Generator", "build"]
 

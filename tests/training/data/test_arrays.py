@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tests.training.project import Project, picture
 from training import paths
-from training.data.sources import unpacking
+from training.data.sources import decompression
 
 
 def idx(array: NDArray[np.uint8]) -> bytes:
@@ -252,9 +252,9 @@ def test_arrays_that_unpack_to_many_times_their_size_or_fill_the_disk_are_refuse
         project.write({"x-images-idx3-ubyte.gz": gzip.compress(idx(black))})
     source = "photos.npz" if kind == "npz" else "photos"
     assert len(project.labels(source)) == len(black)
-    monkeypatch.setattr(unpacking, "RESERVE_MIB", 1 << 40)
+    monkeypatch.setattr(decompression, "RESERVE_MIB", 1 << 40)
     assert "needs more room than the disk of" in project.refusal(source)
-    monkeypatch.setattr(unpacking, "FLOOR_MIB", 1)
+    monkeypatch.setattr(decompression, "FLOOR_MIB", 1)
     assert "unpacks to more than 1 MiB and 200 times its size" in project.refusal(source)
 
 

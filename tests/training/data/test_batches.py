@@ -10,7 +10,7 @@ import torch
 from serving.errors import MintError
 from tests.training.project import Project, invented_manifest, tiny_params
 from training import paths
-from training.data.batches import TrainingData, class_tags, load_training_data, rotate
+from training.data.batches import TrainingData, class_tag_matrix, load_training_data, rotate
 from training.data.manifest import data_sha256
 
 CPU = torch.device("cpu")
@@ -88,7 +88,7 @@ def test_an_epoch_counts_the_images_of_whole_batches() -> None:
 
 def test_classes_have_the_tags_that_the_manifest_gives_them() -> None:
     manifest = invented_manifest(("red", "sad"), ("sad",), ("blue", "red"))
-    tags = class_tags(tiny_params(), manifest)
+    tags = class_tag_matrix(tiny_params(), manifest)
     assert tags is not None
     assert tags.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 1]]
 
@@ -97,13 +97,13 @@ def test_classes_have_the_tags_that_the_manifest_gives_them() -> None:
 def test_networks_are_told_of_no_classes_where_there_are_none_or_none_are_wanted(
     condition: str, classes: tuple[tuple[str, ...], ...]
 ) -> None:
-    assert class_tags(tiny_params(network={"condition": condition}), invented_manifest(*classes)) is None
+    assert class_tag_matrix(tiny_params(network={"condition": condition}), invented_manifest(*classes)) is None
 
 
 @pytest.mark.parametrize(("classes", "has"), [((("red",),), "one"), ((), "none")])
 def test_mismatched_classes_need_two_of_them(classes: tuple[tuple[str, ...], ...], has: str) -> None:
     with pytest.raises(MintError) as refusal:
-        class_tags(tiny_params(objective={"mismatched": True}), invented_manifest(*classes))
+        class_tag_matrix(tiny_params(objective={"mismatched": True}), invented_manifest(*classes))
     assert str(refusal.value) == (
         f"params.yaml: objective.mismatched needs two classes and the data has {has}; set it to false"
     )

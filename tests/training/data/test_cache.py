@@ -104,7 +104,7 @@ def test_a_classes_txt_beside_the_csv_prepares_anew(prepared: Project, rebuilt: 
     assert rebuilt()
 
 
-@pytest.mark.parametrize("path", [paths.IMAGES, paths.LABELS, paths.MANIFEST, paths.PREPARED_STAMP])
+@pytest.mark.parametrize("path", [paths.IMAGES, paths.LABELS, paths.MANIFEST, paths.PREPARED_CACHE_RECORD])
 @pytest.mark.parametrize("damage", ["missing", "empty", "changed"])
 def test_missing_and_damaged_files_are_made_anew(rebuilt: Callable[..., bool], path: Path, damage: str) -> None:
     whole = paths.IMAGES.read_bytes()
@@ -119,7 +119,7 @@ def test_missing_and_damaged_files_are_made_anew(rebuilt: Callable[..., bool], p
 def test_a_manifest_of_an_older_version_is_made_anew(rebuilt: Callable[..., bool]) -> None:
     manifest = json.loads(paths.MANIFEST.read_text())
     paths.MANIFEST.write_text(json.dumps({key: manifest[key] for key in manifest if key != "class_tags"}))
-    write_cache_record(CacheRecord.model_validate_json(paths.PREPARED_STAMP.read_bytes()).inputs)
+    write_cache_record(CacheRecord.model_validate_json(paths.PREPARED_CACHE_RECORD.read_bytes()).inputs)
     assert rebuilt()
     assert json.loads(paths.MANIFEST.read_text()) == manifest
 

@@ -13,7 +13,7 @@ from tests.training.data.colour_profiles import colours_of, with_chunk
 from tests.training.project import BLUE, GREEN, RED, Project, encoded, picture
 from training.data.decode import load_square_image
 from training.data.sources import UnreadableImageError
-from training.params import DataParams
+from training.param_sections import DataParams
 
 
 def shown(content: bytes | NDArray[np.uint8], data: DataParams) -> NDArray[np.uint8]:

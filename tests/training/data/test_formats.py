@@ -6,7 +6,7 @@ from PIL import Image
 
 from tests.training.project import RED, Project, encoded, picture
 from training.data.manifest import DataError
-from training.data.sources.formats import FORMATS
+from training.data.sources.file_types import FORMATS
 
 JPEG = picture(kind="JPEG")
 PETS = {f"{name}/{number}.png": picture() for name in ("cat", "dog") for number in range(3)}

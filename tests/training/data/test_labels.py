@@ -174,7 +174,7 @@ def test_each_combination_of_several_tags_is_a_class(project: Project, header: s
 
 def test_the_tag_table_says_which_class_has_which_tag(project: Project) -> None:
     tag(project, FACES)
-    table = project.prepare(labels="labels/tags.csv").tag_table
+    table = project.prepare(labels="labels/tags.csv").tag_matrix
     assert table.dtype == np.float32
     assert table.tolist() == [  # aqua hair, blue eyes, red eyes, pink hair
         [1, 1, 0, 0],
@@ -187,21 +187,21 @@ def test_with_single_tags_the_tag_table_is_the_identity(project: Project) -> Non
     tag(project, "a.png,zebra\nb.png,ant\nc.png,moose + calf\nd.png,ant\n")
     manifest = project.prepare(labels="labels/tags.csv")
     assert manifest.class_tags == (("ant",), ("moose + calf",), ("zebra",))
-    assert np.array_equal(manifest.tag_table, np.eye(3, dtype=np.float32))
+    assert np.array_equal(manifest.tag_matrix, np.eye(3, dtype=np.float32))
 
 
 def test_a_folder_with_a_plus_in_its_name_is_one_tag(project: Project) -> None:
     project.write({"a + b/1.png": picture(), "a/1.png": picture(), "b/1.png": picture()})
     manifest = project.prepare()
     assert manifest.class_tags == (("a",), ("a + b",), ("b",))
-    assert np.array_equal(manifest.tag_table, np.eye(3, dtype=np.float32))
+    assert np.array_equal(manifest.tag_matrix, np.eye(3, dtype=np.float32))
 
 
 def test_without_classes_there_are_no_tags(project: Project) -> None:
     project.write(FILES)
     manifest = project.prepare()
     assert manifest.class_tags == ()
-    assert manifest.tag_table.shape == (0, 0)
+    assert manifest.tag_matrix.shape == (0, 0)
 
 
 def test_an_empty_cell_is_a_tag_that_the_image_does_not_have(project: Project) -> None:
@@ -209,7 +209,7 @@ def test_an_empty_cell_is_a_tag_that_the_image_does_not_have(project: Project) -
     manifest = project.prepare(labels="labels/tags.csv")
     assert manifest.class_tags == (("aqua hair",), ("aqua hair", "red eyes"), ("red eyes",))
     assert manifest.classes == ("aqua hair", "aqua hair + red eyes", "red eyes")
-    assert manifest.tag_table.tolist() == [[1, 0], [1, 1], [0, 1]]
+    assert manifest.tag_matrix.tolist() == [[1, 0], [1, 1], [0, 1]]
     assert manifest.counts.untagged == 1
 
 
@@ -218,7 +218,7 @@ def test_a_combination_without_a_readable_image_takes_its_tags_along(project: Pr
     manifest = project.prepare(labels="labels/tags.csv", max_skipped=0.5)
     assert manifest.empty_classes == ("aqua hair + blue eyes",)
     assert manifest.class_tags == (("aqua hair", "red eyes"), ("pink hair", "red eyes"))
-    assert manifest.tag_table.tolist() == [[1, 1, 0], [0, 1, 1]]
+    assert manifest.tag_matrix.tolist() == [[1, 1, 0], [0, 1, 1]]
 
 
 def test_classes_txt_lists_the_combinations_that_are_wanted(project: Project) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.training.project import COMMITTED_PARAMS, Project
 from training.data.provenance import NAMED, UNSTATED, model_name, provenance
-from training.data.sources.datasets import DATASETS, PREFIX
+from training.data.sources.torchvision_datasets import DATASETS, PREFIX
 from training.params import Params, load_params
 
 EMBEDDED = COMMITTED_PARAMS.parent / "data" / "fashion-mnist-10k"

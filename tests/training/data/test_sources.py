@@ -11,7 +11,7 @@ import pytest
 
 from tests.training.project import BLUE, GREEN, RED, Project, picture
 from training import paths
-from training.data.sources import UnreadableImageError, items
+from training.data.sources import UnreadableImageError, base
 
 FLOWERS = {
     "daisy/1.png": picture(RED),
@@ -126,7 +126,7 @@ def test_a_member_with_a_damaged_body_is_one_skipped_file(project: Project) -> N
 
 @pytest.mark.parametrize("kind", ["folder", "zip", "tar"])
 def test_a_huge_file_is_not_read_into_memory(project: Project, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(items, "MAX_FILE_MIB", 1)
+    monkeypatch.setattr(base, "MAX_FILE_MIB", 1)
     files = {"huge.png": bytes(2 << 20)}
     source = project.write(files) if kind == "folder" else project.folder / f"huge.{kind}"
     if kind != "folder":

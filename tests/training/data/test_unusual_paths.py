@@ -9,7 +9,7 @@ from serving.errors import MintError
 from tests.training.project import Project, picture
 from training import paths, preprocess
 from training.data.manifest import DataError
-from training.lock import only_process
+from training.lock import exclusive_lock
 
 PICTURES = {"a.png": picture(), "b.png": picture()}
 
@@ -60,7 +60,7 @@ def test_two_processes_never_prepare_at_once(project: Project) -> None:
     project.write(PICTURES)
     project.data()
     with (
-        only_process(paths.PREPARED_LOCK, "preparing"),
+        exclusive_lock(paths.PREPARED_LOCK, "preparing"),
         pytest.raises(MintError, match=f"process {os.getpid()} is already preparing data/prepared; wait for it or end"),
     ):
         preprocess.main()

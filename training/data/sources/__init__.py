@@ -10,18 +10,16 @@ from pathlib import Path
 from training import paths
 from training.data.manifest import DataError
 from training.data.sources.arrays import idx_files, idx_source, npz_source
-from training.data.sources.class_folders import labels_from_folders, without_labels
-from training.data.sources.dataset_json import labels_from_dataset_json
-from training.data.sources.datasets import DATASETS, PREFIX, dataset_name, dataset_source
+from training.data.sources.base import Item, Source, UnreadableImageError
+from training.data.sources.class_folders import drop_labels, labels_from_folders
+from training.data.sources.decompression import Budget
+from training.data.sources.file_types import foreign_kind, no_source, only_pictures
 from training.data.sources.folders import folder_source
-from training.data.sources.formats import only_pictures
-from training.data.sources.items import Item, Source, UnreadableImageError
-from training.data.sources.kinds import foreign_kind, no_source
-from training.data.sources.labels import labels_from_csv
+from training.data.sources.label_files import labels_from_csv, labels_from_dataset_json
 from training.data.sources.tars import is_called_tar, is_tar, tar_source
-from training.data.sources.unpacking import Budget
+from training.data.sources.torchvision_datasets import DATASETS, PREFIX, dataset_name, dataset_source
 from training.data.sources.zips import is_zip, opened_zip, zip_source
-from training.params import DataParams
+from training.param_sections import DataParams
 
 __all__ = ["Item", "Source", "UnreadableImageError", "labels_path", "open_source", "source_path"]
 
@@ -33,7 +31,7 @@ def source_path(source: str) -> Path | None:
     if source.startswith(PREFIX):
         dataset_name(source)
         return None
-    path = paths.from_person(source)
+    path = paths.expand_user_path(source)
     if path.exists():
         if path.resolve().parts[:2] in VIRTUAL:
             raise DataError(
@@ -48,7 +46,7 @@ def source_path(source: str) -> Path | None:
 
 def labels_path(labels: str) -> Path:
     """The CSV that data.labels names, whether it exists or not. Raises DataError for what would never end: a pipe."""
-    path = paths.from_person(labels)
+    path = paths.expand_user_path(labels)
     for file in (path, path.with_name("classes.txt")):
         if file.exists() and not file.is_file():
             raise DataError(f"params.yaml: data.labels = {labels!r}: {file} is no file; write auto, none or a CSV file")
@@ -65,9 +63,9 @@ def open_source(data: DataParams) -> Iterator[Source]:
     with ExitStack() as stack:
         found = _find(data.source, stack)
         if data.labels == "none":
-            labelled = without_labels(found)
+            labelled = drop_labels(found)
         elif data.labels != "auto":
-            labelled = labels_from_csv(found, labels_path(data.labels), paths.from_person(data.source))
+            labelled = labels_from_csv(found, labels_path(data.labels), paths.expand_user_path(data.source))
         elif found.classes:
             labelled = found
         else:

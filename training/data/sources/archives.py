@@ -4,11 +4,11 @@ import posixpath
 from collections.abc import Callable
 from dataclasses import replace
 
-from training.data.manifest import Skipped
+from training.data.manifest import SkippedFile
+from training.data.sources.base import IgnoredFile, Item, Source
+from training.data.sources.file_types import claims_picture
+from training.data.sources.filenames import is_hidden, leads_outside, printable_name
 from training.data.sources.folders import SYSTEM_FILES
-from training.data.sources.formats import claims_picture
-from training.data.sources.items import Item, LeftOut, Source, is_hidden, printable_name
-from training.data.sources.names import leads_outside
 
 LINKS = 8  # links that may lead to one another; more lead in a circle
 
@@ -19,15 +19,15 @@ class Members:
     def __init__(self) -> None:
         self._items: dict[str, Item] = {}
         self._links: dict[str, str] = {}
-        self._rejected: list[Skipped] = []
-        self._left_out: list[LeftOut] = []
+        self._rejected: list[SkippedFile] = []
+        self._left_out: list[IgnoredFile] = []
 
     def wants(self, name: str) -> bool:
         """Whether a member of this name is taken: not a system file, nor one that leads outside the archive."""
         if leads_outside(name):
             self.reject(name, "its path leads outside the archive")
         elif is_hidden(name):
-            self._left_out.append(LeftOut(printable_name(name), SYSTEM_FILES))
+            self._left_out.append(IgnoredFile(printable_name(name), SYSTEM_FILES))
         else:
             return True
         return False
@@ -44,9 +44,9 @@ class Members:
     def reject(self, name: str, reason: str) -> None:
         """Lists a member that cannot become an image: as a failure where its name claims that it is one."""
         if claims_picture(name):
-            self._rejected.append(Skipped(file=printable_name(name), reason=reason))
+            self._rejected.append(SkippedFile(file=printable_name(name), reason=reason))
         else:
-            self._left_out.append(LeftOut(printable_name(name), "links, devices and replaced files"))
+            self._left_out.append(IgnoredFile(printable_name(name), "links, devices and replaced files"))
 
     def source(self) -> Source:
         """All files, unlabelled, with the links resolved."""

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 
 from training.data.manifest import DataError
-from training.data.sources.items import LeftOut, Source
+from training.data.sources.base import IgnoredFile, Source
 
 IN_NO_CLASS = "pictures in no class folder"
 
@@ -23,7 +23,7 @@ _SHARD_STEP = 1000  # FFHQ names a shard by its first picture: 00000, 01000, 020
 Folders = dict[str, tuple[str, ...]]  # by file: the folders that it lies in, from the outside in
 
 
-def without_labels(source: Source) -> Source:
+def drop_labels(source: Source) -> Source:
     """The same images as one unnamed class."""
     return replace(source, items=[replace(item, label=None) for item in source.items], classes=[], class_tags={})
 
@@ -37,7 +37,7 @@ def labels_from_folders(source: Source) -> Source:
     class_of = classes_by_folder(item.name for item in source.items)
     classes = in_class_order(set(class_of.values()))
     if not classes:
-        return without_labels(source)
+        return drop_labels(source)
     index = {name: label for label, name in enumerate(classes)}
     items = [replace(item, label=index[class_of[item.name]]) for item in source.items if item.name in class_of]
     strays = [item.name for item in source.items if item.name not in class_of]
@@ -51,7 +51,7 @@ def labels_from_folders(source: Source) -> Source:
         source,
         items=items,
         classes=classes,
-        left_out=[*source.left_out, *(LeftOut(name, IN_NO_CLASS) for name in strays)],
+        left_out=[*source.left_out, *(IgnoredFile(name, IN_NO_CLASS) for name in strays)],
     )
 
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from training.data.manifest import DataError, Skipped
-from training.data.sources.items import Item, LeftOut, Source, is_hidden, printable_name, read_file, read_head
-from training.data.sources.names import utf8_name
+from training.data.manifest import DataError, SkippedFile
+from training.data.sources.base import IgnoredFile, Item, Source, read_file, read_head
+from training.data.sources.filenames import is_hidden, printable_name, utf8_name
 
 RENAME = "rename it, for instance with `convmv -r -f ENCODING -t utf-8 --notest`"
 SYSTEM_FILES = "system files"  # what is_hidden() means, in the words of the manifest
@@ -49,5 +49,7 @@ def folder_source(folder: Path) -> Source:
             items.append(Item(name, partial(read_file, path), read_head=partial(read_head, path)))
         else:
             reason = "a link to nothing" if entry.is_symlink() else "not a regular file"
-            rejected.append(Skipped(file=name, reason=reason))
-    return Source(items, rejected=rejected, left_out=[LeftOut(printable_name(name), SYSTEM_FILES) for name in hidden])
+            rejected.append(SkippedFile(file=name, reason=reason))
+    return Source(
+        items, rejected=rejected, left_out=[IgnoredFile(printable_name(name), SYSTEM_FILES) for name in hidden]
+    )

@@ -14,9 +14,9 @@ from typing import BinaryIO, Self
 
 from training.data.manifest import DataError
 from training.data.sources.archives import Members
-from training.data.sources.items import Source, UnreadableImageError, read_file, read_head, refuse_large
-from training.data.sources.names import utf8_name
-from training.data.sources.unpacking import GZIP, STEP, XZ, Budget, DamagedArchiveError, Decoder, inflated
+from training.data.sources.base import Source, UnreadableImageError, read_file, read_head, refuse_large
+from training.data.sources.decompression import GZIP, STEP, XZ, Budget, DamagedArchiveError, Decoder, inflated
+from training.data.sources.filenames import utf8_name
 
 COMPRESSIONS: dict[bytes, Callable[[], Decoder]] = {
     b"\x1f\x8b": GZIP,

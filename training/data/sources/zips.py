@@ -20,9 +20,17 @@ from typing import BinaryIO
 
 from training.data.manifest import DataError
 from training.data.sources.archives import Members
-from training.data.sources.items import HEAD_BYTES, Source, UnreadableImageError, refuse_large
-from training.data.sources.names import written_name, zip_name
-from training.data.sources.unpacking import RAW_DEFLATE, STEP, Budget, DamagedArchiveError, Decoder, ZipLzma, inflated
+from training.data.sources.base import HEAD_BYTES, Source, UnreadableImageError, refuse_large
+from training.data.sources.decompression import (
+    RAW_DEFLATE,
+    STEP,
+    Budget,
+    DamagedArchiveError,
+    Decoder,
+    ZipLzma,
+    inflated,
+)
+from training.data.sources.filenames import written_name, zip_name
 
 LOCAL_HEADER, LOCAL_SIGNATURE = struct.Struct("<4s22xHH"), b"PK\x03\x04"
 END_RECORD, END_SIGNATURE = struct.Struct("<4sHHHHLLH"), b"PK\x05\x06"

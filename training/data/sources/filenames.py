@@ -4,9 +4,11 @@ Zips without the UTF-8 flag, old tars and foreign disks hold names in whatever e
 go into the model's card and its API as a class name that nobody can type.
 """
 
+import os
 import struct
+import unicodedata
 import zlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from zipfile import ZipInfo
 
 from training.data.manifest import DataError
@@ -23,6 +25,31 @@ READINGS = {
     "cp1251": "Cyrillic Windows-1251",
     "cp866": "Cyrillic cp866",
 }
+# What operating systems and network storage leave beside pictures, in lower case; names with a dot in front apart.
+SYSTEM_NAMES = {
+    "__macosx", "icon\r", "network trash folder", "temporary items",  # macOS
+    "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin", "recycler",
+    "system volume information",  # Windows
+    "@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "lost+found",  # Synology, QNAP, Linux
+}  # fmt: skip
+SYSTEM_STREAMS = (":zone.identifier", "\uf03azone.identifier", ":afp_afpinfo", ":com.apple.quarantine")  # of NTFS
+
+
+def is_hidden(name: str) -> bool:
+    """Whether any part of a relative path is one that people neither see nor mean."""
+    return any(
+        part.startswith(".") or part.casefold() in SYSTEM_NAMES or part.casefold().endswith(SYSTEM_STREAMS)
+        for part in PurePosixPath(name).parts
+    )
+
+
+def printable_name(name: str) -> str:
+    """A file's name as text that any file and any client can hold.
+
+    Bytes that are no UTF-8 become replacement marks. Accents are composed, because macOS decomposes them in file
+    names, and a class name typed into a request must equal the folder's.
+    """
+    return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "replace"))
 
 
 def utf8_name(raw: bytes, origin: Path, remedy: str) -> str:

@@ -12,7 +12,7 @@ from serving.errors import MintError
 from tests.training.project import COMMITTED_PARAMS, Project, picture
 from training import paths
 from training.data.provenance import provenance
-from training.experiment import configure, with_values
+from training.launch import configure, with_values
 from training.params import load_params
 
 ODD = [

@@ -12,7 +12,7 @@ import numpy as np
 
 from training.data.manifest import DataError
 from training.data.sources.arrays import array_items, labelled
-from training.data.sources.items import Item, Source, read_file
+from training.data.sources.base import Item, Source, read_file
 
 PREFIX = "torchvision:"
 TIMEOUT = 20.0  # seconds without an answer after which a download has failed

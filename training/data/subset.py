@@ -4,7 +4,7 @@ import heapq
 from collections import defaultdict
 
 from training.data.manifest import DataError
-from training.data.sources.items import Item
+from training.data.sources.base import Item
 
 
 def stratified_subset(items: list[Item], limit: int | None) -> list[Item]:

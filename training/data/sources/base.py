@@ -1,27 +1,18 @@
 """What every kind of source is turned into: items with a name, a label and a way to read them."""
 
 import os
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.manifest import Skipped
+from training.data.manifest import SkippedFile
 
 MAX_FILE_MIB = 256  # a larger file is no picture to train on, and would be held in memory whole
 HEAD_BYTES = 1024  # of a file's beginning, by which its format is known
-# What operating systems and network storage leave beside pictures, in lower case; names with a dot in front apart.
-SYSTEM_NAMES = {
-    "__macosx", "icon\r", "network trash folder", "temporary items",  # macOS
-    "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin", "recycler",
-    "system volume information",  # Windows
-    "@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "lost+found",  # Synology, QNAP, Linux
-}  # fmt: skip
-SYSTEM_STREAMS = (":zone.identifier", "\uf03azone.identifier", ":afp_afpinfo", ":com.apple.quarantine")  # of NTFS
 
 Pixels = NDArray[np.uint8]  # [H, W] or [H, W, C]
 
@@ -47,7 +38,7 @@ class Item:
         return content[:HEAD_BYTES] if isinstance(content, bytes) else b""
 
 
-class LeftOut(NamedTuple):
+class IgnoredFile(NamedTuple):
     """A file that never claimed to be a picture to train on, so that it is no failure."""
 
     file: str
@@ -65,28 +56,11 @@ class Source:
     items: list[Item]
     classes: list[str] = field(default_factory=list)
     class_tags: dict[str, tuple[str, ...]] = field(default_factory=dict)  # by class; without: its name is its only tag
-    rejected: list[Skipped] = field(default_factory=list)  # candidates that need not be opened to be refused
-    left_out: list[LeftOut] = field(default_factory=list)
+    rejected: list[SkippedFile] = field(default_factory=list)  # candidates that need not be opened to be refused
+    left_out: list[IgnoredFile] = field(default_factory=list)
     untagged: int = 0
     unknown_tags: dict[str, int] = field(default_factory=dict)
     unknown_files: int = 0
-
-
-def is_hidden(name: str) -> bool:
-    """Whether any part of a relative path is one that people neither see nor mean."""
-    return any(
-        part.startswith(".") or part.casefold() in SYSTEM_NAMES or part.casefold().endswith(SYSTEM_STREAMS)
-        for part in PurePosixPath(name).parts
-    )
-
-
-def printable_name(name: str) -> str:
-    """A file's name as text that any file and any client can hold.
-
-    Bytes that are no UTF-8 become replacement marks. Accents are composed, because macOS decomposes them in file
-    names, and a class name typed into a request must equal the folder's.
-    """
-    return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "replace"))
 
 
 def refuse_large(size: int) -> None:

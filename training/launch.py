@@ -24,8 +24,8 @@ from serving.files import atomic_write
 from training import paths
 from training.data.provenance import AUTO
 from training.data.sources import source_path
-from training.params import ParamsError, params_text, parse_params, validate
-from training.presets import Values, deep_merge, leaves, load_preset
+from training.params import ParamsError, parse_params, read_params_text, validate_params
+from training.presets import ParamDict, deep_merge, flatten, load_preset
 from training.stage import run_stage
 
 VARIABLES = ("SOURCE", "RESOLUTION", "CHANNELS", "MINUTES", "PRESET")
@@ -49,10 +49,10 @@ def configure(environment: Mapping[str, str]) -> list[str]:
     given = _given(environment)
     if not given:
         return [*DVC, "repro"]
-    text = params_text()
+    text = read_params_text()
     before = parse_params(text)
     changed = {key: value for key, value in _changes(given, before).items() if _value_at(before, key) != value}
-    validate(deep_merge(before, _nested(changed)), f"make train with {' and '.join(given)}")
+    validate_params(deep_merge(before, _nested(changed)), f"make train with {' and '.join(given)}")
     if changed:
         _write(text, with_values(text, changed))
         for key, value in changed.items():
@@ -100,9 +100,9 @@ def _given(environment: Mapping[str, str]) -> dict[str, str]:
     return given
 
 
-def _changes(given: Mapping[str, str], before: Values) -> dict[str, Any]:
+def _changes(given: Mapping[str, str], before: ParamDict) -> dict[str, Any]:
     """What the values ask for, by dotted key; what is said one by one wins over the preset."""
-    result: dict[str, Any] = leaves(load_preset(given["PRESET"]).values) if "PRESET" in given else {}
+    result: dict[str, Any] = flatten(load_preset(given["PRESET"]).values) if "PRESET" in given else {}
     if "SOURCE" in given:
         result["data.source"] = source = _not_home(given["SOURCE"])
         source_path(source)
@@ -116,7 +116,7 @@ def _changes(given: Mapping[str, str], before: Values) -> dict[str, Any]:
     return result
 
 
-def _is_of_the_data(values: Values, key: str) -> bool:
+def _is_of_the_data(values: ParamDict, key: str) -> bool:
     """Whether what stands there says something of the images so far, which must not be said of others."""
     return _value_at(values, key) not in (AUTO, "none" if key == "data.labels" else AUTO)
 
@@ -152,7 +152,7 @@ def _node_at(root: yaml.Node | None, key: str) -> yaml.Node:
     return node
 
 
-def _value_at(values: Values, key: str) -> Any:
+def _value_at(values: ParamDict, key: str) -> Any:
     """The value at a dotted key; None where there is none, which `with_values` refuses."""
     node: Any = values
     for part in key.split("."):
@@ -160,9 +160,9 @@ def _value_at(values: Values, key: str) -> Any:
     return node
 
 
-def _nested(changes: Mapping[str, Any]) -> Values:
+def _nested(changes: Mapping[str, Any]) -> ParamDict:
     """Dotted keys as sections within sections."""
-    result: Values = {}
+    result: ParamDict = {}
     for key, value in changes.items():
         *sections, last = key.split(".")
         node = result

@@ -1,0 +1,155 @@
+"""Sections of params.yaml as frozen pydantic models: the type and range of every key.
+
+The committed params.yaml gives each key's unit and purpose.
+"""
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+LearningRate = Annotated[float, Field(gt=0, le=1)]
+OptimizerName = Literal["adam", "rmsprop", "sgd"]
+
+
+def _check_colour(value: object) -> object:
+    """Refuses all but #rrggbb; without quotes YAML takes the # for a comment and the value is None."""
+    if not isinstance(value, str) or not re.fullmatch(r"#[0-9a-fA-F]{6}", value):
+        raise ValueError('write a colour in quotes, like "#ffffff"')
+    return value
+
+
+Colour = Annotated[str, BeforeValidator(_check_colour)]
+
+
+class Section(BaseModel):
+    """A part of params.yaml: immutable, and without room for misspelt keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataParams(Section):
+    """What `preprocess` reads and what it makes of it."""
+
+    source: str = Field(min_length=1)
+    labels: str = Field(min_length=1)
+    resolution: Literal[28, 32, 64, 96, 128, 256]
+    channels: Literal[1, 3]
+    background: Colour
+    limit: Annotated[int, Field(ge=1)] | None
+    max_skipped: Probability
+
+
+class NetworkParams(Section):
+    """The generator and the discriminator."""
+
+    name: Literal["dense", "upsampling", "dcgan", "residual"]
+    kernel: Literal[4, 5] | None
+    depth: Annotated[int, Field(ge=1, le=8)] | None
+    latent_dim: int = Field(ge=1, le=4096)
+    generator_width: int = Field(ge=1, le=1024)
+    discriminator_width: int = Field(ge=1, le=1024)
+    widths: tuple[Annotated[int, Field(ge=1, le=2048)], ...] | None
+    generator_dropout: Dropout
+    discriminator_dropout: Dropout
+    discriminator_norm: Literal["none", "batch", "batch-everywhere"]
+    spectral_norm: bool
+    minibatch_std: bool
+    condition: Literal["none", "projection", "auxiliary"]
+
+
+class ObjectiveParams(Section):
+    """What the two players minimise."""
+
+    name: Literal["saturating", "non-saturating", "least-squares", "hinge", "wasserstein", "relativistic"]
+    weight_clip: Annotated[float, Field(gt=0)] | None
+    gradient_penalty: float = Field(ge=0)
+    r1: float = Field(ge=0)
+    r2: float = Field(ge=0)
+    mismatched: bool
+
+
+class StabiliserParams(Section):
+    """What keeps the game going; every one is off at 0, 1, none or null."""
+
+    label_flip: Probability
+    label_smoothing: Probability
+    label_noise: Probability
+    instance_noise: float = Field(ge=0)
+    instance_noise_kimg: float = Field(ge=0)
+    augment: Literal["none", "diffaugment", "ada"]
+    ada_kimg: float = Field(gt=0)
+    packing: int = Field(ge=1, le=16)
+    replay: int = Field(ge=0)
+    gradient_clip: Annotated[float, Field(gt=0)] | None
+
+
+class BurnInParams(Section):
+    """How much stronger the penalties and rates are at the start, and how short Adam's memory; see `schedules`."""
+
+    kimg: float = Field(ge=0)
+    penalty_factor: float = Field(gt=0)
+    rate_factor: float = Field(gt=0)
+    beta2: float = Field(ge=0, lt=1)
+
+
+class Length(Section):
+    """How long to train: an amount of one unit."""
+
+    amount: float = Field(gt=0)
+    unit: Literal["epochs", "kimg", "minutes"]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Reads `240 kimg`, `20 epochs` or `15 minutes`; raises ValueError for anything else."""
+        match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?)\s*(epoch|kimg|minute)s?\s*", text)
+        if not match:
+            raise ValueError(f"{text!r} is not a length; write one like 20 epochs, 240 kimg or 15 minutes")
+        unit = match[2] if match[2] == "kimg" else match[2] + "s"
+        return cls.model_validate({"amount": match[1], "unit": unit})
+
+
+class TrainParams(Section):
+    """How the networks are trained. What is in `Schedule` can change without starting over."""
+
+    length: Length
+    batch: int = Field(ge=2, le=65536)
+    generator_optimizer: OptimizerName
+    discriminator_optimizer: OptimizerName
+    generator_lr: LearningRate
+    discriminator_lr: LearningRate
+    beta1: float = Field(ge=0, lt=1)
+    beta2: float = Field(ge=0, lt=1)
+    burn_in: BurnInParams
+    generator_steps: int = Field(ge=1, le=16)
+    discriminator_steps: int = Field(ge=1, le=16)
+    horizontal_flip: Probability
+    rotation: float = Field(ge=0, le=180)
+    ema_half_life_kimg: float = Field(ge=0)
+    seed: int = Field(ge=0, le=2**32 - 1)
+    device: Literal["auto", "cpu", "cuda"]
+    checkpoint_kimg: float = Field(gt=0)
+    keep_checkpoints: int = Field(ge=1)
+    sheet_epochs: tuple[Annotated[int, Field(ge=1)], ...]
+
+    @field_validator("length", mode="before")
+    @classmethod
+    def _parse_length(cls, value: object) -> object:
+        return value if isinstance(value, Length | dict) else Length.parse(str(value))
+
+
+class ExportParams(Section):
+    """How the served file is written."""
+
+    opset: int = Field(ge=18, le=25)
+    licence: str = Field(min_length=1)
+
+
+class EvaluateParams(Section):
+    """How the served file is measured."""
+
+    images: int = Field(ge=8)
+    extractor: Literal["efficientnet-lite0", "inception"]
+    classifier_epochs: int = Field(ge=1)
