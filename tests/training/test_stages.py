@@ -16,8 +16,6 @@ INERT = {
     "serving/errors.py",
     "serving/files.py",
     "training/__init__.py",
-    "training/data/__init__.py",
-    "training/gan/__init__.py",
     "training/param_rules.py",
     "training/lock.py",
     "training/paths.py",
@@ -30,10 +28,17 @@ INERT = {
 
 
 def file_of(module: str) -> str | None:
-    """The file of a module of ours, relative to the repository; None for what is no module of ours."""
+    """The file of one of our modules, relative to the repository; None for other modules and empty packages."""
     stem = ROOT.joinpath(*module.split("."))
     found = next((path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.is_file()), None)
-    return found.relative_to(ROOT).as_posix() if found and module.split(".")[0] in ("training", "serving") else None
+    if found is None or module.split(".")[0] not in ("training", "serving") or not has_code(found):
+        return None
+    return found.relative_to(ROOT).as_posix()
+
+
+def has_code(path: Path) -> bool:
+    """Whether a module holds more than its docstring."""
+    return any(not isinstance(node, ast.Expr) for node in ast.parse(path.read_text()).body)
 
 
 def names_in(file: str) -> Iterable[str]:
