@@ -1,4 +1,4 @@
-"""Equal budgets: so many seconds of one core, whatever else the machine does meanwhile."""
+"""Training with a budget of CPU seconds, so that other load on the machine does not shorten a run."""
 
 import time
 from collections.abc import Iterator
@@ -7,10 +7,9 @@ from training.gan.trainer import Batch, GANTrainer
 
 
 def train_for(gan: GANTrainer, batches: Iterator[Batch], cpu_seconds: float) -> None:
-    """Trains until this process has computed for so long.
+    """Train until this process has used so many seconds of CPU time.
 
-    Processor time, not the clock: two runs side by side, or a machine that is shared, do not shorten the
-    budget. Meant for one thread (torch.set_num_threads(1)), as the time of all threads counts.
+    The time of all its threads counts, so runs compare only with one thread (torch.set_num_threads(1)).
     """
     began = time.process_time()
     while time.process_time() - began < cpu_seconds:

@@ -1,7 +1,7 @@
-"""Mode coverage in the plane: a ring of 8 and a grid of 25 Gaussians, as Metz et al. 2017 and PacGAN use them.
+"""Mode coverage on 2D Gaussian mixtures: a ring of 8 and a grid of 25, as in Metz et al. 2017 and PacGAN.
 
-The networks are small perceptrons, the same for every recipe; all else (objective, rates, batch, average, penalties,
-stabilisers) is the recipe's, played by the same `GAN` that trains on images.
+The networks are small MLPs, the same for every configuration; all else (objective, rates, batch, EMA, penalties,
+stabilisers) is the configuration's, trained by the same `GANTrainer` as on images.
 """
 
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ from training.networks.base import Backbone, Discriminator, Generator
 from training.params import Params
 from training.train import make_fabric
 
-SAMPLES = 2_500  # drawn from the generator to be judged (Lin et al. 2018, section 4.1)
-NEAR = 3.0  # standard deviations within which a sample is of high quality (the same)
+SAMPLES = 2_500  # generated for the evaluation (Lin et al. 2018, section 4.1)
+MAX_DEVIATIONS = 3.0  # from its centre, of a high-quality sample (Lin et al. 2018, section 4.1)
 WIDTH = 128
-LATENT_DIM = 2  # as many as the points have (Lin et al. 2018)
+LATENT_DIM = 2  # that of the points (Lin et al. 2018)
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Mixture:
     deviation: float
 
     def batches(self, batch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Ever fresh points, as images of one pixel float32 [batch, 2, 1, 1], and labels that mean nothing."""
+        """Endless batches of new points, as images of one pixel float32 [batch, 2, 1, 1], with dummy labels."""
         stream = np.random.RandomState(seed)
         labels = torch.zeros(batch, dtype=torch.int64)
         while True:
@@ -43,11 +43,11 @@ class Mixture:
 
 @dataclass(frozen=True)
 class Coverage:
-    """What a generator found of a mixture."""
+    """Modes of a mixture that a generator covers."""
 
     modes: int  # with at least one sample of high quality
     of: int
-    high_quality: float  # share of the samples within NEAR standard deviations of a centre, 0..1
+    high_quality: float  # share of the samples within MAX_DEVIATIONS of a centre, 0..1
 
 
 def ring() -> Mixture:
@@ -63,14 +63,14 @@ def grid() -> Mixture:
 
 
 def coverage(points: NDArray[np.float32], mixture: Mixture) -> Coverage:
-    """Judges samples [N, 2]; a sample counts for the centre nearest to it."""
+    """Evaluate samples [N, 2]; each counts for its nearest centre."""
     gaps = np.linalg.norm(points[:, None] - mixture.centres[None], axis=2)
-    near = gaps.min(axis=1) <= NEAR * mixture.deviation
+    near = gaps.min(axis=1) <= MAX_DEVIATIONS * mixture.deviation
     return Coverage(len(np.unique(gaps.argmin(axis=1)[near])), len(mixture.centres), float(near.mean()))
 
 
-def players(params: Params) -> tuple[Generator, Discriminator]:
-    """Two perceptrons with two hidden layers each; points are images [N, 2, 1, 1]."""
+def networks(params: Params) -> tuple[Generator, Discriminator]:
+    """Two MLPs with two hidden layers each; points are images [N, 2, 1, 1]."""
     point = [nn.Linear(WIDTH, 2), nn.Unflatten(1, (2, 1, 1))]
     generator = Generator(params.network.latent_dim, None, lambda inputs: nn.Sequential(*_hidden(inputs), *point))
     features = nn.Sequential(nn.Flatten(), *_hidden(2 * params.stabilise.packing), nn.Unflatten(1, (WIDTH, 1, 1)))
@@ -82,10 +82,10 @@ def _hidden(inputs: int) -> list[nn.Module]:
     return [nn.Linear(inputs, WIDTH), nn.LeakyReLU(0.2), nn.Linear(WIDTH, WIDTH), nn.LeakyReLU(0.2)]
 
 
-def cover(mixture: Mixture, params: Params, cpu_seconds: float) -> Coverage:
-    """Trains a recipe on a mixture for so many seconds of one core and judges its average generator."""
+def train_and_evaluate(mixture: Mixture, params: Params, cpu_seconds: float) -> Coverage:
+    """Train on a mixture for so many CPU seconds and evaluate the EMA generator."""
     torch.manual_seed(params.train.seed)
-    gan = GANTrainer(params, None, make_fabric("cpu"), players(params))
+    gan = GANTrainer(params, None, make_fabric("cpu"), networks(params))
     train_for(gan, mixture.batches(params.train.batch, params.train.seed), cpu_seconds)
     with torch.no_grad():
         points = gan.ema(torch.randn(SAMPLES, params.network.latent_dim)).flatten(1).numpy()

@@ -1,7 +1,7 @@
-"""Mode coverage in pictures: Stacked Fashion-MNIST, three pictures of clothes as the channels of one, 1,000 modes.
+"""Mode coverage on Stacked Fashion-MNIST: three grey images as the channels of one, 1,000 modes.
 
-Stacked MNIST (Metz et al. 2017, section 3.3.1) with the embedded clothes for digits. A mode is a triple of classes; a
-classifier of single pictures names the three channels. No labels are shown to the networks: they would give the modes
+Stacked MNIST (Metz et al. 2017, section 3.3.1) with the embedded Fashion-MNIST for digits. A mode is a triple of
+classes; a classifier of single images labels the three channels. Training is unconditional: labels would give the modes
 away.
 """
 
@@ -22,56 +22,58 @@ from training.train import make_fabric
 
 MODES = 1000
 SAMPLES = 26_000  # as in the papers
-CHUNK = 500  # images made at a time
+BATCH = 500  # images generated at a time
 Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Stacks:
-    """Pictures uint8 [M, H, W], any three of which make an image."""
+class StackedImages:
+    """Grey images uint8 [M, H, W], any three of which are stacked to an RGB image."""
 
-    pictures: Pixels
+    grey: Pixels
 
-    def draw(self, count: int, stream: np.random.RandomState) -> Pixels:
-        """Images uint8 [count, H, W, 3], with all modes equally likely where all classes are."""
-        return self.pictures[stream.randint(0, len(self.pictures), (count, 3))].transpose(0, 2, 3, 1)
+    def sample(self, count: int, stream: np.random.RandomState) -> Pixels:
+        """Random images uint8 [count, H, W, 3]; with equal classes all modes are equally likely."""
+        return self.grey[stream.randint(0, len(self.grey), (count, 3))].transpose(0, 2, 3, 1)
 
     def batches(self, batch: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Ever fresh images float32 [batch, 3, H, W] in [-1, 1], and labels that mean nothing."""
+        """Endless batches of new images float32 [batch, 3, H, W] in [-1, 1], with dummy labels."""
         stream = np.random.RandomState(seed)
         labels = torch.zeros(batch, dtype=torch.int64)
         while True:
-            yield torch.from_numpy(self.draw(batch, stream)).permute(0, 3, 1, 2).float() / 127.5 - 1, labels
+            yield torch.from_numpy(self.sample(batch, stream)).permute(0, 3, 1, 2).float() / 127.5 - 1, labels
 
 
 @dataclass(frozen=True)
 class ModeCount:
-    """What a set of images covers of the modes."""
+    """Modes that a set of images covers."""
 
     modes: int  # with at least one image, of 1,000
     kl: float  # KL divergence of the images' distribution over the modes from the uniform one, in nats
 
 
 def count_modes(images: Pixels, classifier: Classifier) -> ModeCount:
-    """Counts the modes of images [N, H, W, 3] (Metz et al. 2017, section 3.3.1)."""
+    """Count the modes of images [N, H, W, 3] (Metz et al. 2017, section 3.3.1)."""
     channels = [classify(classifier, images[..., channel : channel + 1]) for channel in range(3)]
     mode = channels[0] * 100 + channels[1] * 10 + channels[2]
-    share = np.bincount(mode, minlength=MODES) / len(images)
-    found = share[share > 0]
-    return ModeCount(len(found), float((found * np.log(found * MODES)).sum()))
+    frequency = np.bincount(mode, minlength=MODES) / len(images)
+    covered = frequency[frequency > 0]
+    return ModeCount(len(covered), float((covered * np.log(covered * MODES)).sum()))
 
 
-def cover(pictures: Pixels, classifier: Classifier, params: Params, cpu_seconds: float) -> tuple[ModeCount, float]:
-    """Trains a recipe for so many seconds of one core; returns what its average generator covers, and the kimg seen."""
+def train_and_evaluate(
+    grey: Pixels, classifier: Classifier, params: Params, cpu_seconds: float
+) -> tuple[ModeCount, float]:
+    """Train on stacked images for so many CPU seconds; returns the EMA generator's modes, and the kimg seen."""
     gan = GANTrainer(params, None, make_fabric("cpu"))
-    train_for(gan, Stacks(pictures).batches(params.train.batch, params.train.seed), cpu_seconds)
-    return count_modes(generated(gan), classifier), gan.images_seen / 1000
+    train_for(gan, StackedImages(grey).batches(params.train.batch, params.train.seed), cpu_seconds)
+    return count_modes(generate(gan), classifier), gan.images_seen / 1000
 
 
 @torch.no_grad()
-def generated(gan: GANTrainer) -> Pixels:
-    """SAMPLES images of the average generator, uint8 [N, H, W, 3], from latents that depend on their size alone."""
+def generate(gan: GANTrainer) -> Pixels:
+    """SAMPLES images of the EMA generator, uint8 [N, H, W, 3], from the same latents for every run."""
     torch.manual_seed(0)
-    served = InferenceGenerator(gan.ema)
-    chunks = [served(torch.randn(CHUNK, gan.latent_dim)).numpy() for _ in range(0, SAMPLES, CHUNK)]
-    return np.concatenate(chunks)
+    generator = InferenceGenerator(gan.ema)
+    batches = [generator(torch.randn(BATCH, gan.latent_dim)).numpy() for _ in range(0, SAMPLES, BATCH)]
+    return np.concatenate(batches)

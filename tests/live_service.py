@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.load.guard import guard
+from benchmarks.load.reaper import reap_on_exit
 
 ROOT = Path(__file__).parents[1]
 START_TIMEOUT_S = 120
@@ -60,7 +60,7 @@ def start(model: Path, home: Path, port: int = 0, **settings: str) -> subprocess
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-    guard(process.pid)
+    reap_on_exit(process.pid)
     return process
 
 

@@ -1,7 +1,7 @@
-"""What the service is held against: each as one writes it in an afternoon, on the same model file with as many threads.
+"""Baseline servers: straightforward ways to serve the same model file with the same number of threads.
 
-All take the seed in a JSON body and answer with a PNG. uvloop and httptools are installed, so uvicorn takes them under
-BentoML too; BentoML by itself does not bring them along, and is slower without them.
+All take the seed in a JSON body and return a PNG. uvloop and httptools are installed here, so uvicorn uses them under
+BentoML too; BentoML does not depend on them, and is slower without them.
 """
 
 import io
@@ -14,17 +14,17 @@ from serving.inference.generator import OnnxGenerator
 
 
 def load_generator() -> OnnxGenerator:
-    """The model that the environment names, as it does for Mint."""
+    """Load the model that the environment names, as Mint does."""
     return OnnxGenerator.load(os.environ["MINT_MODEL"], "cpu", int(os.environ["MINT_THREADS"]))
 
 
-def picture(image: Images) -> Image.Image:
-    """One image uint8 [H, W, C] as Pillow has it."""
+def to_pillow(image: Images) -> Image.Image:
+    """Convert an image uint8 [H, W, C] to a Pillow image."""
     return Image.fromarray(image.squeeze())
 
 
 def png(image: Images) -> bytes:
-    """One image uint8 [H, W, C] as a PNG file."""
+    """Encode an image uint8 [H, W, C] as PNG."""
     file = io.BytesIO()
-    picture(image).save(file, "PNG")
+    to_pillow(image).save(file, "PNG")
     return file.getvalue()

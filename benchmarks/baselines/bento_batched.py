@@ -1,4 +1,4 @@
-"""BentoML's own batching, tuned: what costs most is switched off, and a batch is as large as Mint's largest."""
+"""BentoML service with its adaptive batching: tracing and access log off, the same largest batch as Mint."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from serving.inference.generator import MAX_BATCH
 
 
 class Png(IODescriptor):
-    """One PNG file as the body, instead of a list of them in JSON."""
+    """Response with one PNG file as its body, instead of a list of them in JSON."""
 
     @classmethod
     async def to_http_response(cls, obj: Any, serde: Any) -> Response:
-        """obj: one request's share of what the batch returned."""
+        """Build the response. obj: the items of the batch's result that belong to this request."""
         return Response(obj[0], media_type="image/png")
 
 
@@ -28,7 +28,7 @@ class Batched:
     def __init__(self) -> None:
         self.generator = load_generator()
 
-    # max_latency_ms is no window to wait in: later than that, BentoML sheds the request.
+    # max_latency_ms is not a batching window: BentoML rejects requests that would take longer.
     @bentoml.api(batchable=True, max_batch_size=MAX_BATCH, max_latency_ms=10_000, output_spec=Png)
     def generate(self, seeds: list[int]) -> list[bytes]:
         """The images of the seeds of all requests in the batch."""

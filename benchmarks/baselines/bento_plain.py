@@ -1,9 +1,9 @@
-"""A straightforward BentoML service: default settings, one call of the network a request, a Pillow image returned."""
+"""Plain BentoML service: default settings, one session run a request, a Pillow image returned."""
 
 import bentoml
 from PIL.Image import Image
 
-from benchmarks.baselines import load_generator, picture
+from benchmarks.baselines import load_generator, to_pillow
 
 
 @bentoml.service()  # type: ignore[operator]  # mypy takes it for the submodule of that name
@@ -17,4 +17,4 @@ class Plain:
     def generate(self, seed: int) -> Image:
         """The image of a seed."""
         images, _ = self.generator.draw([seed])
-        return picture(images[0])
+        return to_pillow(images[0])

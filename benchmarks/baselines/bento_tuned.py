@@ -1,4 +1,4 @@
-"""A BentoML service with what costs most switched off, and an `async` api, which BentoML runs without its limiter."""
+"""Tuned BentoML service: no tracing, no access log, and an async API, which BentoML runs without its thread limiter."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -23,9 +23,9 @@ class Tuned:
     @bentoml.api
     async def generate(self, seed: int) -> Annotated[bytes, ContentType("image/png")]:
         """The image of a seed."""
-        return await asyncio.get_running_loop().run_in_executor(self.thread, self.make, seed)
+        return await asyncio.get_running_loop().run_in_executor(self.thread, self.png, seed)
 
-    def make(self, seed: int) -> bytes:
+    def png(self, seed: int) -> bytes:
         """The image of a seed as PNG."""
         images, _ = self.generator.draw([seed])
         return png(images[0])

@@ -1,4 +1,4 @@
-"""A straightforward FastAPI service: one call of the network a request, in FastAPI's own threads."""
+"""Plain FastAPI service: one session run a request, in FastAPI's thread pool."""
 
 from fastapi import FastAPI, Response
 from pydantic import BaseModel
@@ -9,14 +9,14 @@ app = FastAPI()
 generator = load_generator()
 
 
-class Asked(BaseModel):
-    """The body of a request."""
+class GenerateBody(BaseModel):
+    """Request body."""
 
     seed: int
 
 
 @app.post("/generate")
-def generate(asked: Asked) -> Response:
+def generate(body: GenerateBody) -> Response:
     """The image of a seed."""
-    images, _ = generator.draw([asked.seed])
+    images, _ = generator.draw([body.seed])
     return Response(png(images[0]), media_type="image/png")

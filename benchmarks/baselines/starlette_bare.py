@@ -1,4 +1,4 @@
-"""A bare Starlette route: it answers with the PNG of seed 0 whatever it is asked, so it is all HTTP and no work."""
+"""Bare Starlette route: always returns the PNG of seed 0, so that only HTTP is measured."""
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -11,7 +11,7 @@ content = png(load_generator().draw([0])[0][0])
 
 
 async def generate(request: Request) -> Response:
-    """The same bytes for ever."""
+    """Return constant bytes."""
     return Response(content, media_type="image/png")
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch_fidelity.metric_prc import prc_features_to_metric
 
-from benchmarks.experiments.pictures import Split
+from benchmarks.experiments.dataset import Split
 from benchmarks.experiments.results import EvalPoint
 from serving.files import atomic_write
 from training.evaluation.classifier import Classifier, train_classifier

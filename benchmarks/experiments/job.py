@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.experiments.pictures import IMAGES, LABELS, PictureKind, prepare
+from benchmarks.experiments.dataset import IMAGES, LABELS, ImageSpec, prepare
 from benchmarks.experiments.variants import Size, Variant
 from training.data.manifest import data_sha256
 from training.stage_code import code_digest
@@ -22,7 +22,7 @@ class Job:
     variant: Variant
     size: Size
     seed: int
-    kind: PictureKind
+    kind: ImageSpec
     pictures: Path
     result: Path
     workers: int
@@ -31,7 +31,7 @@ class Job:
 def jobs(variant: Variant, size: Size, seeds: int, rgb_source: str | None, work: Path, workers: int) -> list[Job]:
     """An order for every seed, with folders in `work`, where the pictures are prepared."""
     data = variant.params(size, 0).data
-    kind = PictureKind(data.resolution, data.channels, rgb_source if data.channels == 3 else None, size.pool)
+    kind = ImageSpec(data.resolution, data.channels, rgb_source if data.channels == 3 else None, size.pool)
     pictures = kind.folder(work / "pictures")
     prepare(kind, pictures)
     kept = work / "kept" / key(variant, size, data_sha256(pictures / IMAGES, pictures / LABELS))
@@ -55,6 +55,6 @@ def key(variant: Variant, size: Size, pictures_sha256: str) -> str:
     }
     digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode())
     digest.update(code_digest("train", "evaluate").encode())
-    for name in ("evaluator.py", "pictures.py", "worker.py"):
+    for name in ("evaluator.py", "dataset.py", "worker.py"):
         digest.update((HERE / name).read_bytes())
     return digest.hexdigest()[:16]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from benchmarks.experiments import evaluator, pictures
+from benchmarks.experiments import dataset, evaluator
 from benchmarks.experiments.job import Job
 from benchmarks.experiments.results import SHEETS, EvalPoint, Hardware, Point, SeedResult, write_record
 from benchmarks.machine import cpu_model
@@ -72,7 +72,7 @@ def sheet_epochs(epochs: int) -> tuple[int, ...]:
 
 def prepare(task: Job) -> None:
     """What all runs with the same pictures share: the classifier, and what real images score."""
-    parts = pictures.split(pictures.load(task.pictures), None, task.size.evaluated)
+    parts = dataset.split(dataset.load(task.pictures), None, task.size.evaluated)
     evaluator.train_evaluator(parts, task.pictures, task.size.classifier_epochs)
 
 
@@ -80,7 +80,7 @@ def play(task: Job) -> SeedResult:
     """Does the whole of a task. The result file comes last, so that it vouches for the sheets."""
     began, started = time.time(), time.perf_counter()
     size, params = task.size, task.variant.params(task.size, task.seed)
-    split = pictures.split(pictures.load(task.pictures), size.images, size.evaluated)
+    split = dataset.split(dataset.load(task.pictures), size.images, size.evaluated)
     fabric = make_fabric(params.train.device)
     gan = GANTrainer(params, None, fabric)
     data = training_data(split.training, fabric.device)
@@ -203,7 +203,7 @@ def source_image_ms(params: Params, fabric: Fabric) -> float:
     return 1000 * (clock(fabric.device) - started) / (TIMED_STEPS * TIMED_BATCH)
 
 
-def training_data(part: pictures.Pictures, device: torch.device) -> TrainingData:
+def training_data(part: dataset.LabelledImages, device: torch.device) -> TrainingData:
     """The images as `training.data.batches` wants them."""
     images = torch.from_numpy(np.array(part.images)).permute(0, 3, 1, 2).to(device)
     return TrainingData(images, torch.from_numpy(part.labels).to(device), device)

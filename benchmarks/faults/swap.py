@@ -1,9 +1,9 @@
-"""A model file that is replaced under load: the next model takes over, and a damaged file changes nothing.
+"""Fault test: a model file replaced under load must be reloaded, and a damaged file must not displace the old model.
 
     python -m benchmarks.faults.swap [--rounds N]
 
-Clients ask for the pixels of one seed again and again, while two models take turns in one path, each moved there by a
-rename. Every picture is held against the model that its answer names.
+Clients request the pixels of one seed again and again, while two models alternate under one path, each put there by an
+atomic rename. Every image is compared with that of the model named in its response.
 """
 
 import argparse
@@ -20,9 +20,8 @@ from textwrap import shorten
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.faults.fault_test import Check, conclude, service
-from benchmarks.load.connection import BROKEN, Connection
-from benchmarks.load.messages import MODELS, PIXELS, Answer, ask
+from benchmarks.faults.fault_test import Check, report_checks, service, status_counts
+from benchmarks.load.http_client import CONNECTION_ERRORS, MODELS, NPY, Connection, Response, send
 from benchmarks.load.models import write_altered
 from serving.files import atomic_write
 from serving.inference.generator import OnnxGenerator
@@ -31,118 +30,118 @@ from training.stage import run_stage
 
 CLIENTS = 8
 SEED = 7
-WAIT_S = 30  # for a file to be taken up
-LOOK_EVERY_S = 0.05
-AFTER_DAMAGE_S = 2.0  # of load on the old model once the damaged file has been noticed
-SENTENCE_START = 46  # characters of a long sentence that the table shows
+RELOAD_TIMEOUT_S = 30
+POLL_EVERY_S = 0.05
+AFTER_DAMAGE_S = 2.0  # of load on the old model after the damaged file is reported
+PROBLEM_WIDTH = 46  # characters of a long sentence in the table
 
 
 @dataclass
-class Seen:
-    """What the clients saw."""
+class SwapResult:
+    """Observations of the clients."""
 
-    pictures: dict[str, NDArray[np.uint8]]  # what each model draws, by its id
-    answers: Counter[int] = field(default_factory=Counter)  # by status
-    broken: int = 0
-    wrong: int = 0  # pictures that are not those of the model that the answer names
-    model: str = ""  # that the last answer named
+    images: dict[str, NDArray[np.uint8]]  # expected image by model id
+    statuses: Counter[int] = field(default_factory=Counter)  # of responses
+    broken: int = 0  # requests without a complete response
+    wrong: int = 0  # images that differ from those of the model that the response names
+    model: str = ""  # id in the last response
     swaps: int = 0  # that took effect
-    after_damage: str = ""  # what /models says of the damaged file
+    problem: str = ""  # of the damaged file, as /models reports it
+    kept_old_model: bool = False  # after the damaged file
     recovered: bool = False
 
-    def count(self, answer: Answer) -> None:
-        """Counts an answer and looks at its picture."""
-        self.answers[answer.status] += 1
-        if answer.status != 200:
+    def count(self, response: Response) -> None:
+        """Count a response and compare its image with the expected one."""
+        self.statuses[response.status] += 1
+        if response.status != 200:
             return
-        self.model = answer.headers["x-mint-model"]
-        picture = np.load(io.BytesIO(answer.body))[0]
-        expected = self.pictures.get(self.model)
-        self.wrong += expected is None or np.abs(picture.astype(int) - expected).max() > 1
+        self.model = response.headers["x-mint-model"]
+        image = np.load(io.BytesIO(response.body))[0]
+        expected = self.images.get(self.model)
+        self.wrong += expected is None or np.abs(image.astype(int) - expected).max() > 1
 
-    async def turns_to(self, model: str) -> bool:
-        """Waits until an answer names this model; False when none does in time."""
-        deadline = time.monotonic() + WAIT_S
+    async def reloads(self, model: str) -> bool:
+        """Wait until a response names this model; False after a timeout."""
+        deadline = time.monotonic() + RELOAD_TIMEOUT_S
         while time.monotonic() < deadline:
             if self.model == model:
                 return True
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(POLL_EVERY_S)
         return False
 
 
 def main() -> None:
-    """Swaps models again and again."""
-    parser = argparse.ArgumentParser(description="a model file that is replaced under load")
+    """Run the test and print its checks."""
+    parser = argparse.ArgumentParser(description="a model file replaced under load")
     parser.add_argument("--rounds", type=int, default=20, help="how often the file is replaced")
     rounds = parser.parse_args().rounds
-    promises = asyncio.run(drill(paths.MODEL, rounds))
-    conclude(f"a model file replaced {rounds} times under load, then damaged, {CLIENTS} connections", promises)
+    checks = asyncio.run(run_test(paths.MODEL, rounds))
+    report_checks(f"a model file replaced {rounds} times under load, then damaged, {CLIENTS} connections", checks)
 
 
-async def drill(model: Path, rounds: int) -> list[Check]:
-    """Replaces the served file so many times, then by a damaged one, then by a sound one."""
+async def run_test(model: Path, rounds: int) -> list[Check]:
+    """Replace the served file so many times, then with a damaged one, then with a valid one."""
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         contents = [model.read_bytes(), write_altered(model, scratch / "altered").read_bytes()]
         generators = [OnnxGenerator.load(path, "cpu") for path in (model, scratch / "altered")]
         ids = [generator.model_id for generator in generators]
         served = scratch / "served" / "generator.onnx"
-        place(contents[0], served)
-        seen = Seen({generator.model_id: generator.draw([SEED])[0][0] for generator in generators})
+        replace(contents[0], served)
+        result = SwapResult({generator.model_id: generator.draw([SEED])[0][0] for generator in generators})
         with service(served, scratch) as server:
-            clients = [asyncio.create_task(client(server.port, seen)) for _ in range(CLIENTS)]
+            clients = [asyncio.create_task(client(server.port, result)) for _ in range(CLIENTS)]
             for number in range(1, rounds + 1):
-                place(contents[number % 2], served)
-                if await seen.turns_to(ids[number % 2]):
-                    seen.swaps += 1
-            place(contents[rounds % 2][: len(contents[0]) // 2], served)
-            await look_at_damage(server.port, seen)
-            kept = seen.model == ids[rounds % 2]
-            place(contents[(rounds + 1) % 2], served)
-            seen.recovered = await seen.turns_to(ids[(rounds + 1) % 2])
+                replace(contents[number % 2], served)
+                if await result.reloads(ids[number % 2]):
+                    result.swaps += 1
+            replace(contents[rounds % 2][: len(contents[0]) // 2], served)
+            await wait_for_problem(server.port, result)
+            result.kept_old_model = result.model == ids[rounds % 2]
+            replace(contents[(rounds + 1) % 2], served)
+            result.recovered = await result.reloads(ids[(rounds + 1) % 2])
             await stop(clients)
-    return verdict(seen, rounds, kept)
+    return evaluate(result, rounds)
 
 
-def verdict(seen: Seen, rounds: int, kept: bool) -> list[Check]:
-    """What was promised, beside what was seen."""
-    told = ", ".join(f"{count} x {status}" for status, count in sorted(seen.answers.items()))
+def evaluate(result: SwapResult, rounds: int) -> list[Check]:
+    """Compare the observations with the requirements."""
+    statuses = f"{status_counts(result.statuses)}; {result.broken} broke off"
+    kept = result.kept_old_model
     return [
+        Check("every status is 200", statuses, set(result.statuses) == {200} and not result.broken),
+        Check("every replaced file is loaded", f"{result.swaps} of {rounds}", result.swaps == rounds),
+        Check("every image is of the model that its response names", f"{result.wrong} are not", not result.wrong),
+        Check("a damaged file leaves the old model in service", "the old model serves" if kept else result.model, kept),
         Check(
-            "every answer is 200", f"{told}; {seen.broken} broke off", set(seen.answers) == {200} and not seen.broken
+            "/models reports the problem",
+            shorten(result.problem.rpartition("/")[2] or "nothing", PROBLEM_WIDTH, placeholder=" ..."),
+            bool(result.problem),
         ),
-        Check("every replaced file is taken up", f"{seen.swaps} of {rounds}", seen.swaps == rounds),
-        Check("every picture is of the model that its answer names", f"{seen.wrong} are not", not seen.wrong),
-        Check("a damaged file leaves the old model in place", "the old model answers" if kept else seen.model, kept),
-        Check(
-            "/models says what is wrong with it",
-            shorten(seen.after_damage.rpartition("/")[2] or "nothing", SENTENCE_START, placeholder=" ..."),
-            bool(seen.after_damage),
-        ),
-        Check("a sound file after it is taken up", "yes" if seen.recovered else "no", seen.recovered),
+        Check("a valid file after it is loaded", "yes" if result.recovered else "no", result.recovered),
     ]
 
 
-def place(content: bytes, path: Path) -> None:
-    """Writes a file beside `path` and renames it into place."""
+def replace(content: bytes, path: Path) -> None:
+    """Replace a file atomically."""
     with atomic_write(path) as unfinished:
         unfinished.write_bytes(content)
 
 
-async def client(port: int, seen: Seen) -> None:
-    """Asks for the same pixels until it is cancelled."""
-    request = PIXELS.to_bytes([SEED])
+async def client(port: int, result: SwapResult) -> None:
+    """Request the same pixels until cancelled."""
+    request = NPY.to_bytes([SEED])
     connection = await Connection.open(port)
     while True:
         try:
-            seen.count(await connection.ask(request))
-        except BROKEN:
-            seen.broken += 1
+            result.count(await connection.send(request))
+        except CONNECTION_ERRORS:
+            result.broken += 1
             connection = await Connection.open(port)
 
 
 async def stop(clients: list["asyncio.Task[None]"]) -> None:
-    """Cancels the clients; raises what has ended one of them before."""
+    """Cancel the clients; re-raises the exception of one that has failed before."""
     for each in clients:
         each.cancel()
     for result in await asyncio.gather(*clients, return_exceptions=True):
@@ -150,13 +149,13 @@ async def stop(clients: list["asyncio.Task[None]"]) -> None:
             raise result
 
 
-async def look_at_damage(port: int, seen: Seen) -> None:
-    """Waits until /models names a problem, and goes on under load for a while."""
-    deadline = time.monotonic() + WAIT_S
-    while time.monotonic() < deadline and not seen.after_damage:
-        answer = await asyncio.to_thread(ask, port, MODELS)
-        seen.after_damage = json.loads(answer.body)["models"][0]["problem"] or ""
-        await asyncio.sleep(LOOK_EVERY_S)
+async def wait_for_problem(port: int, result: SwapResult) -> None:
+    """Wait until /models reports a problem, and stay under load for a while after it."""
+    deadline = time.monotonic() + RELOAD_TIMEOUT_S
+    while time.monotonic() < deadline and not result.problem:
+        response = await asyncio.to_thread(send, port, MODELS)
+        result.problem = json.loads(response.body)["models"][0]["problem"] or ""
+        await asyncio.sleep(POLL_EVERY_S)
     await asyncio.sleep(AFTER_DAMAGE_S)
 
 

@@ -1,10 +1,10 @@
-"""`make bench`: the service beside others, under wrk, on the same two cores.
+"""Load benchmark (`make bench`): the service and baseline servers under wrk, on the same two cores.
 
     python -m benchmarks.load [--rounds N] [--seconds N]
 
-Prints tables and writes reports/bench.json. wrk, the service and its contestants share two cores; every server has one
-worker. What is compared takes turns, round after round; the figures are medians over the rounds, and each ratio is
-the median of what was divided within a round.
+Prints tables and writes reports/bench.json. wrk and the servers share two cores; every server has one worker. Servers
+are measured in turn, round after round; figures are medians over the rounds, and each ratio is the median of the
+quotients within a round.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from benchmarks.baselines import commands
 from benchmarks.load.measure import Plan, measure, summary
 from benchmarks.load.models import dcgan_64
 from benchmarks.load.servers import ROOT
-from benchmarks.load.tables import show
+from benchmarks.load.tables import print_report
 from benchmarks.load.wrk import require_wrk
 from benchmarks.machine import cpu_model
 from serving.errors import MintError
@@ -34,8 +34,8 @@ from training.stage import run_stage
 REPORT = Path("reports/bench.json")
 CORES = 2
 
-# What the service aims at, by the name of the ratio.
-AIMS = {
+# Least value of a ratio that the service should reach, by the ratio's name.
+TARGETS = {
     "batch over bare loop": 0.9,
     f"mint over {commands.BENTO_PLAIN.name}": 1.5,
     f"mint over {commands.FASTAPI.name}": 1.0,
@@ -43,13 +43,13 @@ AIMS = {
 
 
 def main() -> None:
-    """Measures all, then writes and prints the comparison."""
+    """Measure all models, then write and print the report."""
     parser = argparse.ArgumentParser(description="throughput and latency of the service, as ratios")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured")
-    parser.add_argument("--seconds", type=int, default=10, help="time of one measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each server")
+    parser.add_argument("--seconds", type=int, default=10, help="duration of one measurement")
     options = parser.parse_args()
     require_wrk()
-    cores = share_cores()
+    cores = pin_to_cores()
     plan = Plan(options.rounds, options.seconds, threads=cores)
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
@@ -68,18 +68,18 @@ def main() -> None:
     }
     with atomic_write(REPORT) as path:
         path.write_text(json.dumps(report, indent=2) + "\n")
-    show(report)
+    print_report(report)
 
 
-def share_cores() -> int:
-    """Keeps this process, and with it everything that it starts, on the first CORES cores; returns how many."""
+def pin_to_cores() -> int:
+    """Restrict this process and its future children to the first CORES cores; returns how many there are."""
     cores = sorted(os.sched_getaffinity(0))[:CORES]
     os.sched_setaffinity(0, cores)
     return len(cores)
 
 
 def profile_of(model: Path, plan: Plan, scratch: Path) -> dict[str, Any]:
-    """`benchmarks.load.profile` in a process of its own."""
+    """Run `benchmarks.load.profile` in a subprocess and return its JSON."""
     home = scratch / "profile"
     metrics = home / "metrics"
     metrics.mkdir(parents=True)
@@ -102,11 +102,11 @@ def profile_of(model: Path, plan: Plan, scratch: Path) -> dict[str, Any]:
 
 
 def targets(results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Every aim on every model, beside what was reached."""
+    """Every target on every model, beside the ratio that was reached."""
     return [
         {"model": model, "name": name, "ratio": result["ratios"][name], "at_least": at_least}
         for model, result in results.items()
-        for name, at_least in AIMS.items()
+        for name, at_least in TARGETS.items()
     ]
 
 

@@ -1,4 +1,4 @@
-"""A signal each time that one thread has spent so much CPU time: Linux has it (timer_create), Python does not."""
+"""CPU-time timer of one thread: a signal each time it has used so much CPU (timer_create(2), which Python lacks)."""
 
 import ctypes
 import os
@@ -35,7 +35,7 @@ class TimerTimes(ctypes.Structure):
 
 @contextmanager
 def signal_every(seconds: float, number: int, thread: threading.Thread) -> Iterator[None]:
-    """Sends a thread a signal whenever it has spent so many seconds (less than one) of CPU time."""
+    """Signal a thread whenever it has used so many seconds (less than one) of CPU time."""
     libc = ctypes.CDLL(None, use_errno=True)
     assert thread.ident is not None
     clock = time.pthread_getcpuclockid(thread.ident)

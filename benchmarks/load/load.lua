@@ -1,8 +1,8 @@
--- Requests whose seeds never repeat, and one line of JSON about the answers.
+-- wrk script: requests whose seeds never repeat, and a summary as one line of JSON.
 --
 --   wrk ... -s load.lua URL -- HEAD BODY COUNT FIRST
 --
--- HEAD and BODY: templates as in messages.py. COUNT: seeds in a request. FIRST: the first seed.
+-- HEAD and BODY: templates as in http_client.py. COUNT: seeds in a request. FIRST: the first seed.
 
 local head, body, count, seed
 
@@ -28,7 +28,7 @@ end
 function done(summary, latency, requests)
   local errors = summary.errors
   io.write(string.format(
-    '{"requests": %d, "seconds": %.6f, "p50_ms": %.4f, "p99_ms": %.4f, "refused": %d, "broken": %d}\n',
+    '{"requests": %d, "seconds": %.6f, "p50_ms": %.4f, "p99_ms": %.4f, "error_status": %d, "broken": %d}\n',
     summary.requests,
     summary.duration / 1e6,
     latency:percentile(50) / 1e3,

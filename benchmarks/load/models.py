@@ -1,4 +1,4 @@
-"""Model files to measure with: a larger network, and a copy of a model that draws other images."""
+"""Model files for benchmarks: a larger network with random weights, and a copy of a model with other images."""
 
 from pathlib import Path
 
@@ -6,22 +6,22 @@ import onnx
 import torch
 from onnx import numpy_helper
 
-from benchmarks.recipes import recipe
+from benchmarks.configs import config
 from serving.inference.model_card import CHECKSUM_KEY, CHECKSUM_PLACEHOLDER, ModelCard, embed_checksum
 from training import networks
 from training.export import write_onnx
 
-SETTLING_BATCHES = 20
+BATCH_NORM_BATCHES = 20
 
 
 def dcgan_64(path: Path) -> Path:
-    """Writes the 64x64 DCGAN of the PyTorch tutorial, width 64, with random weights; returns its path."""
-    params = recipe("anime-dcgan", data={"resolution": 64, "channels": 3}, network={"kernel": 4})
+    """Write the 64x64 DCGAN of the PyTorch tutorial, width 64, with random weights; returns its path."""
+    params = config("anime-dcgan", data={"resolution": 64, "channels": 3}, network={"kernel": 4})
     torch.manual_seed(0)
     generator, _ = networks.build(params, None)
     with torch.no_grad():
-        # Batch norms that have seen nothing let the signal die away, and grey images are too easy to encode.
-        for _ in range(SETTLING_BATCHES):
+        # With untrained batch norm statistics the signal vanishes, and uniform grey images are too easy to encode.
+        for _ in range(BATCH_NORM_BATCHES):
             generator.train()(torch.randn(64, params.network.latent_dim))
     card = ModelCard(
         name="dcgan-64",
@@ -41,7 +41,7 @@ def dcgan_64(path: Path) -> Path:
 
 
 def write_altered(source: Path, target: Path) -> Path:
-    """Writes a copy of a model file whose largest weights are halved, so that it draws other images."""
+    """Write a copy of a model file whose largest weight tensor is halved, so that it generates other images."""
     model = onnx.load(source)
     largest = max(model.graph.initializer, key=lambda tensor: tensor.ByteSize())
     largest.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(largest) / 2, largest.name))

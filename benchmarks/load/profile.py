@@ -1,10 +1,12 @@
-"""Where the service's CPU time goes under load, by what each part is for.
+"""CPU profile of the service under load, by purpose of the code.
 
     python -m benchmarks.load.profile --seconds 10
 
-The app runs here as `mint serve` runs it. The event loop's thread is interrupted whenever it has
-spent some CPU time, and that time goes to what it is seen doing. In the threads of the queue, what making answers
-takes is read from their clocks; the rest of the process's time is the network's. Prints JSON.
+The app runs in this process as `mint serve` runs it. A CPU timer interrupts the event loop's thread, and the time since
+the last interrupt is attributed to the stack found there. In the worker threads, encoding is timed with their CPU
+clocks; the rest of the process's CPU time is the network's. Prints JSON.
+
+PYSPY
 """
 
 import argparse
@@ -24,8 +26,8 @@ from typing import Any
 from benchmarks.baselines import commands
 from benchmarks.load import wrk
 from benchmarks.load.cpu_timer import signal_every
-from benchmarks.load.measure import CONNECTIONS, WARM_UP_S, unchanged_request
-from benchmarks.load.messages import HOST, READY, Request, ask
+from benchmarks.load.http_client import HOST, READY, Request, send
+from benchmarks.load.measure import CONNECTIONS, WARM_UP_S, not_modified_request
 from benchmarks.load.servers import free_port
 from serving.app import App
 from serving.http.state import AppState
@@ -34,34 +36,34 @@ from serving.server.listener import Address, bind
 from serving.server.uvicorn_server import MintServer
 from serving.settings import Settings
 
-LOOK_EVERY_S = 0.001  # of the event loop's CPU time
+SAMPLE_EVERY_S = 0.001  # of the event loop's CPU time
 TOP = 15
 WARM_UP_SEED = 1_000_000_000
 
 HTTP = "HTTP: uvicorn, event loop"
 ROUTING = "routing: Starlette"
-EDGE = "edge: ids, headers, metrics, logs"
+MIDDLEWARE = "middleware: ids, headers, metrics, logs"
 VALIDATION = "validation and inputs"
-QUEUE = "queue, as the event loop sees it"
-NETWORK = "latents, network and its batches, in threads of their own"
-ENCODING = "encoding, in threads of its own"
+QUEUE = "queue, on the event loop"
+NETWORK = "latents, network and batching, in worker threads"
+ENCODING = "encoding, in worker threads"
 OTHER = "other"
-PURPOSES_SHOWN = (HTTP, ROUTING, EDGE, VALIDATION, QUEUE, NETWORK, ENCODING, OTHER)
+REPORTED_PURPOSES = (HTTP, ROUTING, MIDDLEWARE, VALIDATION, QUEUE, NETWORK, ENCODING, OTHER)
 
-# What a module is for on the event loop. The innermost frame of a stack whose module, or a package of it, is here
-# decides; modules that serve anyone (json, threading, numpy) are left out, so that their callers do.
+# Purpose of a module on the event loop. A stack belongs to its innermost frame whose module, or a package around it, is
+# listed; general modules (json, threading, numpy) are left out, so that their caller's purpose counts.
 PURPOSES = {
     "uvicorn": HTTP,
     "uvloop": HTTP,
     "asyncio.runners": HTTP,
     "starlette": ROUTING,
-    "starlette.requests": EDGE,
-    "starlette.responses": EDGE,
-    "starlette.datastructures": EDGE,
-    "prometheus_client": EDGE,
-    "logging": EDGE,
+    "starlette.requests": MIDDLEWARE,
+    "starlette.responses": MIDDLEWARE,
+    "starlette.datastructures": MIDDLEWARE,
+    "prometheus_client": MIDDLEWARE,
+    "logging": MIDDLEWARE,
     "pydantic": VALIDATION,
-    "serving": EDGE,
+    "serving": MIDDLEWARE,
     "serving.http.schemas": VALIDATION,
     "serving.http.parsing": VALIDATION,
     "serving.http.content_negotiation": VALIDATION,
@@ -71,12 +73,12 @@ PURPOSES = {
     "serving.inference.batcher": QUEUE,
 }
 
-QUEUE_THREADS = "mint-"  # how the names of those start that run the network and make answers
+WORKER_THREADS = "mint-"  # name prefix of the threads that run the network and encode results
 
 
 @dataclass(frozen=True)
 class Profile:
-    """CPU microseconds a request: in all, by purpose, and of the event loop's functions that spend most."""
+    """CPU microseconds a request: in all, by purpose, and of the heaviest functions on the event loop."""
 
     requests_per_s: float
     cpu_us: float
@@ -85,64 +87,64 @@ class Profile:
 
 
 def main() -> None:
-    """Runs the server on the main thread and everything else beside it."""
-    parser = argparse.ArgumentParser(description="where the service's CPU time goes under load")
-    parser.add_argument("--seconds", type=int, default=10, help="time of each load")
+    """Run the server on the main thread and the load on another."""
+    parser = argparse.ArgumentParser(description="CPU profile of the service under load")
+    parser.add_argument("--seconds", type=int, default=10, help="duration of each load")
     seconds = parser.parse_args().seconds
     port = free_port()
     server = MintServer(App(AppState(Settings.from_environment())))
-    watcher = Watcher()
-    with ThreadPoolExecutor(1) as beside:
-        profiles = beside.submit(profile_both, server, port, seconds, watcher)
+    profiler = CpuProfiler()
+    with ThreadPoolExecutor(1) as executor:
+        profiles = executor.submit(profile_both, server, port, seconds, profiler)
         server.run([bind(Address(HOST, port))])
     print(json.dumps({name: asdict(profile) for name, profile in profiles.result().items()}))
 
 
-def profile_both(server: MintServer, port: int, seconds: int, watcher: "Watcher") -> dict[str, Profile]:
-    """The profile of single PNGs and that of 304s; stops the server in the end."""
+def profile_both(server: MintServer, port: int, seconds: int, profiler: "CpuProfiler") -> dict[str, Profile]:
+    """Profile a load of single PNGs and one of 304s, then stop the server."""
     try:
         while not is_ready(port):
             time.sleep(0.1)
         profiles = {}
-        for name, request in (("png", commands.MINT.request), ("304", unchanged_request(port))):
-            wrk.load(name, port, request, CONNECTIONS, WARM_UP_S, first_seed=WARM_UP_SEED)
-            profiles[name] = watcher.watch(name, port, request, seconds)
+        for name, request in (("png", commands.MINT.request), ("304", not_modified_request(port))):
+            wrk.run(name, port, request, CONNECTIONS, WARM_UP_S, first_seed=WARM_UP_SEED)
+            profiles[name] = profiler.profile(name, port, request, seconds)
         return profiles
     finally:
         server.should_exit = True
 
 
 def is_ready(port: int) -> bool:
-    """Whether the service answers and its model is loaded."""
+    """True once the service responds and its model is loaded."""
     with suppress(OSError, http.client.HTTPException):
-        return ask(port, READY).status == 200
+        return send(port, READY).status == 200
     return False
 
 
-class Watcher:
-    """Divides CPU time by purpose; made on the event loop's thread, before the loop runs."""
+class CpuProfiler:
+    """Sampling profiler that divides CPU time by purpose; created on the event loop's thread, before the loop runs."""
 
     def __init__(self) -> None:
         self._loop = threading.current_thread()
         self._purposes: dict[str, float] = defaultdict(float)
         self._functions: dict[str, float] = defaultdict(float)
-        self._seen = 0.0
-        self._encoding: list[float] = []  # CPU seconds of each answer
+        self._last_sample = 0.0
+        self._encoding: list[float] = []  # CPU seconds of each result
         batcher.Batcher._finish = self._timed(batcher.Batcher._finish)  # type: ignore[assignment, method-assign]
-        signal.signal(signal.SIGPROF, self._look)
+        signal.signal(signal.SIGPROF, self._on_sample)
 
-    def watch(self, name: str, port: int, request: Request, seconds: int) -> Profile:
-        """The profile of one load, which the calling thread waits for."""
+    def profile(self, name: str, port: int, request: Request, seconds: int) -> Profile:
+        """Run one load from the calling thread and return its profile."""
         self._purposes.clear()
         self._functions.clear()
         self._encoding.clear()
         before, own_before, threads_before = time.process_time(), time.thread_time(), thread_times()
-        self._seen = threads_before[self._loop]
-        with signal_every(LOOK_EVERY_S, signal.SIGPROF, self._loop):
-            load = wrk.load(name, port, request, CONNECTIONS, seconds)
+        self._last_sample = threads_before[self._loop]
+        with signal_every(SAMPLE_EVERY_S, signal.SIGPROF, self._loop):
+            load = wrk.run(name, port, request, CONNECTIONS, seconds)
         for thread, spent in thread_times().items():
-            ours = thread in (self._loop, threading.current_thread()) or thread.name.startswith(QUEUE_THREADS)
-            if not ours:
+            attributed = thread in (self._loop, threading.current_thread()) or thread.name.startswith(WORKER_THREADS)
+            if not attributed:
                 self._purposes[OTHER] += spent - threads_before.get(thread, 0)
         self._purposes[ENCODING] = sum(self._encoding)
         total = time.process_time() - before - (time.thread_time() - own_before)
@@ -152,12 +154,12 @@ class Watcher:
         return Profile(
             load.requests_per_s,
             total * per_request,
-            {purpose: self._purposes[purpose] * per_request for purpose in PURPOSES_SHOWN},
+            {purpose: self._purposes[purpose] * per_request for purpose in REPORTED_PURPOSES},
             {function: self._functions[function] * per_request for function in heaviest},
         )
 
     def _timed(self, finish: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
-        """`finish`, with the time that it takes kept."""
+        """Wrap `finish` to record its CPU time."""
 
         def timed(batcher: Any, request: Any) -> None:
             began = time.thread_time()
@@ -166,25 +168,25 @@ class Watcher:
 
         return timed
 
-    def _look(self, number: int, frame: FrameType | None) -> None:
-        """Handles the signal; frame: what the event loop's thread was doing."""
+    def _on_sample(self, number: int, frame: FrameType | None) -> None:
+        """Handle the timer's signal; frame: the innermost one on the event loop's thread."""
         if frame is None:
             return
         now = time.thread_time()
-        purpose, function = place(frame)
-        self._purposes[purpose] += now - self._seen
-        self._functions[function] += now - self._seen
-        self._seen = now
+        purpose, function = attribute(frame)
+        self._purposes[purpose] += now - self._last_sample
+        self._functions[function] += now - self._last_sample
+        self._last_sample = now
 
 
 def thread_times() -> dict[threading.Thread, float]:
-    """CPU seconds that each of Python's threads has spent."""
+    """CPU seconds used by each Python thread."""
     threads = [thread for thread in threading.enumerate() if thread.ident is not None]
     return {thread: time.clock_gettime(time.pthread_getcpuclockid(thread.ident or 0)) for thread in threads}
 
 
-def place(frame: FrameType) -> tuple[str, str]:
-    """The purpose of the innermost frame that has one, and the name of its function."""
+def attribute(frame: FrameType) -> tuple[str, str]:
+    """Purpose of the innermost frame that has one, and the name of its function."""
     nearest: FrameType | None = frame
     while nearest is not None:
         purpose = purpose_of(nearest.f_globals.get("__name__", ""))
@@ -195,12 +197,12 @@ def place(frame: FrameType) -> tuple[str, str]:
 
 
 def function_name(frame: FrameType) -> str:
-    """The function that runs in a frame, with its module."""
+    """Qualified name of a frame's function, with its module."""
     return f"{frame.f_globals.get('__name__', '')}.{frame.f_code.co_qualname}"
 
 
 def purpose_of(module: str) -> str | None:
-    """What a module is for: its own entry in PURPOSES, or that of the nearest package around it."""
+    """Entry of a module in PURPOSES, or that of the nearest package around it."""
     while module:
         if module in PURPOSES:
             return PURPOSES[module]

@@ -1,4 +1,4 @@
-"""Servers in processes of their own: started on a free port, waited for, looked at, ended."""
+"""Server processes: started on a free port, awaited until ready, inspected through /proc, and killed."""
 
 import http.client
 import os
@@ -11,18 +11,18 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.load.guard import guard, kill_tree
-from benchmarks.load.messages import HOST, Request, ask
+from benchmarks.load.http_client import HOST, Request, send
+from benchmarks.load.reaper import kill_tree, reap_on_exit
 from serving.errors import MintError
 
 ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 90
-PORT = "PORT"  # stands in a command where the port goes
+PORT = "PORT"  # placeholder in a command for the port
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server that has been started."""
+    """Server process that has been started."""
 
     name: str
     port: int
@@ -30,14 +30,14 @@ class Server:
     log: Path
 
     @property
-    def worker(self) -> "Process":
-        """The process that answers, of a server that is one."""
-        return Process(self.process.pid)
+    def stats(self) -> "ProcessStats":
+        """Resources of the process; of the whole server only where that is a single process."""
+        return ProcessStats(self.process.pid)
 
 
 @dataclass(frozen=True)
-class Process:
-    """What Linux says about a process."""
+class ProcessStats:
+    """Resources that a process holds now, from /proc."""
 
     pid: int
 
@@ -59,60 +59,62 @@ class Process:
 
 
 @contextmanager
-def started(name: str, arguments: Sequence[str], environment: Mapping[str, str], scratch: Path) -> Iterator[Server]:
-    """Starts `python ARGUMENTS`, with PORT where the port goes, and ends it.
+def running_server(
+    name: str, arguments: Sequence[str], environment: Mapping[str, str], scratch: Path
+) -> Iterator[Server]:
+    """Run `python ARGUMENTS`, with a free port for PORT, and kill it in the end.
 
-    scratch: where the log and BentoML's own files go.
+    scratch: folder for the log and BentoML's own files.
     """
     port = free_port()
     home = scratch / name.replace(" ", "-")
     home.mkdir(parents=True)
-    # The service refuses MINT_ variables that it does not know, such as those of the tests.
-    outside = {name: value for name, value in os.environ.items() if not name.startswith("MINT_")}
+    # The service refuses unknown MINT_ variables, such as those of the tests.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MINT_")}
     own = {"BENTOML_HOME": str(home), "TMPDIR": str(home), "BENTOML_DO_NOT_TRACK": "true", **environment}
     log = home / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, *(argument.replace(PORT, str(port)) for argument in arguments)],
             cwd=ROOT,
-            env=outside | own,
+            env=inherited | own,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C is for the benchmark, which then ends its servers itself
+            start_new_session=True,  # Ctrl-C must reach only the benchmark, which then kills its servers
         )
     server = Server(name, port, process, log)
-    guard(process.pid)
+    reap_on_exit(process.pid)
     try:
         yield server
     finally:
-        end(server)
+        kill(server)
 
 
 def wait_until_ready(server: Server, request: Request) -> None:
-    """Returns when the request is answered with 200; raises MintError with what was said instead when it never is."""
+    """Wait until the request gets a 200; raises MintError with the last response or log line when it never does."""
     deadline = time.monotonic() + START_TIMEOUT_S
-    said = ""
+    last_response = ""
     while time.monotonic() < deadline and server.process.poll() is None:
         with suppress(OSError, http.client.HTTPException):
-            answer = ask(server.port, request, seeds=[0])
-            if answer.status == 200:
+            response = send(server.port, request, seeds=[0])
+            if response.status == 200:
                 return
-            said = f"{answer.status} {answer.body.decode(errors='replace')}"
+            last_response = f"{response.status} {response.body.decode(errors='replace')}"
         time.sleep(0.05)
     last_line = (server.log.read_text(errors="replace").strip().splitlines() or ["nothing"])[-1]
-    raise MintError(f"{server.name} did not get ready; it said: {said or last_line}")
+    raise MintError(f"{server.name} did not become ready; its last output: {last_response or last_line}")
 
 
-def end(server: Server) -> None:
-    """Kills the server and what it started."""
+def kill(server: Server) -> None:
+    """Kill the server and its descendants."""
     kill_tree(server.process.pid)
     server.process.wait()
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as free:
-        free.bind((HOST, 0))
-        port: int = free.getsockname()[1]
+    """A local port that no process listens on."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
         return port

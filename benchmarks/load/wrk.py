@@ -1,4 +1,4 @@
-"""wrk: so many connections, each with one request after another, for so many seconds."""
+"""wrk runs: a fixed number of connections, each sending one request after another for a fixed time."""
 
 import json
 import shutil
@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.load.messages import HOST, Request
+from benchmarks.load.http_client import HOST, Request
 from serving.errors import MintError
 
 SCRIPT = Path(__file__).with_name("load.lua")
@@ -14,8 +14,8 @@ TIMEOUT_S = 30
 
 
 @dataclass(frozen=True)
-class Load:
-    """What one run measured."""
+class LoadResult:
+    """Throughput and latency of one run."""
 
     requests_per_s: float
     p50_ms: float
@@ -23,34 +23,34 @@ class Load:
 
 
 def require_wrk() -> None:
-    """Raises MintError where there is no wrk."""
+    """Raise MintError when wrk is not installed."""
     if shutil.which("wrk") is None:
         raise MintError("wrk is not installed and makes the load; install it (Debian: apt-get install wrk)")
 
 
 def command(port: int, request: Request, connections: int, seconds: int, seeds: int, first_seed: int) -> list[str]:
-    """The command line of a run. seeds: how many in each request, counted up from `first_seed`; 0: none."""
+    """Command line of a run. seeds: number in each request, counted up from `first_seed`; 0 for none."""
     options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", f"{TIMEOUT_S}s", "-s", str(SCRIPT)]
     return ["wrk", *options, f"http://{HOST}:{port}", "--", request.head, request.body, str(seeds), str(first_seed)]
 
 
-def parse(name: str, output: str) -> Load:
-    """Reads what load.lua printed; raises MintError when any request failed, as rates without answers mean nothing."""
+def parse(name: str, output: str) -> LoadResult:
+    """Parse the output of load.lua; raises MintError when any request failed, as the rate would count errors."""
     result = json.loads(output.splitlines()[-1])
     if not result["requests"]:
-        raise MintError(f"{name} answered nothing within {result['seconds']:.0f} s; give --seconds more")
-    if result["refused"] or result["broken"]:
+        raise MintError(f"{name} sent no response within {result['seconds']:.0f} s; give --seconds more")
+    if result["error_status"] or result["broken"]:
         raise MintError(
-            f"{name}: of {result['requests']} requests {result['refused']} were answered with a status of 400 or more "
-            f"and {result['broken']} broke off or timed out; a benchmark of errors means nothing, so see its log"
+            f"{name}: of {result['requests']} requests {result['error_status']} got a status of 400 or more and "
+            f"{result['broken']} broke off or timed out; a benchmark of errors means nothing, so see its log"
         )
-    return Load(result["requests"] / result["seconds"], result["p50_ms"], result["p99_ms"])
+    return LoadResult(result["requests"] / result["seconds"], result["p50_ms"], result["p99_ms"])
 
 
-def load(
+def run(
     name: str, port: int, request: Request, connections: int, seconds: int, seeds: int = 1, first_seed: int = 0
-) -> Load:
-    """Runs wrk against a port of this machine; `name` is for errors."""
+) -> LoadResult:
+    """Run wrk against a local port; `name` is the server's, for error messages."""
     line = command(port, request, connections, seconds, seeds, first_seed)
     done = subprocess.run(line, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     if done.returncode:

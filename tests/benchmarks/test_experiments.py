@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from benchmarks.experiments import pictures
+from benchmarks.experiments import dataset
 from benchmarks.experiments.job import Job, jobs, key
 from benchmarks.experiments.readings import reading
 from benchmarks.experiments.report import write_report
@@ -250,7 +250,7 @@ def test_a_number_is_never_minus_zero() -> None:
 def test_channels_of_a_composed_picture_are_three_images_of_one_class() -> None:
     labels = np.repeat(np.arange(3), 5)
     grey = np.arange(15, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 1), np.uint8)
-    composed, kept = pictures.compose(grey, labels)
+    composed, kept = dataset.compose(grey, labels)
     assert composed.shape == (15, 2, 2, 3)
     for index, image in enumerate(composed):
         members = set(image[0, 0].tolist())
@@ -259,11 +259,11 @@ def test_channels_of_a_composed_picture_are_three_images_of_one_class() -> None:
 
 
 def test_too_few_pictures_are_refused_with_how_many_are_needed() -> None:
-    few = pictures.Pictures(np.zeros((30, 2, 2, 1), np.uint8), np.zeros(30, np.int64))
-    parts = pictures.split(few, 6, evaluated=8)
+    few = dataset.LabelledImages(np.zeros((30, 2, 2, 1), np.uint8), np.zeros(30, np.int64))
+    parts = dataset.split(few, 6, evaluated=8)
     assert [len(part.images) for part in (parts.training, parts.reference, parts.held_out)] == [6, 16, 8]
     with pytest.raises(MintError, match="there are 30 pictures, and 31 are needed"):
-        pictures.split(few, 7, evaluated=8)
+        dataset.split(few, 7, evaluated=8)
 
 
 def test_every_experiment_says_what_it_asks_and_what_differs() -> None:
@@ -280,10 +280,10 @@ def test_pictures_of_a_source_come_with_its_class_folders(tmp_path: Path) -> Non
         for index in range(3):
             (tmp_path / "photos" / folder / f"{index}.png").write_bytes(picture(colour))
     with contextlib.chdir(tmp_path):
-        pictures.prepare(pictures.PictureKind(28, 3, "photos"), tmp_path / "arrays")
+        dataset.prepare(dataset.ImageSpec(28, 3, "photos"), tmp_path / "arrays")
         with pytest.raises(MintError, match="no class folders"):
-            pictures.prepare(pictures.PictureKind(28, 3, "photos/red"), tmp_path / "red")
-    made = pictures.load(tmp_path / "arrays")
+            dataset.prepare(dataset.ImageSpec(28, 3, "photos/red"), tmp_path / "red")
+    made = dataset.load(tmp_path / "arrays")
     assert [tuple(one[0, 0]) for one in made.images] == [(BLUE, RED)[label] for label in made.labels]
 
 

@@ -1,4 +1,4 @@
-"""The servers of a command end with it, however it ends."""
+"""Servers of a benchmark: killed when the benchmark ends, however it ends."""
 
 import signal
 import subprocess
@@ -16,7 +16,7 @@ TIME_LIMIT_S = 90
 COMMAND = """
 import signal, sys
 from pathlib import Path
-from benchmarks.load.servers import started
+from benchmarks.load.servers import running_server
 
 SERVER = '''
 import subprocess
@@ -24,10 +24,10 @@ worker = subprocess.Popen(["sleep", "600"], start_new_session=True)
 print(worker.pid, flush=True)
 worker.wait()
 '''
-signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore signals
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the parent of the tests may ignore signals
 for each in (signal.SIGTERM, signal.SIGHUP):
     signal.signal(each, signal.SIG_DFL)
-with started("server", ["-c", SERVER], {}, Path(sys.argv[1])) as server:
+with running_server("server", ["-c", SERVER], {}, Path(sys.argv[1])) as server:
     while not (worker := server.log.read_text()).endswith("\\n"):
         pass
     print(server.process.pid, worker.strip(), flush=True)
@@ -38,7 +38,7 @@ with started("server", ["-c", SERVER], {}, Path(sys.argv[1])) as server:
 
 
 def ended(pid: int) -> bool:
-    """Whether a process is gone, or waits only for somebody to ask how it ended."""
+    """True for a process that is gone, or a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:

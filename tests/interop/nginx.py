@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.load.guard import guard
+from benchmarks.load.reaper import reap_on_exit
 
 START_TIMEOUT_S = 60
 STARTS = 5  # a port that was free a moment ago may be taken
@@ -48,7 +48,7 @@ def nginx_before(service: str, folder: Path) -> Iterator[str]:
         user = "user root;" if os.geteuid() == 0 else ""  # its workers have to get into the folder
         (folder / "nginx.conf").write_text(CONFIGURATION.format(user=user, port=port, service=service))
         process = subprocess.Popen(["nginx", "-p", str(folder), "-c", "nginx.conf", "-e", "error.log"])
-        guard(process.pid)
+        reap_on_exit(process.pid)
         try:
             if _listens(process, port):
                 yield f"http://127.0.0.1:{port}"

@@ -28,7 +28,7 @@ REFERENCE_SHARE = 2  # reference images for each one that is evaluated: the more
 
 
 @dataclass(frozen=True)
-class PictureKind:
+class ImageSpec:
     """Which pictures: from where, in which form, and how many of them at most."""
 
     resolution: int
@@ -71,7 +71,7 @@ class PictureKind:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class LabelledImages:
     """Images uint8 [N, H, W, C] and labels int64 [N], shuffled once and for all."""
 
     images: NDArray[np.uint8]
@@ -87,12 +87,12 @@ class Pictures:
 class Split:
     """Three disjoint parts. Measures compare with `reference`; `held_out` says what real images score."""
 
-    training: Pictures
-    reference: Pictures
-    held_out: Pictures
+    training: LabelledImages
+    reference: LabelledImages
+    held_out: LabelledImages
 
 
-def prepare(kind: PictureKind, folder: Path) -> None:
+def prepare(kind: ImageSpec, folder: Path) -> None:
     """Makes the arrays, unless they are there."""
     if (folder / LABELS).exists():
         return
@@ -105,12 +105,12 @@ def prepare(kind: PictureKind, folder: Path) -> None:
             np.save(file, array[order])
 
 
-def load(folder: Path) -> Pictures:
+def load(folder: Path) -> LabelledImages:
     """The arrays that `prepare` made; the images are mapped, not read."""
-    return Pictures(np.load(folder / IMAGES, mmap_mode="r"), np.load(folder / LABELS))
+    return LabelledImages(np.load(folder / IMAGES, mmap_mode="r"), np.load(folder / LABELS))
 
 
-def split(pictures: Pictures, training: int | None, evaluated: int) -> Split:
+def split(pictures: LabelledImages, training: int | None, evaluated: int) -> Split:
     """Cuts off what is evaluated against, the same for every variant, and then so many to train on; None for the rest.
 
     Raises MintError when there are too few.
@@ -124,7 +124,7 @@ def split(pictures: Pictures, training: int | None, evaluated: int) -> Split:
         )
     end = len(pictures.images) if training is None else wanted
     cuts = ((reserved, end), (evaluated, reserved), (0, evaluated))
-    return Split(*(Pictures(pictures.images[start:stop], pictures.labels[start:stop]) for start, stop in cuts))
+    return Split(*(LabelledImages(pictures.images[start:stop], pictures.labels[start:stop]) for start, stop in cuts))
 
 
 def compose(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -136,7 +136,7 @@ def compose(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> tuple[NDArr
     return np.concatenate([images[rows[:, channel]] for channel in range(3)], axis=3), labels
 
 
-def _read(kind: PictureKind) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _read(kind: ImageSpec) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Every image that can be read, as `preprocess` brings it to size. Raises MintError where there are no classes."""
     data = kind.data_params()
     with open_source(data) as source:
