@@ -25,7 +25,9 @@ def config(name: str, **changes: Any) -> Params:
     preset, variant_changes = VARIANTS.get(name, (name, {}))
     values = _preset_values(preset)
     changes = deep_merge(variant_changes, changes)
-    return validate_params(deep_merge(deep_merge(read_params(), values), changes), f"the preset {preset} with {changes}")
+    return validate_params(
+        deep_merge(deep_merge(read_params(), values), changes), f"the preset {preset} with {changes}"
+    )
 
 
 @cache

@@ -6,7 +6,8 @@ The app runs in this process as `mint serve` runs it. A CPU timer interrupts the
 the last interrupt is attributed to the stack found there. In the worker threads, encoding is timed with their CPU
 clocks; the rest of the process's CPU time is the network's. Prints JSON.
 
-PYSPY
+py-spy does not divide CPU time by thread: at 100 samples/s under 304s it cost 14% of the requests, and 43% of its
+samples fell on waiting worker threads that had used 2% of the CPU time.
 """
 
 import argparse
