@@ -1,1 +1,1 @@
-"""The tests mirror the packages: tests/serving, tests/training."""
+"""Test suite, laid out as the packages it tests: tests/serving, tests/training, tests/benchmarks."""

@@ -1,4 +1,4 @@
-"""What every test may use: a tiny real model file and a generator that has loaded it."""
+"""Fixtures of all tests: a tiny real model file and a generator loaded from it."""
 
 import os
 import sys
@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from serving.inference.generator import OnnxGenerator
 from tests.tiny_model import save, tiny_model
 
-# The same cases in every run, however slow the machine; `make fuzz` draws new ones.
+# The same examples in every run, without deadlines; `make fuzz` generates new ones.
 settings.register_profile(
     "suite",
     deadline=None,
@@ -22,13 +22,13 @@ settings.load_profile("suite")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The file that takes longest comes first: last, it would keep one of the processes busy and the others idle."""
+    """Schedule the slowest file first: started last, it would leave the other processes idle."""
     items.sort(key=lambda item: item.path.name != "test_pipeline.py")
 
 
 @pytest.fixture(scope="session")
 def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An ONNX file with the classes cat, dog and eel: latents of 8 numbers, images of 8x8x3."""
+    """An ONNX file with the classes cat, dog and eel, latents of 8 numbers and images of 8x8x3."""
     return save(tiny_model(), tmp_path_factory.mktemp("model") / "tiny.onnx")
 
 
@@ -40,14 +40,14 @@ def generator(model_path: Path) -> OnnxGenerator:
 
 @pytest.fixture(scope="session")
 def generator_without_classes(tmp_path_factory: pytest.TempPathFactory) -> OnnxGenerator:
-    """A tiny grey model that knows no classes."""
+    """A tiny unconditional greyscale model."""
     path = save(tiny_model(channels=1, classes=()), tmp_path_factory.mktemp("model") / "grey.onnx")
     return OnnxGenerator.load(path, provider="cpu", threads=1)
 
 
 @pytest.fixture(autouse=True)
-def _torch_as_it_was() -> Iterator[None]:
-    """Training lets its process take denormal numbers for 0, benchmarks train on one thread: not so the next test."""
+def _restore_torch_settings() -> Iterator[None]:
+    """Undo the process-wide settings of training (denormals flushed to 0) and of benchmarks (one thread)."""
     torch = sys.modules.get("torch")
     threads = None if torch is None else torch.get_num_threads()
     yield

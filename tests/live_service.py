@@ -1,4 +1,4 @@
-"""`mint serve` in a process of its own, and a client of it."""
+"""`mint serve` in a subprocess, and an HTTP client for it."""
 
 import os
 import re
@@ -22,7 +22,7 @@ LOG = "service.log"
 
 @dataclass(frozen=True)
 class LiveService:
-    """A service that is ready."""
+    """A running service that is ready."""
 
     client: httpx.Client
     process: subprocess.Popen[bytes]
@@ -30,11 +30,11 @@ class LiveService:
 
     @property
     def log(self) -> str:
-        """What it has written so far."""
+        """The log so far."""
         return log_of(self.home)
 
     def wait_for_log(self, text: str) -> None:
-        """Returns when it has written the text; the log is written a little later than what it is about is done."""
+        """Wait until the log contains the text; logging is asynchronous."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while text not in self.log:
             assert self.process.poll() is None
@@ -43,13 +43,13 @@ class LiveService:
 
 
 def start(model: Path, home: Path, port: int = 0, **settings: str) -> subprocess.Popen[bytes]:
-    """`mint serve` for a model file, with its log inside `home`; port 0 is a free one, which the log then names.
+    """Start `mint serve` for a model file, with its log inside `home`; port 0 picks a free port, which the log names.
 
-    settings: further MINT_ variables, such as MINT_DRAIN="2"; without that one it ends as soon as it is told to.
+    settings: further MINT_ variables, such as MINT_DRAIN="2"; it defaults to 0, so that SIGTERM ends it at once.
     """
     command = [sys.executable, "-m", "serving.cli", "serve", "--host", "127.0.0.1"]
-    outside = {name: value for name, value in os.environ.items() if not name.startswith("MINT_")}
-    environment = outside | {"MINT_MODEL": str(model), "MINT_PROVIDER": "cpu", "MINT_DRAIN": "0"} | settings
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MINT_")}
+    environment = inherited | {"MINT_MODEL": str(model), "MINT_PROVIDER": "cpu", "MINT_DRAIN": "0"} | settings
     home.mkdir(exist_ok=True)
     with (home / LOG).open("wb") as log:
         process = subprocess.Popen(
@@ -65,13 +65,13 @@ def start(model: Path, home: Path, port: int = 0, **settings: str) -> subprocess
 
 
 def log_of(home: Path) -> str:
-    """What the service of this home has written so far."""
+    """The log of the service in this home so far."""
     return (home / LOG).read_text()
 
 
 @contextmanager
 def live_service(model: Path, home: Path, **settings: str) -> Iterator[LiveService]:
-    """Starts a service on a free port, waits until it is ready, and ends it; settings as for `start`."""
+    """Start a service on a free port, wait until it is ready, and stop it at the end; settings as for `start`."""
     process = start(model, home, **settings)
     try:
         with httpx.Client(base_url=wait_until_ready(process, home), timeout=60, trust_env=False) as client:
@@ -82,12 +82,12 @@ def live_service(model: Path, home: Path, **settings: str) -> Iterator[LiveServi
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], home: Path) -> str:
-    """The address of a service that has started and is ready, which its log names."""
+    """Wait until the service is ready and return its address, which it logs."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and process.poll() is None:
-        if named := re.search(r'"listening on (http://[^"]+)"', log_of(home)):
+        if match := re.search(r'"listening on (http://[^"]+)"', log_of(home)):
             with suppress(httpx.TransportError):
-                if httpx.get(f"{named[1]}/readyz", trust_env=False).status_code == 200:
-                    return named[1]
+                if httpx.get(f"{match[1]}/readyz", trust_env=False).status_code == 200:
+                    return match[1]
         time.sleep(0.05)
     raise AssertionError(f"the service did not get ready:\n{log_of(home)}")

@@ -1,11 +1,11 @@
-"""Pixels of two ways to the same picture."""
+"""Comparison of images that were generated in two ways."""
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 
 def assert_same_pixels(images: ArrayLike, others: ArrayLike) -> None:
-    """Equal but for 1/255: where two batches, threads or processors add in another order, a pixel may round otherwise.
+    """Assert equality within 1/255: batches, threads and CPUs add in different orders, which changes some roundings.
 
     images, others: uint8, of the same shape.
     """

@@ -1,4 +1,4 @@
-"""What the README tells a reader to type works as it stands there."""
+"""The README's commands and code examples, run as they are written."""
 
 import re
 import shlex
@@ -26,14 +26,14 @@ MINT_LINES = [line for line in COMMANDS if "mint generate" in line]
 PORT = "127.0.0.1:3000"
 
 
-def blocks(language: str) -> list[str]:
-    """The examples in a language."""
+def code_blocks(language: str) -> list[str]:
+    """The code blocks in a language."""
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
-    """The service as a fresh clone runs it: with the committed model."""
+    """A service with the committed model, as in a fresh clone."""
     with live_service(ROOT / paths.MODEL, tmp_path_factory.mktemp("bentoml")) as running:
         yield running
 
@@ -43,7 +43,7 @@ def address(service: LiveService) -> str:
 
 
 def check_image(path: Path) -> None:
-    """Raises unless the file holds images that are not all of one colour."""
+    """Assert that the file holds images that are not of a single colour."""
     if path.suffix == ".npy":
         pictures = list(np.load(path))
     elif path.suffix == ".zip":
@@ -55,12 +55,12 @@ def check_image(path: Path) -> None:
     assert all(picture.std() > 1 for picture in pictures), path
 
 
-def test_the_readme_has_curl_lines() -> None:
+def test_the_readme_has_curl_examples() -> None:
     assert sum(" -o " in line for line in CURLS) >= 4
 
 
 @pytest.mark.parametrize("line", CURLS)
-def test_a_curl_line_of_the_readme_gives_what_it_promises(line: str, service: LiveService, tmp_path: Path) -> None:
+def test_a_curl_example_of_the_readme_returns_what_it_says(line: str, service: LiveService, tmp_path: Path) -> None:
     ran = subprocess.run(
         shlex.split(line.replace(PORT, address(service))),
         cwd=tmp_path,
@@ -80,7 +80,7 @@ def test_a_curl_line_of_the_readme_gives_what_it_promises(line: str, service: Li
         assert '"card"' in ran.stdout
 
 
-def test_the_generate_lines_of_the_readme_write_their_images(service: LiveService, tmp_path: Path) -> None:
+def test_the_mint_generate_examples_of_the_readme_write_their_images(service: LiveService, tmp_path: Path) -> None:
     by_file, by_service = MINT_LINES
     (tmp_path / paths.MODEL).parent.mkdir()
     (tmp_path / paths.MODEL).symlink_to(ROOT / paths.MODEL)
@@ -90,7 +90,7 @@ def test_the_generate_lines_of_the_readme_write_their_images(service: LiveServic
 
 
 def run_example(command: list[str], code: str, service: LiveService, folder: Path) -> str:
-    """Runs an example in an empty folder and returns what it printed; the files that it wrote hold images."""
+    """Run an example in an empty folder, check the images it writes, and return its output."""
     path = folder / "example.mjs"
     path.write_text(code.replace(PORT, address(service)))
     ran = subprocess.run([*command, path], cwd=folder, capture_output=True, text=True, timeout=300)
@@ -103,20 +103,20 @@ def run_example(command: list[str], code: str, service: LiveService, folder: Pat
     return ran.stdout
 
 
-def test_the_python_example_of_the_readme_does_what_it_says(service: LiveService, tmp_path: Path) -> None:
-    (code,) = blocks("python")
+def test_the_python_example_of_the_readme_works(service: LiveService, tmp_path: Path) -> None:
+    (code,) = code_blocks("python")
     printed = run_example([sys.executable], code, service, tmp_path)
     assert printed.startswith("(4, 28, 28, 1) (")
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed: make system")
-def test_the_javascript_example_of_the_readme_does_what_it_says(service: LiveService, tmp_path: Path) -> None:
-    (code,) = blocks("js")
+def test_the_javascript_example_of_the_readme_works(service: LiveService, tmp_path: Path) -> None:
+    (code,) = code_blocks("js")
     run_example(["node"], code, service, tmp_path)
     assert [path.suffix for path in tmp_path.iterdir()] == [".webp"]
 
 
-def test_the_files_that_the_readme_points_at_exist() -> None:
+def test_the_files_that_the_readme_links_to_exist() -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / target).exists(), target
 
@@ -129,8 +129,8 @@ def test_the_make_targets_of_the_readme_exist() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-def test_the_committed_model_is_the_one_that_the_committed_params_train() -> None:
+def test_the_committed_model_was_trained_with_the_committed_params() -> None:
     card = OnnxGenerator.load(ROOT / paths.MODEL, provider="cpu").card
     params = load_params(ROOT / paths.PARAMS).model_dump(mode="json")
-    params["data"]["source"] = base_name(params["data"]["source"])  # as the card shows it
+    params["data"]["source"] = base_name(params["data"]["source"])  # the card holds no path
     assert card.params == params

@@ -1,4 +1,4 @@
-"""A real model file, a few kilobytes small: one layer over z, one row a class, and a model card."""
+"""Real ONNX model file of a few kilobytes: one layer over z, an embedding per class, and a model card."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,8 +18,8 @@ CLASSES = ("cat", "dog", "eel")
 def tiny_card(
     channels: int = 3, classes: Sequence[str] = CLASSES, resolution: int = RESOLUTION, **changes: Any
 ) -> ModelCard:
-    """The card that tells the truth about `tiny_model`, but for `changes`."""
-    truth: dict[str, Any] = {
+    """The card that describes `tiny_model`, with `changes`."""
+    values: dict[str, Any] = {
         "name": "tiny",
         "latent_dim": LATENT_DIM,
         "resolution": resolution,
@@ -32,7 +32,7 @@ def tiny_card(
         "params": {},
         "licence": "none needed",
     }
-    return ModelCard.model_validate(truth | changes)
+    return ModelCard.model_validate(values | changes)
 
 
 def tiny_model(
@@ -42,10 +42,10 @@ def tiny_model(
     brittle: bool = False,
     resolution: int = RESOLUTION,
 ) -> onnx.ModelProto:
-    """A generator of small square images that depend on z and on the label.
+    """A generator of small square images that depend on z and the label.
 
-    weights: seed of its random weights. brittle: a latent whose first number is 100 or more makes
-    ONNX Runtime fail in the middle of the run, as a network with a fault would.
+    weights: seed of its random weights. brittle: fail inside ONNX Runtime for a latent whose first number is 100 or
+    more, as a network with a bug would.
     """
     pixels = resolution * resolution * channels
     random = np.random.RandomState(weights)
@@ -69,7 +69,7 @@ def tiny_model(
             helper.make_node("Add", ["from_z", "from_label"], ["from_both"]),
         ]
         logits = "from_both"
-    if brittle:  # looks up place z[0] / 100 in a table of one number
+    if brittle:  # index z[0] / 100 of a table with one entry
         nodes += [
             helper.make_node("Gather", ["z", "first"], ["z0"], axis=1),
             helper.make_node("Div", ["z0", "hundred"], ["place"]),
@@ -94,12 +94,12 @@ def tiny_model(
 
 
 def with_card(model: onnx.ModelProto, card: ModelCard) -> onnx.ModelProto:
-    """Puts `card` in place of the model's own."""
+    """Replace the model's card."""
     helper.set_model_props(model, {CARD_KEY: card.model_dump_json(), CHECKSUM_KEY: CHECKSUM_PLACEHOLDER})
     return model
 
 
 def save(model: onnx.ModelProto, path: Path) -> Path:
-    """Writes the model file, sealed, and returns its path."""
+    """Write the model file with its checksum and return its path."""
     path.write_bytes(embed_checksum(model.SerializeToString()))
     return path
