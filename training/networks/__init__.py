@@ -21,7 +21,8 @@ def build(params: Params, tags: Tensor | None) -> tuple[Generator, Discriminator
     tags: float [classes, tags], 1 where a class has a tag; used unless network.condition is none. The
     discriminator sees stabilise.packing images joined on their channels as one.
     """
-    network, data = params.network, params.data
+    network = params.network
+    resolution, channels = params.data.resolution, params.data.channels
     family = FAMILIES[network.name]
     if network.condition == "none":
         tags = None
@@ -30,8 +31,8 @@ def build(params: Params, tags: Tensor | None) -> tuple[Generator, Discriminator
         tags,
         lambda inputs: family.generator_layers(
             inputs,
-            data.resolution,
-            data.channels,
+            resolution,
+            channels,
             network.generator_width,
             **_form(network),
             dropout_share=network.generator_dropout,
@@ -39,8 +40,8 @@ def build(params: Params, tags: Tensor | None) -> tuple[Generator, Discriminator
     )
     norm = {"norm": network.discriminator_norm} if network.name == "dcgan" else {}
     features = family.discriminator_backbone(
-        data.channels * params.stabilise.packing,
-        data.resolution,
+        channels * params.stabilise.packing,
+        resolution,
         network.discriminator_width,
         **_form(network),
         **norm,
