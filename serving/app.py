@@ -11,14 +11,14 @@ from serving.http import exception_handlers
 from serving.http.cors import CrossOriginMiddleware
 from serving.http.lifespan import lifespan
 from serving.http.middleware import AuthMiddleware, RequestMiddleware
-from serving.http.routes import generate, info, static
+from serving.http.routes import generate, images, info, interpolate, static
 from serving.http.state import AppState
 
 # The busiest first: the router tries them in this order.
 ROUTES = [
-    Route("/images/{seed}.{ext}", generate.image),
+    Route("/images/{seed}.{ext}", images.image),
     Route("/generate", generate.generate, methods=["POST"]),
-    Route("/interpolate", generate.interpolate, methods=["POST"]),
+    Route("/interpolate", interpolate.interpolate, methods=["POST"]),
     Route("/", static.index),
     Route("/ui/{name}", static.asset),
     Route("/model", info.model),

@@ -16,16 +16,15 @@ import typer
 
 from serving.client import MintClient
 from serving.client.client import TIMEOUT_S
-from serving.encoding.images import encode, file_names
-from serving.encoding.png_metadata import origin
+from serving.encoding.images import encode, png_metadata
+from serving.encoding.multi_image import file_names
 from serving.errors import InputError, MintError
 from serving.files import atomic_write
 from serving.http.auth import key_hash, new_key
 from serving.http.schemas import ModelResponse
-from serving.inference.executor import Images
 from serving.inference.generator import MAX_BATCH, OnnxGenerator
 from serving.inference.labels import label_indices
-from serving.inference.latents import MAX_SEED, Labels
+from serving.inference.latents import MAX_SEED, Images, Labels
 from serving.inference.ort_session import Provider
 
 MODEL = "models/generator.onnx"
@@ -112,7 +111,9 @@ def save(
     draw: Callable[[list[int], Labels | None, float], Iterator[Batch]],
 ) -> str:
     """Writes the images of an order, and returns a line that says so."""
-    labels = label_indices(order.labels, len(order.seeds), model.card.class_names)
+    labels = None
+    if order.labels is not None:
+        labels = label_indices(order.labels, len(order.seeds), model.card.class_names)
     batches = draw(order.seeds, labels, order.truncation)
     try:
         if order.format == "npy":
@@ -122,7 +123,8 @@ def save(
         else:
             names = file_names(order.seeds, len(order.seeds), order.format)
             for name, seed, (image, label) in zip(names, order.seeds, one_by_one(batches), strict=True):
-                text = origin(model, order.truncation, seed, label)
+                class_name = None if label is None else model.card.classes[label]
+                text = png_metadata(model.model_id, order.truncation, seed, class_name)
                 write(order.out / name, encode(image, order.format, text))
     except OSError as error:
         raise InputError(f"{order.out} cannot be written ({error.strerror}); choose another --out") from None
@@ -153,7 +155,7 @@ def draw_batches(
 ) -> Iterator[Batch]:
     """The images of `seeds`, so many at a time that memory holds one run."""
     for part in parts(len(seeds), MAX_BATCH):
-        images, drawn = generator.draw(seeds[part], None if labels is None else labels[part], truncation)
+        images, drawn = generator.generate(seeds[part], None if labels is None else labels[part], truncation)
         yield images, None if drawn is None else drawn.tolist()
 
 

@@ -90,7 +90,7 @@ def draw_samples(generator: OnnxGenerator, images: NDArray[np.uint8], labels: ND
     chosen = np.random.RandomState(0).permutation(len(images))[: 2 * count]
     reference, held_out = np.sort(chosen[:-count]), np.sort(chosen[-count:])
     asked = labels[held_out] if generator.card.classes else None
-    generated, _ = generator.draw(list(range(count)), asked)
+    generated, _ = generator.generate(list(range(count)), asked)
     shared = np.zeros(count, np.int64) if asked is None else asked
     return Sample(generated, images[reference], images[held_out], reference, held_out, shared)
 
@@ -155,7 +155,7 @@ def class_metrics(
     if generator.card.classes:
         count = max(AGREEMENT_IMAGES, classes)
         asked = np.arange(count) % classes
-        agrees = classify(classifier, generator.draw(list(range(count)), asked)[0]) == asked
+        agrees = classify(classifier, generator.generate(list(range(count)), asked)[0]) == asked
         result["class_agreement"] = float(agrees.mean())
         result["class_agreement_by_class"] = {
             name: float(agrees[asked == label].mean()) for label, name in enumerate(manifest.classes)

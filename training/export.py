@@ -154,7 +154,7 @@ def max_pixel_difference(generator: nn.Module, path: Path, batches: tuple[int, .
     served = InferenceGenerator(generator)
     gap = 0
     for size in batches:
-        z, label = exported.inputs(list(range(size)))
+        z, label = exported.latent_space.sample(list(range(size)))
         with torch.no_grad():
             expected = served(torch.from_numpy(z), None if label is None else torch.from_numpy(label)).numpy()
         gap = max(gap, int(np.abs(expected.astype(int) - exported.images(z, label)).max()))

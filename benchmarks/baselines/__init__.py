@@ -9,8 +9,8 @@ import os
 
 from PIL import Image
 
-from serving.inference.executor import Images
 from serving.inference.generator import OnnxGenerator
+from serving.inference.latents import Images
 
 
 def load_generator() -> OnnxGenerator:

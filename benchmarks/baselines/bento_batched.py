@@ -32,5 +32,5 @@ class Batched:
     @bentoml.api(batchable=True, max_batch_size=MAX_BATCH, max_latency_ms=10_000, output_spec=Png)
     def generate(self, seeds: list[int]) -> list[bytes]:
         """The images of the seeds of all requests in the batch."""
-        images, _ = self.generator.draw(seeds)
+        images, _ = self.generator.generate(seeds)
         return [png(image) for image in images]

@@ -16,5 +16,5 @@ class Plain:
     @bentoml.api
     def generate(self, seed: int) -> Image:
         """The image of a seed."""
-        images, _ = self.generator.draw([seed])
+        images, _ = self.generator.generate([seed])
         return to_pillow(images[0])

@@ -27,5 +27,5 @@ class Tuned:
 
     def png(self, seed: int) -> bytes:
         """The image of a seed as PNG."""
-        images, _ = self.generator.draw([seed])
+        images, _ = self.generator.generate([seed])
         return png(images[0])

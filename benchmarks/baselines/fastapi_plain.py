@@ -18,5 +18,5 @@ class GenerateBody(BaseModel):
 @app.post("/generate")
 def generate(body: GenerateBody) -> Response:
     """The image of a seed."""
-    images, _ = generator.draw([body.seed])
+    images, _ = generator.generate([body.seed])
     return Response(png(images[0]), media_type="image/png")

@@ -7,7 +7,7 @@ from starlette.routing import Route
 
 from benchmarks.baselines import load_generator, png
 
-content = png(load_generator().draw([0])[0][0])
+content = png(load_generator().generate([0])[0][0])
 
 
 async def generate(request: Request) -> Response:

@@ -88,7 +88,7 @@ async def run_test(model: Path, rounds: int) -> list[Check]:
         ids = [generator.model_id for generator in generators]
         served = scratch / "served" / "generator.onnx"
         replace(contents[0], served)
-        result = SwapResult({generator.model_id: generator.draw([SEED])[0][0] for generator in generators})
+        result = SwapResult({generator.model_id: generator.generate([SEED])[0][0] for generator in generators})
         with service(served, scratch) as server:
             clients = [asyncio.create_task(client(server.port, result)) for _ in range(CLIENTS)]
             for number in range(1, rounds + 1):

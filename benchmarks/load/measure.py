@@ -116,7 +116,7 @@ def not_modified_request(port: int) -> Request:
 
 def check_same_image(model: Path, servers: Mapping[str, Server]) -> None:
     """Raise MintError when a server's image of a seed differs from the model's by more than 1/255."""
-    expected, _ = OnnxGenerator.load(model, "cpu").draw([CHECK_SEED])
+    expected, _ = OnnxGenerator.load(model, "cpu").generate([CHECK_SEED])
     for each in (commands.MINT, *commands.BASELINES):
         response = send(servers[each.name].port, each.request, [CHECK_SEED])
         pixels = np.asarray(Image.open(io.BytesIO(response.body))).reshape(expected[0].shape)

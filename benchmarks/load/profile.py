@@ -69,9 +69,10 @@ PURPOSES = {
     "serving.http.parsing": VALIDATION,
     "serving.http.content_negotiation": VALIDATION,
     "serving.inference.labels": VALIDATION,
-    "serving.http.generation": VALIDATION,
-    "serving.inference.generator": VALIDATION,
+    "serving.http.routes.generate": VALIDATION,
+    "serving.inference.latents": VALIDATION,
     "serving.inference.batcher": QUEUE,
+    "serving.inference.request_queue": QUEUE,
 }
 
 WORKER_THREADS = "mint-"  # name prefix of the threads that run the network and encode results
@@ -131,7 +132,7 @@ class CpuProfiler:
         self._functions: dict[str, float] = defaultdict(float)
         self._last_sample = 0.0
         self._encoding: list[float] = []  # CPU seconds of each result
-        batcher.Batcher._finish = self._timed(batcher.Batcher._finish)  # type: ignore[assignment, method-assign]
+        batcher.Batcher._render = self._timed(batcher.Batcher._render)  # type: ignore[assignment, method-assign]
         signal.signal(signal.SIGPROF, self._on_sample)
 
     def profile(self, name: str, port: int, request: Request, seconds: int) -> Profile:

@@ -13,8 +13,8 @@ from serving.http.auth import CHALLENGES, MissingKeyError, UnknownKeyError
 from serving.http.parsing import BodyTooLargeError
 from serving.http.schemas import ErrorResponse, Problem
 from serving.http.state import app_state
-from serving.inference.admission import QueueFullError
 from serving.inference.model_registry import ModelNotFoundError, NotReadyError
+from serving.inference.request_queue import QueueFullError
 from serving.quoting import visible
 
 SHOWN_PATH = 60  # characters

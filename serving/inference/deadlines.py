@@ -1,4 +1,4 @@
-"""Calls that may hang, with a deadline: on a stalled disk the system lets go of no thread that reads."""
+"""Deadlines for blocking calls that may hang: a read from a stalled disk cannot be cancelled."""
 
 import asyncio
 import threading
@@ -10,9 +10,9 @@ T = TypeVar("T")
 
 
 class DeadlineThread:
-    """Makes calls in a daemon thread, one at a time. One that hangs is given up, and no other begins until it returns.
+    """Runs calls in a daemon thread, one at a time. A call that hangs is abandoned; the next waits for it to return.
 
-    asyncio.to_thread would do neither: its threads are joined when the process ends, and there are a few for all.
+    asyncio.to_thread would do neither: its threads are joined at exit, and calls that hang would exhaust its pool.
     """
 
     def __init__(self, name: str) -> None:
@@ -20,7 +20,7 @@ class DeadlineThread:
         self._thread: threading.Thread | None = None
 
     async def call(self, work: Callable[[], T], seconds: float) -> T:
-        """The result of `work`, or what it raises; raises TimeoutError after so many seconds."""
+        """Returns the result of `work`, or raises its exception; raises TimeoutError after so many seconds."""
         if self._thread is not None and self._thread.is_alive():
             raise TimeoutError("an earlier call has not returned")
         loop = asyncio.get_running_loop()
@@ -30,10 +30,10 @@ class DeadlineThread:
             result, failure = None, None
             try:
                 result = work()
-            except BaseException as error:  # it goes to whoever waits
+            except BaseException as error:  # delivered to the caller
                 failure = error if isinstance(error, Exception) else RuntimeError(repr(error))
             with suppress(RuntimeError):  # the event loop has ended
-                loop.call_soon_threadsafe(_settle, done, result, failure)
+                loop.call_soon_threadsafe(_complete, done, result, failure)
 
         self._thread = threading.Thread(target=run, name=self._name, daemon=True)
         self._thread.start()
@@ -41,13 +41,13 @@ class DeadlineThread:
             async with asyncio.timeout(seconds):
                 return await done
         finally:
-            # The thread has nothing left to do but to end, and the next call must not find it alive.
+            # The thread is about to end, and the next call must not find it alive.
             if done.done() and not done.cancelled():
                 self._thread.join()
 
 
-def _settle(future: "asyncio.Future[Any]", result: object, failure: Exception | None) -> None:
-    """Sets a result or an exception, unless nobody waits for it any more."""
+def _complete(future: "asyncio.Future[Any]", result: object, failure: Exception | None) -> None:
+    """Completes a future, unless it is cancelled or complete."""
     if future.done():
         return
     if failure is None:

@@ -1,8 +1,6 @@
-"""A model file in use: verify it, load it, warm it up, run it."""
+"""The generator of an ONNX model file: verified, loaded, warmed up; seeds or latents in, images out."""
 
 import hashlib
-import os
-import stat
 from pathlib import Path
 from typing import Literal, Self
 
@@ -10,112 +8,74 @@ import numpy as np
 import onnxruntime
 from numpy.typing import ArrayLike
 
-from serving.errors import InputError, ModelError, ModelUnreadableError
-from serving.inference import latents as latent_space
-from serving.inference.executor import ArrayInputs, BatchInputs, Images, ParallelSession
-from serving.inference.latents import Labels, Latents
+from serving.errors import InputError, ModelError
+from serving.inference.executor import BatchOutput, ParallelSession, join_labels
+from serving.inference.latents import ArrayInputs, BatchInputs, GenerationJob, Images, Labels, Latents, LatentSpace
 from serving.inference.model_card import ModelCard, read_card, verify_checksum
-from serving.inference.onnx_file import MAX_FILE_BYTES, read_metadata
+from serving.inference.model_files import read_model
+from serving.inference.onnx_file import read_metadata
 from serving.inference.ort_session import Provider, reason
 
-MAX_BATCH = 64  # images in one run: bounds memory whatever is asked for
+MAX_BATCH = 64  # images in one run: bounds memory however many are requested
 MODEL_ID_LENGTH = 16  # hexadecimal digits of the file's SHA-256
 
 
 class OnnxGenerator:
     """A verified, warm model file. Safe to run from several threads."""
 
-    def __init__(self, path: Path, card: ModelCard, sha256: str, network: ParallelSession) -> None:
+    def __init__(self, path: Path, card: ModelCard, sha256: str, session: ParallelSession) -> None:
         self.path = path
         self.card = card
         self.sha256 = sha256
-        self._network = network
-        self._mean_latent = np.array(card.mean_latent, np.float32)
+        self.model_id = sha256[:MODEL_ID_LENGTH]
+        self.session = session
+        self.latent_space = LatentSpace(card.latent_dim, len(card.classes), np.array(card.mean_latent, np.float32))
 
     @classmethod
     def load(cls, path: Path | str, provider: Provider = "auto", threads: int = 0) -> Self:
         """Opens, checks and warms up a model file.
 
-        provider: `auto` takes a GPU where there is one, `cpu` and `cuda` insist. threads: CPU
-        threads of one run; 0 takes every core. Raises ModelError with one
-        sentence for a file that is missing, damaged, without a card or at odds with its card, and
-        for a GPU that is insisted on and cannot be used.
+        provider: `auto` takes a GPU where there is one, `cpu` and `cuda` insist. threads: CPU threads of one run; 0
+        takes every core. Raises ModelError for a file that is missing, damaged, without a card or inconsistent with its
+        card, and for a GPU that is required and cannot be used.
         """
         path = Path(path)
-        return cls.open(read_file(path), path, provider, threads)
+        return cls.open(read_model(path), path, provider, threads)
 
     @classmethod
     def open(cls, content: bytes, path: Path, provider: Provider = "auto", threads: int = 0) -> Self:
-        """The same for the content of a model file that has been read; path: where from."""
+        """Does the same with the content of a model file; path: its origin, for error messages."""
         metadata = read_metadata(content, str(path))
         card = read_card(metadata, str(path))
         verify_checksum(content, metadata, str(path))
-        network = ParallelSession(content, path, provider, threads)
-        _check_signature(network.description, card, path)
-        generator = cls(path, card, hashlib.sha256(content).hexdigest(), network)
-        # One image, a pair, and a pair in each lane: memory is set up, and the batch is seen to be dynamic.
-        generator.warm_up((1, 2, 2 * network.lanes))
+        session = ParallelSession(content, path, provider, threads)
+        _check_signature(session.description, card, path)
+        generator = cls(path, card, hashlib.sha256(content).hexdigest(), session)
+        # One image, a pair, and a pair for each worker: memory is set up, and the batch is seen to be dynamic.
+        generator.warm_up((1, 2, 2 * session.workers))
         return generator
 
     @property
-    def model_id(self) -> str:
-        """What tells this file from every other: the start of its SHA-256, in hexadecimal."""
-        return self.sha256[:MODEL_ID_LENGTH]
-
-    @property
     def provider(self) -> Literal["cpu", "cuda"]:
-        """What the network really runs on."""
-        return self._network.provider
+        """The hardware that the network runs on."""
+        return self.session.provider
 
-    def inputs(
-        self, seeds: list[int], labels: Labels | None = None, truncation: float = 1.0
-    ) -> tuple[Latents, Labels | None]:
-        """What the network is fed for these seeds: latents float32 [N, latent_dim] and labels int64 [N].
-
-        labels: int64 [N]; None lets a conditional model's seeds draw their own. The labels that
-        come back are None for a model without classes. Raises InputError for a seed out of range.
-        """
-        for position, seed in enumerate(seeds):
-            if not 0 <= seed <= latent_space.MAX_SEED:
-                raise InputError(
-                    f"seed {str(seed)[:20]} is out of range; seeds are whole numbers from 0 to {latent_space.MAX_SEED}",
-                    "seeds",
-                    position,
-                )
-        undecided = len(self.card.classes) if labels is None else 0
-        latents, drawn = latent_space.from_seeds(seeds, self.card.latent_dim, undecided)
-        if undecided:
-            labels = drawn
-        return self.truncate(latents, truncation), labels
-
-    def truncate(self, latents: Latents, truncation: float) -> Latents:
-        """Moves latents [N, latent_dim] toward the model's mean latent; 1 leaves them as they are."""
-        return latent_space.truncate(latents, self._mean_latent, truncation)
-
-    def draw(
+    def generate(
         self, seeds: list[int], labels: Labels | None = None, truncation: float = 1.0
     ) -> tuple[Images, Labels | None]:
-        """Images uint8 [N, H, W, C] of these seeds, with the labels they were made for."""
-        latents, labels = self.inputs(seeds, labels, truncation)
-        return self.images(latents, labels), labels
+        """Images uint8 [N, H, W, C] of these seeds, and the labels int64 [N] they were made for.
+
+        labels: int64 [N]; None lets a conditional model's seeds draw their own. Raises InputError for a seed out of
+        range.
+        """
+        return self._run_in_batches(GenerationJob(self.latent_space, labels, truncation, seeds=seeds))
 
     def images(self, latents: ArrayLike, labels: ArrayLike | None = None) -> Images:
-        """Runs the network, MAX_BATCH images at a time.
+        """Images uint8 [N, H, W, C] of latents [N, latent_dim], which are not truncated.
 
-        latents: [N, latent_dim]; labels: [N] for a conditional model, None for any other. Returns
-        uint8 [N, H, W, C]. Raises InputError as `check` does.
+        labels: [N] for a conditional model, None for any other. Raises InputError as `check` does.
         """
-        checked, indices = self.check(latents, labels)
-        side = self.card.resolution
-        images = np.empty((len(checked), side, side, self.card.channels), np.uint8)
-        for start in range(0, len(checked), MAX_BATCH):
-            part = slice(start, start + MAX_BATCH)
-            images[part] = self.run(ArrayInputs(checked[part], None if indices is None else indices[part]))
-        return images
-
-    def run(self, inputs: BatchInputs) -> Images:
-        """One run of the network on what `inputs` or `check` has made; images uint8 [N, H, W, C]."""
-        return self._network.run(inputs)
+        return self._run_in_batches(ArrayInputs(*self.check(latents, labels))).images
 
     def check(self, latents: ArrayLike, labels: ArrayLike | None) -> tuple[Latents, Labels | None]:
         """Returns latents as float32 [N, latent_dim] and labels as int64 [N], or raises InputError."""
@@ -157,10 +117,10 @@ class OnnxGenerator:
         """Runs batches of these sizes once; raises ModelError when one fails or has the wrong shape."""
         side, channels = self.card.resolution, self.card.channels
         for count in batches:
-            latents = np.tile(self._mean_latent, (count, 1))
+            latents = np.tile(self.latent_space.mean, (count, 1))
             labels = np.zeros(count, np.int64) if self.card.classes else None
             try:
-                shape = self.run(ArrayInputs(latents, labels)).shape
+                shape = self.session.run(ArrayInputs(latents, labels)).images.shape
             except Exception as error:  # ONNX Runtime's exceptions share no other base
                 raise ModelError(
                     f"{self.path} fails on a batch of {count} ({reason(error)}); export it again"
@@ -171,28 +131,21 @@ class OnnxGenerator:
                     f"resolution and channels say {[count, side, side, channels]}; export the model again"
                 )
 
-
-def read_file(path: Path) -> bytes:
-    """The content of a model file; raises UnreadableError, or ModelError for what is no file or too large."""
-    try:
-        # A FIFO would keep its reader waiting for a writer, but for this flag; to files it makes no difference.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise ModelError(f"{path} cannot be read (it is not a regular file); put a model file in its place")
-            if found.st_size > MAX_FILE_BYTES:
-                raise ModelError(f"{path} is larger than {MAX_FILE_BYTES >> 20} MB; export a smaller model")
-            return file.read()
-    except FileNotFoundError:
-        raise ModelError(f"{path} does not exist; train a model with `make train`, or name another file") from None
-    except OSError as error:
-        raise ModelUnreadableError(
-            f"{path} cannot be read ({error.strerror}); check the path and its permissions"
-        ) from None
+    def _run_in_batches(self, inputs: BatchInputs) -> BatchOutput:
+        """Runs the network, MAX_BATCH images at a time."""
+        side = self.card.resolution
+        images = np.empty((len(inputs), side, side, self.card.channels), np.uint8)
+        labels: list[Labels | None] = []
+        for start in range(0, len(inputs), MAX_BATCH):
+            rows = slice(start, min(start + MAX_BATCH, len(inputs)))
+            output = self.session.run(inputs.arrays(rows))
+            images[rows] = output.images
+            labels.append(output.labels)
+        return BatchOutput(images, join_labels(labels))
 
 
 def _check_signature(session: onnxruntime.InferenceSession, card: ModelCard, path: Path) -> None:
-    """Raises ModelError for the first input or output that the card does not describe."""
+    """Raises ModelError for the first input or output that differs from the card."""
     side = card.resolution
     inputs: dict[str, tuple[str, tuple[int, ...]]] = {"z": ("tensor(float)", (card.latent_dim,))}
     if card.classes:
@@ -212,7 +165,7 @@ def _check_signature(session: onnxruntime.InferenceSession, card: ModelCard, pat
 def _check_tensor(
     what: str, dtype: str, shape: list[int | str | None], wanted_dtype: str, wanted_shape: tuple[int, ...]
 ) -> None:
-    """Compares one tensor with the card's; a size that the file leaves open is seen in the warm-up."""
+    """Compares one tensor with the card; sizes that the file leaves open are checked by the warm-up."""
     if dtype != wanted_dtype:
         raise ModelError(f"{what} is a {dtype} and must be a {wanted_dtype}; export the model again")
     if not shape or isinstance(shape[0], int):

@@ -1,8 +1,8 @@
-"""A trial of a model file in a process of its own, so that one that crashes or eats memory takes no service with it.
+"""Isolated check of a model file in a subprocess, so that a file that crashes or exhausts memory harms no service.
 
     python -m serving.inference.isolated_load NAME < FILE
 
-Loads and runs the file under limits of memory and time. Exits with 0 when it can be served, and with 1 and one sentence
+Loads and runs the file under memory and time limits. Exits with 0 when it can be served, and with 1 and one sentence
 about NAME when it cannot.
 """
 
@@ -18,16 +18,16 @@ from serving.errors import ModelError
 
 MEMORY_BYTES = 4 << 30  # of address space
 CPU_S = 60
-DEADLINE_S = 90  # a process that waits for something spends no CPU time
-REFUSED = 1
+TIMEOUT_S = 90  # a process that waits for something spends no CPU time
+EXIT_REFUSED = 1
 OUT_OF_MEMORY = ("bad_alloc", "allocate memory", "MemoryError", "bad allocation")
-GIVEN_UP = (signal.SIGXCPU, signal.SIGKILL)
+LIMIT_SIGNALS = (signal.SIGXCPU, signal.SIGKILL)
 
 
-def try_model(content: bytes, path: Path) -> None:
-    """Loads and runs a model file in a child process.
+def check_in_subprocess(content: bytes, path: Path) -> None:
+    """Loads and runs a model file in a subprocess.
 
-    Raises ModelError with the child's sentence, or one that says how it ended; OSError when it cannot be started.
+    Raises ModelError with the subprocess's sentence, or one about its exit; OSError when it cannot be started.
     """
     try:
         child = subprocess.run(
@@ -35,30 +35,28 @@ def try_model(content: bytes, path: Path) -> None:
             input=content,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            timeout=DEADLINE_S,
+            timeout=TIMEOUT_S,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise ModelError(f"{path} was not loaded within {DEADLINE_S} s; export it again") from None
-    said = child.stdout.decode(errors="replace").strip()
+        raise ModelError(f"{path} was not loaded within {TIMEOUT_S} s; export it again") from None
+    sentence = child.stdout.decode(errors="replace").strip()
     if child.returncode == 0:
         return
-    if child.returncode == REFUSED and said:
-        raise ModelError(said)
-    if -child.returncode in GIVEN_UP:
+    if child.returncode == EXIT_REFUSED and sentence:
+        raise ModelError(sentence)
+    if -child.returncode in LIMIT_SIGNALS:
         raise ModelError(f"{path} takes more than {CPU_S} s to load, or was ended meanwhile; export it again")
-    raise ModelError(f"{path} makes ONNX Runtime crash ({_ending(child.returncode)}); export it again")
+    raise ModelError(f"{path} makes ONNX Runtime crash ({_exit_name(child.returncode)}); export it again")
 
 
 def main() -> None:
-    """The child: limits itself, then loads what it is sent and runs the smallest and the largest batch."""
+    """Entry point of the subprocess: limits itself, loads the file from stdin, runs the smallest and largest batch."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _limit(resource.RLIMIT_CPU, CPU_S)
-    with contextlib.suppress(
-        OSError
-    ):  # where the machine runs out of memory, this process should go and not its parent
+    with contextlib.suppress(OSError):  # if memory runs out, the system should kill this process and not its parent
         Path("/proc/self/oom_score_adj").write_text("1000")
-    # The limits stand before ONNX Runtime is there, and so do those of its own start.
+    # The limits are set before ONNX Runtime is imported, so that they apply to its own start, too.
     _limit(resource.RLIMIT_AS, MEMORY_BYTES)
     path, content = Path(sys.argv[1]), sys.stdin.buffer.read()
     try:
@@ -66,26 +64,24 @@ def main() -> None:
 
         OnnxGenerator.open(content, path, "cpu", threads=1).warm_up((MAX_BATCH,))
     except (ModelError, MemoryError) as error:
-        said = f"{type(error).__name__}: {error}"
-        if any(words in said for words in OUT_OF_MEMORY):
-            said = f"{path} takes more than {MEMORY_BYTES >> 30} GB of memory; export a smaller one"
-        else:
-            said = str(error)
-        sys.stdout.buffer.write(os.fsencode(said))
+        sentence = str(error)
+        if any(words in f"{type(error).__name__}: {error}" for words in OUT_OF_MEMORY):
+            sentence = f"{path} takes more than {MEMORY_BYTES >> 30} GB of memory; export a smaller one"
+        sys.stdout.buffer.write(os.fsencode(sentence))
         sys.stdout.flush()
-        os._exit(REFUSED)
-    os._exit(0)  # nothing of it is needed any more, and taking it down takes time
+        os._exit(EXIT_REFUSED)
+    os._exit(0)  # a clean shutdown would only take time
 
 
-def _limit(what: int, value: int) -> None:
-    """Sets a limit of this process, within what it has been given."""
-    _, most = resource.getrlimit(what)
-    value = value if most == resource.RLIM_INFINITY else min(value, most)
-    resource.setrlimit(what, (value, value))
+def _limit(kind: int, value: int) -> None:
+    """Sets a resource limit of this process, at most its present hard limit."""
+    _, hard = resource.getrlimit(kind)
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (value, value))
 
 
-def _ending(status: int) -> str:
-    """How a process has ended, in words."""
+def _exit_name(status: int) -> str:
+    """The signal that ended a process, or its exit status, in words."""
     try:
         return signal.Signals(-status).name
     except ValueError:

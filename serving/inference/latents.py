@@ -1,27 +1,116 @@
-"""Seeds to latents: the numbers behind an image, the same for ever and everywhere."""
+"""Network inputs: latents and labels from seeds, truncation, interpolation. A seed has the same latent everywhere."""
 
 import threading
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from serving.errors import InputError
 
 MAX_SEED = 2**32 - 1
 
 Latents = NDArray[np.float32]
 Labels = NDArray[np.int64]
+Images = NDArray[np.uint8]
 Curve = Literal["slerp", "lerp"]
 
 
-class _PerThread(threading.local):
-    """One stream a thread, and the 32-bit words that it is made of: to seed it again is quicker than to make one."""
+class BatchInputs(Protocol):
+    """The inputs of a batch, computed for the rows that are asked for: stored, or drawn from seeds on demand."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+
+    def arrays(self, rows: slice) -> "ArrayInputs":
+        """The network's inputs for these rows. Pure: equal rows give equal arrays, and nothing is stored."""
+
+
+@dataclass(frozen=True)
+class ArrayInputs:
+    """Arrays that the network reads: latents [N, latent_dim], truncated; labels [N], or None without classes."""
+
+    latents: Latents
+    labels: Labels | None
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def arrays(self, rows: slice) -> "ArrayInputs":
+        """These rows."""
+        return ArrayInputs(self.latents[rows], None if self.labels is None else self.labels[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class LatentSpace:
+    """The input space of one model."""
+
+    dim: int
+    classes: int  # 0 for a model without classes
+    mean: Latents  # [dim], the target of truncation
+
+    def sample(self, seeds: list[int], labels: Labels | None = None) -> tuple[Latents, Labels | None]:
+        """Latents float32 [N, dim], before truncation, and labels int64 [N] of these seeds.
+
+        labels: int64 [N]; None lets a conditional model's seeds draw their own. The labels returned are None for a
+        model without classes. Raises InputError for a seed out of range.
+        """
+        for position, seed in enumerate(seeds):
+            if not 0 <= seed <= MAX_SEED:
+                raise InputError(
+                    f"seed {str(seed)[:20]} is out of range; seeds are whole numbers from 0 to {MAX_SEED}",
+                    "seeds",
+                    position,
+                )
+        if labels is None and self.classes:
+            return from_seeds(seeds, self.dim, self.classes)
+        return from_seeds(seeds, self.dim)[0], labels
+
+    def truncate(self, latents: Latents, truncation: float) -> Latents:
+        """Moves latents [N, dim] toward the model's mean latent; 1 leaves them as they are."""
+        return truncate(latents, self.mean, truncation)
+
+
+@dataclass(frozen=True, eq=False)
+class GenerationJob:
+    """The images to generate: from seeds, or from latents, with labels and truncation.
+
+    Seeds become latents when a run asks for their rows, so that the first rows run while the next are drawn.
+    """
+
+    space: LatentSpace
+    labels: Labels | None  # [N]; None: each seed draws its own, or the model has no classes
+    truncation: float = 1.0
+    seeds: list[int] | None = None  # N seeds, or
+    latents: Latents | None = None  # [N, latent_dim], before truncation
+
+    def __len__(self) -> int:
+        return len(self.seeds or ()) if self.latents is None else len(self.latents)
+
+    def arrays(self, rows: slice) -> ArrayInputs:
+        """The network's inputs for these rows, truncated."""
+        latents, labels = self.sample(rows)
+        return ArrayInputs(self.space.truncate(latents, self.truncation), labels)
+
+    def sample(self, rows: slice) -> tuple[Latents, Labels | None]:
+        """Latents [n, latent_dim] before truncation, and labels [n], of these rows."""
+        labels = None if self.labels is None else self.labels[rows]
+        if self.latents is not None:
+            return self.latents[rows], labels
+        assert self.seeds is not None
+        return self.space.sample(self.seeds[rows], labels)
+
+
+class _ThreadStream(threading.local):
+    """One random stream a thread, with its bit generator: seeding it again is quicker than creating one."""
 
     def __init__(self) -> None:
-        self.words = np.random.MT19937(0)
-        self.stream = np.random.RandomState(self.words)
+        self.bits = np.random.MT19937(0)
+        self.stream = np.random.RandomState(self.bits)
 
 
-_per_thread = _PerThread()
+_thread_stream = _ThreadStream()
 
 
 def from_seeds(seeds: list[int], latent_dim: int, classes: int = 0) -> tuple[Latents, Labels]:
@@ -34,14 +123,14 @@ def from_seeds(seeds: list[int], latent_dim: int, classes: int = 0) -> tuple[Lat
     """
     latents = np.empty((len(seeds), latent_dim), np.float32)
     labels = np.zeros(len(seeds), np.int64)
-    stream, words = _per_thread.stream, _per_thread.words
+    stream, bits = _thread_stream.stream, _thread_stream.bits
     low_bits = (1 << (classes - 1).bit_length()) - 1
     for row, seed in enumerate(seeds):
         stream.seed(seed)  # the very stream of RandomState(seed)
         latents[row] = stream.standard_normal(latent_dim)
         if classes:
-            # What stream.randint(classes) does, in a fraction of its time: words' low bits, until they are a class.
-            while (label := words.random_raw() & low_bits) >= classes:
+            # stream.randint(classes) in a fraction of its time: low bits of a word, drawn again until they are a class.
+            while (label := bits.random_raw() & low_bits) >= classes:
                 pass
             labels[row] = label
     return latents, labels
@@ -58,38 +147,42 @@ def truncate(latents: Latents, mean: Latents, truncation: float) -> Latents:
     return (mean + np.float32(truncation) * (latents - mean)).astype(np.float32)
 
 
-def frames_between(stops: Latents, steps: int, curve: Curve = "slerp", loop: bool = False) -> tuple[Latents, Labels]:
-    """Latents on the way from stop to stop, `steps` for each leg.
+def interpolate(keyframes: Latents, steps: int, curve: Curve = "slerp", loop: bool = False) -> tuple[Latents, Labels]:
+    """Latents on the path through keyframes, `steps` for each segment.
 
-    stops: [S, latent_dim], at least two. loop: the last leg leads back to the first stop. Returns the frames
-    [F, latent_dim] and for each the index int64 [F] of the nearer stop; F = steps (S - 1) + 1, or steps S in
+    keyframes: [K, latent_dim], at least two. loop: a last segment leads back to the first keyframe. Returns the frames
+    [F, latent_dim] and for each the index int64 [F] of the nearer keyframe; F = steps (K - 1) + 1, or steps K in
     a loop, which does not show its first frame twice.
     """
     between = slerp if curve == "slerp" else lerp
-    legs = len(stops) if loop else len(stops) - 1
-    shares = np.arange(steps, dtype=np.float32) / np.float32(steps)
-    frames = [between(stops[leg], stops[(leg + 1) % len(stops)], share) for leg in range(legs) for share in shares]
-    nearest = [(leg + (2 * step >= steps)) % len(stops) for leg in range(legs) for step in range(steps)]
+    segments = len(keyframes) if loop else len(keyframes) - 1
+    weights = np.arange(steps, dtype=np.float32) / np.float32(steps)
+    frames = [
+        between(keyframes[segment], keyframes[(segment + 1) % len(keyframes)], weight)
+        for segment in range(segments)
+        for weight in weights
+    ]
+    nearest = [(segment + (2 * step >= steps)) % len(keyframes) for segment in range(segments) for step in range(steps)]
     if not loop:
-        frames.append(stops[-1])
-        nearest.append(len(stops) - 1)
+        frames.append(keyframes[-1])
+        nearest.append(len(keyframes) - 1)
     return np.stack(frames), np.array(nearest, np.int64)
 
 
-def lerp(start: Latents, end: Latents, share: float) -> Latents:
-    """The point on the straight line from `start` to `end`, both [latent_dim]."""
-    return ((1 - share) * start + share * end).astype(np.float32)
+def lerp(start: Latents, end: Latents, weight: float) -> Latents:
+    """Linear interpolation from `start` to `end`, both [latent_dim]; weight: 0 gives `start`, 1 `end`."""
+    return ((1 - weight) * start + weight * end).astype(np.float32)
 
 
-def slerp(start: Latents, end: Latents, share: float) -> Latents:
-    """The point on the arc from `start` to `end`, both [latent_dim] (White 2016, "Sampling Generative Networks").
+def slerp(start: Latents, end: Latents, weight: float) -> Latents:
+    """Spherical interpolation from `start` to `end`, both [latent_dim] (White 2016, "Sampling Generative Networks").
 
     Nearly all of a Gaussian lies on a shell; a straight line would cut through its empty middle, where the network has
-    not been trained. Where there is no one arc, between parallel or opposite vectors or at zero, the line is taken.
+    not been trained. Falls back to `lerp` where no arc is unique: parallel or opposite vectors, or zero.
     """
     lengths = float(np.linalg.norm(start) * np.linalg.norm(end))
     angle = np.arccos(np.clip(float(start @ end) / lengths, -1.0, 1.0)) if lengths else 0.0
     if np.sin(angle) < 1e-4:
-        return lerp(start, end, share)
-    point = (np.sin((1 - share) * angle) * start + np.sin(share * angle) * end) / np.sin(angle)
+        return lerp(start, end, weight)
+    point = (np.sin((1 - weight) * angle) * start + np.sin(weight * angle) * end) / np.sin(angle)
     return np.asarray(point, np.float32)

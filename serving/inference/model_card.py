@@ -1,8 +1,7 @@
-"""The model card: what an ONNX file says about itself, kept in its metadata under the key `mint`.
+"""Model card and checksum in the metadata of an ONNX file, under the keys `mint` and `mint-checksum`.
 
-Beside it, under `mint-checksum`, stands the checksum of the file: taken while the 64 digits of the checksum itself
-are zeros, so that one file carries all of it. It finds damage, which a flipped bit among weights otherwise
-would not show; against forgery it is no help.
+The checksum is that of the file with zeros in place of the checksum's 64 digits, so that the file carries its own. It
+detects damage, such as a flipped bit among the weights, which nothing else would show; it does not prevent forgery.
 """
 
 import hashlib
@@ -16,14 +15,14 @@ from serving.inference.labels import ClassNames
 
 CARD_KEY = "mint"
 CHECKSUM_KEY = "mint-checksum"
-CHECKSUM_PLACEHOLDER = "sha256:" + "0" * 64  # the checksum of a file that has not been sealed yet
+CHECKSUM_PLACEHOLDER = "sha256:" + "0" * 64  # until `embed_checksum`
 FORMAT_VERSION: Literal[1] = 1
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class ModelCard(BaseModel):
-    """Everything that a server needs and that an owner must be able to answer for."""
+    """Description of a model: what a server needs to run it, and its provenance."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,11 +34,11 @@ class ModelCard(BaseModel):
     channels: Literal[1, 3]
     classes: tuple[str, ...]  # in label order; empty for a model without classes
     mean_latent: tuple[Number, ...]
-    directions: tuple[tuple[Number, ...], ...] = ()  # principal directions of z, unit vectors, the strongest first
+    directions: tuple[tuple[Number, ...], ...] = ()  # principal directions of z, unit vectors, strongest first
     images_seen: int = Field(ge=0)
     data_sha256: str
     git_revision: str | None  # None when trained outside a git checkout
-    params: dict[str, Any]  # params.yaml as it was
+    params: dict[str, Any]  # the params.yaml of the training run
     licence: str
 
     @model_validator(mode="after")
@@ -51,18 +50,18 @@ class ModelCard(BaseModel):
 
     @cached_property
     def class_names(self) -> ClassNames:
-        """The classes, to look labels up in."""
+        """The class names, indexed for look-ups of labels."""
         return ClassNames(self.classes)
 
     @property
     def shape(self) -> str:
-        """The image shape and the number of classes in a few words, such as `28x28x1, 10 classes`."""
+        """The image shape and the number of classes, such as `28x28x1, 10 classes`."""
         classes = f"{len(self.classes)} classes" if self.classes else "no classes"
         return f"{self.resolution}x{self.resolution}x{self.channels}, {classes}"
 
 
 def read_card(metadata: dict[str, str], path: str) -> ModelCard:
-    """Parses the card in an ONNX file's metadata. Raises ModelError that names the field at fault."""
+    """Parses the card in an ONNX file's metadata; raises ModelError that names the invalid field."""
     if CARD_KEY not in metadata:
         raise ModelError(f"{path} carries no model card; export it with Mint (python -m training.export)")
     try:
@@ -76,12 +75,12 @@ def read_card(metadata: dict[str, str], path: str) -> ModelCard:
 
 
 def embed_checksum(content: bytes) -> bytes:
-    """A model file whose metadata holds UNSEALED, with its checksum in that place."""
+    """A model file with its checksum in place of CHECKSUM_PLACEHOLDER."""
     return content.replace(CHECKSUM_PLACEHOLDER.encode(), _checksum(content).encode(), 1)
 
 
 def verify_checksum(content: bytes, metadata: dict[str, str], path: str) -> None:
-    """Raises ModelError unless the file is, byte for byte, what was sealed."""
+    """Raises ModelError unless the checksum in the file matches its content."""
     checksum = metadata.get(CHECKSUM_KEY)
     if checksum is None:
         raise ModelError(f"{path} carries no checksum; export it again with this Mint (python -m training.export)")

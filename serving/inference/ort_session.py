@@ -1,4 +1,4 @@
-"""Opens an ONNX Runtime session: on a GPU where one is wanted and to be had, else on the CPU."""
+"""ONNX Runtime sessions: on a GPU where one is wanted and available, else on the CPU."""
 
 import contextlib
 import ctypes
@@ -14,7 +14,7 @@ from serving.errors import ModelError
 
 logger = logging.getLogger(__name__)
 
-FATAL = 4  # ONNX Runtime's log level that leaves only aborts; everything else reaches us as an exception
+FATAL = 4  # ONNX Runtime's log level for aborts only; everything else is raised as an exception
 
 MAX_REASON = 400  # characters: the reason may come after a signature or a list of inputs
 
@@ -22,13 +22,13 @@ Provider = Literal["auto", "cpu", "cuda"]
 
 
 def open_session(content: bytes, path: Path, provider: Provider, threads: int) -> onnxruntime.InferenceSession:
-    """A session on the GPU if one is wanted and to be had, else on the CPU; raises ModelError."""
+    """Opens a session on the GPU if one is wanted and available, else on the CPU; raises ModelError."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = FATAL
     options.intra_op_num_threads = threads  # 0: one a core
     options.inter_op_num_threads = 1  # a generator is one chain of layers
     options.use_deterministic_compute = True
-    # A thread that spins after its work takes the cores from encoding and HTTP: ten times the CPU at light load.
+    # Threads that spin when idle take the cores from encoding and HTTP: ten times the CPU at light load.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
 
     on_cuda = None if provider == "cpu" else _open_on_cuda(content, options)
@@ -49,13 +49,13 @@ def open_session(content: bytes, path: Path, provider: Provider, threads: int) -
 
 
 def _open_on_cuda(content: bytes, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession | None:
-    """A session on the first GPU, or None; a file that is at fault fails again, and is named, on the CPU."""
+    """Opens a session on the first GPU, or returns None; if the file is at fault, the CPU session raises its error."""
     if not cuda_devices():
         return None
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints about libraries that it does not find
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints the libraries that it does not find
         onnxruntime.preload_dlls()
     cuda_options = {
-        # The default times every algorithm for each new batch size, and may choose another one each time.
+        # The default benchmarks every algorithm for each new batch size, and may choose another one each time.
         "cudnn_conv_algo_search": "HEURISTIC",
         "use_tf32": "0",  # pixels agree with the CPU's within 1/255
     }
@@ -76,9 +76,9 @@ def _open_on_cuda(content: bytes, options: onnxruntime.SessionOptions) -> onnxru
 
 
 def cuda_devices() -> int:
-    """How many GPUs NVIDIA's driver shows this process; 0 where there is no driver.
+    """Number of GPUs that NVIDIA's driver shows this process; 0 without a driver.
 
-    The driver itself is asked: ONNX Runtime lists CUDA with or without a GPU, and writes to stderr
+    The driver itself is queried: ONNX Runtime lists CUDA with or without a GPU, and writes to stderr
     when it then finds none.
     """
     try:
@@ -92,13 +92,13 @@ def cuda_devices() -> int:
 
 
 def reason(error: Exception) -> str:
-    """What ONNX Runtime says, without its codes, its source lines and C++ signatures, cut to a readable length."""
+    """ONNX Runtime's message without codes, source lines and C++ signatures, cut to a readable length."""
     text = " ".join(str(error).split())
-    for before in (
+    for prefix in (
         r"\[ONNXRuntimeError\] : \d+ : \w+ : ",
         r".*Status Message: ",
         r"\S+:\d+ .*?\) (?=[A-Z])",
         r".* , Error ",
     ):
-        text = re.sub(f"^{before}", "", text, count=1)
+        text = re.sub(f"^{prefix}", "", text, count=1)
     return text[:MAX_REASON].rstrip(". ")

@@ -1,4 +1,4 @@
-"""Supervision: a thread or a task that fails is logged, counted, shown by /readyz, and goes on."""
+"""Supervised threads: a failure is logged, counted and shown by /readyz, and the thread goes on."""
 
 import logging
 import threading
@@ -9,51 +9,52 @@ from prometheus_client import Counter
 
 logger = logging.getLogger(__name__)
 
-SHOWN_S = 10.0  # /readyz tells of a fault for as long: load balancers ask every few seconds
-PAUSE_S = 0.1  # before a thread that has failed goes on: one that fails at each step must not take a core
+REPORT_S = 10.0  # /readyz shows a failure for this long: load balancers poll every few seconds
+RESTART_DELAY_S = 0.1  # a thread that fails at each step must not take a core
 
 FAULTS = Counter("mint_faults", "Failures of the service's own threads and tasks, outside of any request", ("part",))
 
 
-class Faults:
+class FaultReporter:
     """The failures of one part of the service."""
 
     def __init__(self, part: str) -> None:
-        """part: what fails, as people call it."""
+        """part: its name in logs, metrics and sentences."""
         self.part = part
         self._last: str | None = None
         self._at = 0.0
-        self._counted = FAULTS.labels(part)  # made now, so that /metrics has it at 0
+        self._counter = FAULTS.labels(part)  # created now, so that /metrics has it at 0
 
     def report(self, error: BaseException) -> None:
         """Logs and counts a failure, and shows it for a while."""
         logger.error("the %s failed and goes on", self.part, exc_info=error)
-        self._counted.inc()
-        self._last = brief(error)
+        self._counter.inc()
+        self._last = one_line(error)
         self._at = time.monotonic()
 
     @property
     def recent(self) -> str | None:
         """A sentence about the last failure for as long as it is shown."""
-        if self._last is None or time.monotonic() - self._at > SHOWN_S:
+        if self._last is None or time.monotonic() - self._at > REPORT_S:
             return None
         return f"the {self.part} failed ({self._last}) and started again"
 
 
-class Workers:
-    """Daemon threads that repeat a step until it returns False, whatever it raises meanwhile."""
+class WorkerThreads:
+    """Daemon threads that repeat a step until it returns False, whatever it raises."""
 
-    def __init__(self, name: str, count: int, step: Callable[[], bool], faults: Faults) -> None:
+    def __init__(self, name: str, count: int, step: Callable[[], bool], faults: FaultReporter) -> None:
         self.name = name
         self.count = count
         self.faults = faults
+        self.complete = False  # all of them run; an attribute, since every request reads it
         self._step = step
         self._threads: list[threading.Thread] = []
 
-    def ensure(self) -> None:
-        """Starts the threads that are not there: at first all of them, later those that have ended all the same.
+    def start_missing(self) -> None:
+        """Starts the threads that do not run: at first all of them, later those that have ended unexpectedly.
 
-        Raises RuntimeError when the system gives no thread and none is there.
+        Raises RuntimeError when the system gives no thread and none runs.
         """
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         while len(self._threads) < self.count:
@@ -66,12 +67,14 @@ class Workers:
                     raise
                 return
             self._threads.append(thread)
+        self.complete = True
 
     @property
     def problem(self) -> str | None:
-        """A sentence when threads have ended that should not have, or have failed lately."""
+        """A sentence when threads have ended that should run, or have failed lately."""
         if all(thread.is_alive() for thread in self._threads):
             return self.faults.recent
+        self.complete = False
         return f"the {self.faults.part} has ended; the next request starts it again"
 
     def join(self) -> None:
@@ -81,16 +84,19 @@ class Workers:
         self._threads = []
 
     def _work(self) -> None:
-        going = True
-        while going:
-            try:
-                going = self._step()
-            except BaseException as error:  # no exception may end the thread that everybody waits for
-                self.faults.report(error)
-                time.sleep(PAUSE_S)
+        try:
+            running = True
+            while running:
+                try:
+                    running = self._step()
+                except BaseException as error:  # no exception may end a thread that every request waits for
+                    self.faults.report(error)
+                    time.sleep(RESTART_DELAY_S)
+        finally:
+            self.complete = False
 
 
-def brief(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """An exception in one short line."""
     text = " ".join(str(error).split())[:120]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

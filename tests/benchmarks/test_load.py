@@ -146,7 +146,7 @@ def test_an_altered_model_is_valid_and_generates_other_images(model_path: Path, 
     altered = OnnxGenerator.load(write_altered(model_path, tmp_path / "altered.onnx"), "cpu")
     original = OnnxGenerator.load(model_path, "cpu")
     assert altered.model_id != original.model_id
-    assert np.abs(altered.draw([7])[0].astype(int) - original.draw([7])[0]).max() > 1
+    assert np.abs(altered.generate([7])[0].astype(int) - original.generate([7])[0]).max() > 1
 
 
 def test_all_servers_return_the_same_images(model_path: Path, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_all_servers_return_the_same_images(model_path: Path, tmp_path: Path) ->
                 response = send(servers[each.name].port, each.request, [seed])
                 assert response.headers["content-type"] == "image/png"
                 pixels = np.asarray(Image.open(io.BytesIO(response.body)))
-                assert np.abs(pixels.astype(int) - generator.draw([seed])[0][0]).max() <= 1, each.name
+                assert np.abs(pixels.astype(int) - generator.generate([seed])[0][0]).max() <= 1, each.name
         bare = send(servers[commands.STARLETTE.name].port, ONE_PNG, [7])
         assert Image.open(io.BytesIO(bare.body)).size == (8, 8)
         assert measure.not_modified_request(servers[commands.MINT.name].port).headers

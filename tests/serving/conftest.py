@@ -37,7 +37,7 @@ def skip_isolated_load(content: bytes, path: Path) -> None:
 def load_state(model: Path, **settings: Any) -> AppState:
     """A backend that serves a model file, and every other in its folder."""
     state = AppState(Settings(model=model, provider="cpu", **{"threads": 1} | settings))
-    state.models = ModelRegistry(model, "cpu", state.settings.threads, trial=skip_isolated_load)
+    state.models = ModelRegistry(model, "cpu", state.settings.threads, check=skip_isolated_load)
     asyncio.run(state.models.load())
     return state
 

@@ -65,7 +65,7 @@ def test_labels_truncation_and_format_are_those_of_the_service(mint: Mint, call:
 
 def test_a_label_for_each_seed_may_be_an_index(mint: Mint, generator: OnnxGenerator, tmp_path: Path) -> None:
     assert mint("--seeds", "7,7", "--out", tmp_path, "--label", "0", "--label", "dog") == 0
-    images, _ = generator.draw([7, 7], np.array([0, 1]))
+    images, _ = generator.generate([7, 7], np.array([0, 1]))
     assert_same_pixels(Image.open(tmp_path / "seed-7.png"), images[0])
     assert_same_pixels(Image.open(tmp_path / "seed-7-2.png"), images[1])
 
@@ -187,9 +187,9 @@ def test_an_array_of_many_images_is_written_batch_by_batch(
     images = np.load(tmp_path / "images.npy")
     assert (images.dtype, images.shape) == (
         np.uint8,
-        (count, *generator.images(generator.inputs([0])[0], [0]).shape[1:]),
+        (count, *generator.images(generator.latent_space.sample([0])[0], [0]).shape[1:]),
     )
-    expected, _ = generator.draw([count - 1])
+    expected, _ = generator.generate([count - 1])
     assert np.abs(images[-1].astype(int) - expected[0]).max() <= 1
 
 

@@ -59,7 +59,7 @@ def test_the_file_gives_the_pixels_of_torch_at_any_batch(project: Project, famil
     exported = OnnxGenerator.load(paths.MODEL, provider="cpu")
     assert exported.card.classes == (("cat", "dog") if labels == "auto" else ())
     for batch in (1, 7, 64):
-        z, label = exported.inputs(list(range(batch)))
+        z, label = exported.latent_space.sample(list(range(batch)))
         expected = served(torch.from_numpy(z), None if label is None else torch.from_numpy(label)).numpy()
         assert np.abs(exported.images(z, label).astype(int) - expected).max() <= 1
 

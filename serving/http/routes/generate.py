@@ -1,161 +1,153 @@
-"""The routes that make images. All of them go through one queue."""
+"""POST /generate: images from seeds, from latents or at random; and the steps that all image routes share.
+
+A request becomes a GenerationJob, the batcher runs it, and a thread of the batcher renders the images as the content of
+the response.
+"""
 
 import asyncio
-import hashlib
-from collections.abc import Callable, Iterator
+import base64
+import secrets
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
+import numpy as np
+from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serving.encoding.images import (
+    contact_sheet,
+    contact_sheet_metadata,
+    encode,
+    encoding_seconds,
+    png_metadata,
+    resize,
+)
+from serving.encoding.multi_image import file_names, to_npy, to_zip
 from serving.errors import InputError
 from serving.http.content_negotiation import preferred_format
 from serving.http.exception_handlers import ClientDisconnectedError
-from serving.http.generation import (
-    GenerationJob,
-    draw,
-    draw_frames,
-    draw_latents,
-    draw_seed,
-    picture_format,
-    render,
-    render_animation,
-)
 from serving.http.npy_body import read_latents
 from serving.http.number_ranges import write_numbers
 from serving.http.parsing import JSON, offload_if_large, parse_query, read_body, request_media_type
 from serving.http.schemas import (
-    ANIMATION_MEDIA_TYPES,
     MEDIA_TYPES,
     AnimationFormat,
+    GeneratedImage,
     GenerateRequest,
-    ImageQuery,
-    InterpolateRequest,
+    GenerateResponse,
     LatentsQuery,
     OutputFormat,
     Query,
 )
 from serving.http.state import AppState, app_state
-from serving.inference.admission import Work
-from serving.inference.executor import Images
 from serving.inference.generator import OnnxGenerator
-from serving.inference.labels import label_index
-from serving.inference.latents import MAX_SEED
+from serving.inference.labels import label_indices
+from serving.inference.latents import MAX_SEED, GenerationJob, Images, Labels, Latents
 
 NPY = MEDIA_TYPES["npy"]
-FOR_EVER = "public, max-age=31536000, immutable"
-LONGEST_IF_NONE_MATCH = 4096  # characters: about a hundred ETags
-LONGEST_GIF_S = 655  # a frame's time is 16 bits of hundredths, and equal frames become one
-LOOK_AFTER_S = 0.05  # most answers are there before; only for the others somebody looks whether the client is
+DISCONNECT_CHECK_DELAY_S = 0.05  # most responses are ready before; only slower ones check whether the client is there
+
+Indices = list[int] | None  # the class of each image; None for a model without classes
 
 
 async def generate(request: Request) -> Response:
-    """POST /generate: images from seeds, from latents or at random."""
+    """POST /generate."""
     state = app_state(request)
     async with asyncio.timeout(state.settings.timeout):
-        drawing, asked = await _read_generate(request, state)
-        format = asked or preferred_format(request.headers.get("accept", ""), MEDIA_TYPES)
-        finish = partial(render, drawing=drawing, format=format)
-        content = await _make(request, state, drawing, finish, drawing.encoding_seconds(format))
-    headers = _headers(drawing)
-    if drawing.seeds is not None:
-        headers["X-Mint-Seeds"] = write_numbers(drawing.seeds)
+        generator, job, requested_format = await _read_job(request, state)
+        format = requested_format or preferred_format(request.headers.get("accept", ""), MEDIA_TYPES)
+        finish = partial(render, generator=generator, job=job, format=format)
+        content, labels = await run_job(request, generator, job, finish, format)
+    headers = image_headers(generator, labels)
+    if job.seeds is not None:
+        headers["X-Mint-Seeds"] = write_numbers(job.seeds)
     return Response(content, media_type=MEDIA_TYPES[format], headers=headers)
 
 
-async def interpolate(request: Request) -> Response:
-    """POST /interpolate: the way from stop to stop as a film."""
-    state = app_state(request)
-    async with asyncio.timeout(state.settings.timeout):
-        state.batcher.check_room()
-        request_media_type(request.headers, JSON)
-        parse_query(request, Query)
-        body = await read_body(request, state.body_limit)
-        asked = await offload_if_large(len(body), partial(InterpolateRequest.parse, body))
-        generator = state.models.get(asked.model)
-        format: AnimationFormat = asked.format or preferred_format(
-            request.headers.get("accept", ""), ANIMATION_MEDIA_TYPES
-        )
-        drawing = await offload_if_large(len(body), partial(draw_frames, asked, generator, state.settings.max_images))
-        _check_duration(asked, format)
-        finish = partial(render_animation, format=format, fps=asked.fps, size=asked.size)
-        content = await _make(request, state, drawing, finish, drawing.encoding_seconds(format, asked.size))
-    return Response(content, media_type=ANIMATION_MEDIA_TYPES[format], headers=_headers(drawing))
-
-
-async def image(request: Request) -> Response:
-    """GET /images/{seed}.{ext}: one image by its address, for caches to keep."""
-    state = app_state(request)
-    query = parse_query(request, ImageQuery)
-    generator = state.models.get(query.model)
-    format = picture_format(request.path_params["ext"])
-    seed = _seed(request.path_params["seed"])
-    label = None if query.label is None else label_index(query.label, generator.card.class_names)
-    caching = {
-        "ETag": _etag(generator, seed, label, query.truncation, query.size, format),
-        "Cache-Control": FOR_EVER if query.model == generator.model_id else "no-cache",
-        "X-Mint-Model": generator.model_id,
-    }
-    if _has(request.headers.get("if-none-match", ""), caching["ETag"]):
-        return Response(status_code=304, headers=caching)
-    drawing = draw_seed(seed, label, query.truncation, generator)
-    finish = partial(render, drawing=drawing, format=format, size=query.size)
-    async with asyncio.timeout(state.settings.timeout):
-        content = await _make(request, state, drawing, finish, drawing.encoding_seconds(format, query.size))
-    return Response(content, media_type=MEDIA_TYPES[format], headers=caching | _headers(drawing))
-
-
-async def _read_generate(request: Request, state: AppState) -> tuple[GenerationJob, OutputFormat | None]:
-    """The drawing that a JSON or a .npy body asks for, and the format if it names one."""
-    state.batcher.check_room()
+async def _read_job(request: Request, state: AppState) -> tuple[OnnxGenerator, GenerationJob, OutputFormat | None]:
+    """The job in a JSON or a .npy body, and the format if it names one."""
+    state.batcher.check_admission()  # a full queue refuses before a body is read
     if request_media_type(request.headers, JSON, NPY) == NPY:
-        options = parse_query(request, LatentsQuery)
-        generator = state.models.get(options.model)
+        query = parse_query(request, LatentsQuery)
+        generator = state.models.get(query.model)
         latents = read_latents(await read_body(request, state.body_limit))
-        return draw_latents(latents, options, generator, state.settings.max_images), options.format
+        return generator, job_from_array(latents, query, generator, state.settings.max_images), query.format
     parse_query(request, Query)
     body = await read_body(request, state.body_limit)
-    asked = await offload_if_large(len(body), partial(GenerateRequest.parse, body))
-    generator = state.models.get(asked.model)
-    if asked.size <= state.settings.max_images:
-        state.batcher.check_room(Work(asked.size))  # before latents are drawn for nothing
-    drawing = await offload_if_large(len(body), partial(draw, asked, generator, state.settings.max_images))
-    return drawing, asked.format
+    options = await offload_if_large(len(body), partial(GenerateRequest.parse, body))
+    generator = state.models.get(options.model)
+    job = await offload_if_large(len(body), partial(job_from_json, options, generator, state.settings.max_images))
+    return generator, job, options.format
 
 
-async def _make(
-    request: Request, state: AppState, drawing: GenerationJob, finish: Callable[[Images], bytes], encode_s: float
-) -> bytes:
-    """Runs the network and encodes what it makes, which takes about `encode_s`; stops when the client leaves."""
-    with _while_connected(request):
-        return await state.batcher.submit(drawing.generator, drawing, finish, encode_s)
+def job_from_json(request: GenerateRequest, generator: OnnxGenerator, max_images: int) -> GenerationJob:
+    """The job of a JSON body; raises InputError for more than `max_images`, and for inputs that the model lacks."""
+    check_count(request.size, max_images, request.source)
+    labels = class_indices(request.labels, request.size, generator)
+    if request.latents is not None:
+        latents, labels = generator.check(rectangular(request.latents, generator), labels)
+        return GenerationJob(generator.latent_space, labels, request.truncation, latents=latents)
+    seeds = request.seeds or _random_seeds(request.size)
+    return GenerationJob(generator.latent_space, labels, request.truncation, seeds=seeds)
+
+
+def job_from_array(latents: Latents, query: LatentsQuery, generator: OnnxGenerator, max_images: int) -> GenerationJob:
+    """The job of a .npy body with latents [N, D]; raises InputError as `job_from_json` does."""
+    check_count(len(latents), max_images, "body")
+    latents, labels = generator.check(latents, class_indices(query.labels, len(latents), generator))
+    return GenerationJob(generator.latent_space, labels, query.truncation, latents=latents)
+
+
+async def run_job(
+    request: Request,
+    generator: OnnxGenerator,
+    job: GenerationJob,
+    finish: Callable[[Images, Indices], bytes],
+    format: OutputFormat | AnimationFormat,
+    size: int | None = None,
+) -> tuple[bytes, Indices]:
+    """Generates the images of a job and returns what `finish` renders of them, and their labels.
+
+    format, size: what `finish` makes, for an estimate of its cost; size: pixels of a side, None: the model's own.
+    Raises ClientDisconnectedError when the client disconnects.
+    """
+
+    def finish_in_thread(images: Images, labels: Labels | None) -> tuple[bytes, Indices]:
+        indices = None if labels is None else labels.tolist()
+        return finish(images, indices), indices
+
+    card = generator.card
+    encode_s = encoding_seconds(len(job), size or card.resolution, card.channels, format)
+    with _cancelled_on_disconnect(request):
+        return await app_state(request).batcher.submit(generator, job, finish_in_thread, encode_s)
 
 
 @contextmanager
-def _while_connected(request: Request) -> Iterator[None]:
-    """Ends what is awaited inside with ClientDisconnectedError when the client closes its connection."""
+def _cancelled_on_disconnect(request: Request) -> Iterator[None]:
+    """Cancels the body and raises ClientDisconnectedError when the client closes its connection."""
     task = asyncio.current_task()
     assert task is not None
-    gone = False
+    disconnected = False
     watcher: asyncio.Task[None] | None = None
 
     async def watch() -> None:
-        nonlocal gone
+        nonlocal disconnected
         while (await request.receive())["type"] != "http.disconnect":
             pass
-        gone = True
+        disconnected = True
         task.cancel()
 
     def start() -> None:
         nonlocal watcher
         watcher = asyncio.create_task(watch())
 
-    timer = asyncio.get_running_loop().call_later(LOOK_AFTER_S, start)
+    timer = asyncio.get_running_loop().call_later(DISCONNECT_CHECK_DELAY_S, start)
     try:
         yield
     except asyncio.CancelledError:
-        if not gone:
+        if not disconnected:
             raise
         task.uncancel()
         raise ClientDisconnectedError("the client has closed its connection") from None
@@ -165,44 +157,96 @@ def _while_connected(request: Request) -> Iterator[None]:
             watcher.cancel()
 
 
-def _headers(drawing: GenerationJob) -> dict[str, str]:
-    """What every answer with images says about them."""
-    headers = {"X-Mint-Model": drawing.generator.model_id}
-    if drawing.labels is not None:
-        headers["X-Mint-Labels"] = write_numbers(drawing.label_list)
+def render(
+    images: Images,
+    labels: Indices,
+    generator: OnnxGenerator,
+    job: GenerationJob,
+    format: OutputFormat,
+    size: int | None = None,
+) -> bytes:
+    """Images uint8 [N, H, W, C] as the content of a response: a file, or JSON that holds each as PNG."""
+    if size is not None:
+        images = resize(images, size)
+    if format == "json":
+        return _to_json(images, labels, generator, job).encode()
+    if format == "npy":
+        return to_npy(images)
+    texts = _png_texts(labels, generator, job) if format in ("png", "zip") else []
+    if format == "zip":
+        return to_zip(images, file_names(job.seeds, len(images), "png"), texts)
+    if len(images) == 1:
+        return encode(images[0], format, texts[0] if texts else None)
+    text = contact_sheet_metadata(generator.model_id, job.truncation, job.seeds, labels)
+    return encode(contact_sheet(images), format, text)
+
+
+def _to_json(images: Images, labels: Indices, generator: OnnxGenerator, job: GenerationJob) -> str:
+    latents, _ = job.sample(slice(0, len(job)))
+    generated = [
+        GeneratedImage(
+            seed=job.seeds[index] if job.seeds else None,
+            label=labels[index] if labels else None,
+            class_name=generator.card.classes[labels[index]] if labels else None,
+            latent=latents[index].tolist(),
+            png=base64.b64encode(encode(image, "png", text)).decode(),
+        )
+        for index, (image, text) in enumerate(zip(images, _png_texts(labels, generator, job), strict=True))
+    ]
+    return GenerateResponse(model_id=generator.model_id, images=generated).model_dump_json()
+
+
+def _png_texts(labels: Indices, generator: OnnxGenerator, job: GenerationJob) -> list[dict[str, str]]:
+    """The PNG text chunks of each image."""
+    return [
+        png_metadata(
+            generator.model_id,
+            job.truncation,
+            seed=job.seeds[index] if job.seeds else None,
+            class_name=generator.card.classes[labels[index]] if labels else None,
+            latent=None if job.latents is None else job.latents[index],
+        )
+        for index in range(len(job))
+    ]
+
+
+def image_headers(generator: OnnxGenerator, labels: Indices) -> dict[str, str]:
+    """The headers that describe generated images."""
+    headers = {"X-Mint-Model": generator.model_id}
+    if labels is not None:
+        headers["X-Mint-Labels"] = write_numbers(labels)
     return headers
 
 
-def _check_duration(asked: InterpolateRequest, format: AnimationFormat) -> None:
-    """Raises InputError for a GIF that could not say how long its one frame is, were all its frames the same."""
-    seconds = asked.frames * round(1000 / asked.fps) / 1000
-    if format == "gif" and seconds > LONGEST_GIF_S:
+def check_count(count: int, max_images: int, field: str) -> None:
+    """Raises InputError for more images than a request may have."""
+    if count > max_images:
         raise InputError(
-            f"{asked.frames} frames at {asked.fps:g} a second last longer than the {LONGEST_GIF_S} s of a GIF; ask for "
-            "more frames a second, for fewer frames, or for webp",
-            "fps",
+            f"a request may be for {max_images} images and this one is for more; split it into several", field
         )
 
 
-def _seed(text: str) -> int:
-    text = text.removesuffix(".0")
-    if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= MAX_SEED):
-        raise InputError(f"{text[:20]} is not a seed; seeds are whole numbers from 0 to {MAX_SEED}", "seed")
-    return int(text)
+def class_indices(
+    labels: int | str | Sequence[int | str] | None, count: int, generator: OnnxGenerator
+) -> Labels | None:
+    """The labels of a request as int64 [count], None where it has none; raises InputError as `label_indices` does."""
+    if labels is None:
+        return None
+    return label_indices([labels] if isinstance(labels, int | str) else labels, count, generator.card.class_names)
 
 
-def _etag(generator: OnnxGenerator, *asked: object) -> str:
-    """Names the picture: the model and what is asked of it. Weak, since its bytes may differ by what they ran beside.
+def rectangular(rows: list[list[float]], generator: OnnxGenerator) -> NDArray[np.float64]:
+    """The rows as one array; raises InputError for the first that is not as long as the model's latents."""
+    size = generator.card.latent_dim
+    for position, row in enumerate(rows):
+        if len(row) != size:
+            raise InputError(
+                f"latents[{position}] has {len(row)} numbers and this model takes {size}", "latents", position
+            )
+    return np.array(rows)
 
-    A pixel may be 1/255 off in another batch or on another processor, and a file be packed otherwise by another
-    version of a library: a cache need not ask for the same picture again.
-    """
-    return f'W/"{hashlib.sha256(repr((generator.sha256, *asked)).encode()).hexdigest()[:32]}"'
 
-
-def _has(if_none_match: str, etag: str) -> bool:
-    """Whether an If-None-Match header names this ETag (RFC 9110, section 13.1.2); a huge one is passed over."""
-    if len(if_none_match) > LONGEST_IF_NONE_MATCH:
-        return False
-    named = [one.strip().removeprefix("W/") for one in if_none_match.split(",")]
-    return "*" in named or etag.removeprefix("W/") in named
+def _random_seeds(count: int) -> list[int]:
+    """Consecutive seeds from a random one on: the images are as different, and a header can list them all."""
+    start = secrets.randbelow(MAX_SEED + 2 - count)
+    return list(range(start, start + count))

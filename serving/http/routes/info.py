@@ -94,7 +94,7 @@ async def readyz(request: Request) -> Response:
     """GET /readyz: the default model has run, images are made, and the server is not about to stop."""
     state = app_state(request)
     state.check_ready()
-    return PlainTextResponse(f"ready\n{state.models.trouble or ''}".strip() + "\n")
+    return PlainTextResponse(f"ready\n{state.models.poll_problem or ''}".strip() + "\n")
 
 
 def metrics(request: Request) -> Response:
@@ -118,9 +118,9 @@ class _StateCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """The queue, and which models are served."""
         batcher = self.state.batcher
-        yield GaugeMetricFamily("mint_queue_images", "Images accepted and not yet done", value=batcher.held)
+        yield GaugeMetricFamily("mint_queue_images", "Images accepted and not yet done", value=batcher.pending_images)
         encoding = "Encoding accepted and not yet done, as estimated for one core"
-        yield GaugeMetricFamily("mint_queue_encode_seconds", encoding, value=batcher.held_encode_s)
+        yield GaugeMetricFamily("mint_queue_encode_seconds", encoding, value=batcher.pending_encode_s)
         served = GaugeMetricFamily(
             "mint_model_info", "1 for each model served", labels=("model", "model_id", "provider")
         )

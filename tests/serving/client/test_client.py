@@ -135,7 +135,7 @@ def pixels(content: bytes) -> Any:
 @BOTH
 def test_seeds_labels_and_truncation_give_the_models_images(ask: Ask, url: str, generator: OnnxGenerator) -> None:
     made: Generated = ask(url, "generate", np.array([5, 3]), labels=["EEL", 0], truncation=0.5)
-    expected, _ = generator.draw([5, 3], np.array([2, 0]), 0.5)
+    expected, _ = generator.generate([5, 3], np.array([2, 0]), 0.5)
     assert_same_pixels(made.images, expected)
     assert made.images.dtype == np.uint8
     assert (made.seeds, made.labels) == ((5, 3), (2, 0))
@@ -154,7 +154,7 @@ def test_numbers_may_be_numpys(ask: Ask, url: str, generator: OnnxGenerator) -> 
         url, "interpolate", format="npy", seeds=np.arange(2), steps=np.int8(2), loop=np.True_, labels=np.str_("cat")
     )
     assert len(frames) == 4
-    latents, _ = generator.inputs([1])
+    latents, _ = generator.latent_space.sample([1])
     assert ask(url, "generate", latents=latents.astype(np.float64), labels=np.array("eel")).labels == (2,)
 
 
@@ -169,9 +169,9 @@ def test_random_images_come_with_the_seeds_that_make_them_again(ask: Ask, url: s
 
 @BOTH
 def test_latents_give_the_models_images(ask: Ask, url: str, generator: OnnxGenerator) -> None:
-    latents, _ = generator.inputs([1, 2])
+    latents, _ = generator.latent_space.sample([1, 2])
     made: Generated = ask(url, "generate", latents=latents.tolist(), labels=["dog", 2], truncation=0.25, model="tiny")
-    assert_same_pixels(made.images, generator.images(generator.truncate(latents, 0.25), [1, 2]))
+    assert_same_pixels(made.images, generator.images(generator.latent_space.truncate(latents, 0.25), [1, 2]))
     assert (made.seeds, made.labels) == (None, (1, 2))
 
 
@@ -182,14 +182,14 @@ def test_one_image_comes_as_a_file_of_the_size_asked_for(
 ) -> None:
     content = ask(url, "image", 7, label="dog", size=16, format=format, model=generator.model_id)
     assert Image.open(io.BytesIO(content)).format == format.upper()
-    expected, _ = generator.draw([7], np.array([1]))
+    expected, _ = generator.generate([7], np.array([1]))
     if format != "jpeg":  # which loses some of it
         assert_same_pixels(pixels(content), expected[0].repeat(2, axis=0).repeat(2, axis=1))
 
 
 @BOTH
 def test_an_interpolation_comes_as_frames_or_as_a_film(ask: Ask, url: str, generator: OnnxGenerator) -> None:
-    latents, _ = generator.inputs([1, 2])
+    latents, _ = generator.latent_space.sample([1, 2])
     frames = ask(url, "interpolate", format="npy", seeds=range(1, 3), labels="cat", steps=4)
     assert len(frames) == 5
     assert_same_pixels(frames[[0, 4]], generator.images(latents, [0, 0]))

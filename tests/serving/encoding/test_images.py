@@ -11,19 +11,14 @@ from PIL import Image
 from serving.encoding.images import (
     GAP,
     GAP_COLOUR,
-    FilmFormat,
     ImageFormat,
-    animation,
     contact_sheet,
     encode,
-    file_names,
-    scaled,
-    strip,
-    to_npy,
-    to_zip,
+    resize,
 )
+from serving.encoding.multi_image import AnimationFormat, file_names, strip, to_animation, to_npy, to_zip
 from serving.errors import InputError
-from serving.inference.executor import Images
+from serving.inference.latents import Images
 
 
 def noise(*shape: int) -> Images:
@@ -110,27 +105,27 @@ def test_a_png_carries_its_text_and_the_same_pixels() -> None:
 
 def test_a_multiple_of_the_side_repeats_every_pixel() -> None:
     images = noise(2, 8, 8, 3)
-    larger = scaled(images, 24)
+    larger = resize(images, 24)
     assert larger.shape == (2, 24, 24, 3)
     for row in range(3):
         for column in range(3):
             assert np.array_equal(larger[:, row::3, column::3], images)
-    assert np.array_equal(scaled(images, 8), images)
+    assert np.array_equal(resize(images, 8), images)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [5, 13])
 def test_any_other_size_is_smooth(channels: int, size: int) -> None:
     ramp = np.broadcast_to(np.linspace(0, 255, 8)[None, None, :, None], (2, 8, 8, channels)).astype(np.uint8)
-    resized = scaled(ramp, size)
+    resized = resize(ramp, size)
     assert resized.shape == (2, size, size, channels)
     assert (np.diff(resized[0, size // 2, 1:-1, 0].astype(int)) > 0).all()  # between the overshoot at both ends
 
 
 @pytest.mark.parametrize("format", ["gif", "webp"])
-def test_a_film_shows_every_frame_for_its_time_and_begins_again(format: FilmFormat) -> None:
+def test_a_film_shows_every_frame_for_its_time_and_begins_again(format: AnimationFormat) -> None:
     grey = np.repeat(np.arange(0, 250, 50, dtype=np.uint8), 64).reshape(5, 8, 8, 1)
-    file = Image.open(io.BytesIO(animation(grey, format, fps=10)))
+    file = Image.open(io.BytesIO(to_animation(grey, format, fps=10)))
     assert (file.n_frames, file.info["loop"]) == (5, 0)  # type: ignore[attr-defined]
     for index in range(5):
         file.seek(index)

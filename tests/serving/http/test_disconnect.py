@@ -67,13 +67,13 @@ async def test_the_images_of_a_client_that_has_left_are_not_made(model_path: Pat
     await held.wait_until_running()
     leave = asyncio.Event()
     asking = asyncio.create_task(answer_to(App(state), whole_request_then({"count": 100}, leave)))
-    while state.batcher.held < 101:
+    while state.batcher.pending_images < 101:
         await asyncio.sleep(0.001)
     leave.set()
     await asyncio.wait_for(asking, 60)
-    assert state.batcher.held == 1  # what is running; nothing waits any more
+    assert state.batcher.pending_images == 1  # what is running; nothing waits any more
     await held.finish()
-    assert state.batcher.held == 0
+    assert state.batcher.pending_images == 0
     state.batcher.close()
 
 
@@ -85,7 +85,7 @@ async def test_a_client_that_leaves_before_its_body_is_whole_costs_nothing(model
         return messages.pop()
 
     await asyncio.wait_for(answer_to(App(state), receive), 60)
-    assert state.batcher.held == 0
+    assert state.batcher.pending_images == 0
 
 
 async def test_a_body_that_never_ends_is_answered_in_time(model_path: Path) -> None:
@@ -106,6 +106,6 @@ async def test_images_that_take_too_long_are_answered_in_time_and_dropped(model_
     await held.wait_until_running()
     sent = await asyncio.wait_for(answer_to(App(state), whole_request_then({"count": 9}, asyncio.Event())), 60)
     assert sent[0]["status"] == 504
-    assert state.batcher.held == 1
+    assert state.batcher.pending_images == 1
     await held.finish()
     state.batcher.close()

@@ -19,8 +19,8 @@ from serving.app import App
 from serving.encoding.images import contact_sheet
 from serving.http.schemas import MEDIA_TYPES
 from serving.http.state import AppState
-from serving.inference.executor import Images
 from serving.inference.generator import OnnxGenerator
+from serving.inference.latents import Images
 from serving.settings import Settings
 from tests.pixels import assert_same_pixels
 from tests.serving.busy_model import BusyModel
@@ -39,13 +39,13 @@ def test_one_seed_is_one_png(call: Call, generator: OnnxGenerator) -> None:
     assert response.headers["content-type"] == "image/png"
     assert response.headers["x-mint-seeds"] == "7"
     assert response.headers["x-mint-model"] == generator.model_id
-    assert_same_pixels(pixels_of(response.content), generator.draw([7])[0][0])
+    assert_same_pixels(pixels_of(response.content), generator.generate([7])[0][0])
 
 
 @pytest.mark.parametrize("format", ["png", "webp"])
 def test_several_seeds_are_a_contact_sheet(call: Call, generator: OnnxGenerator, format: str) -> None:
     response = call("POST", "/generate", json={"seeds": SEEDS, "format": format})
-    assert_same_pixels(pixels_of(response.content), contact_sheet(generator.draw(SEEDS)[0]))
+    assert_same_pixels(pixels_of(response.content), contact_sheet(generator.generate(SEEDS)[0]))
 
 
 def test_jpeg_has_the_size_of_the_sheet(call: Call) -> None:
@@ -56,12 +56,12 @@ def test_jpeg_has_the_size_of_the_sheet(call: Call) -> None:
 
 def test_npy_is_every_image_as_an_array(call: Call, generator: OnnxGenerator) -> None:
     response = call("POST", "/generate", json={"seeds": SEEDS, "format": "npy"})
-    assert_same_pixels(np.load(io.BytesIO(response.content), allow_pickle=False), generator.draw(SEEDS)[0])
+    assert_same_pixels(np.load(io.BytesIO(response.content), allow_pickle=False), generator.generate(SEEDS)[0])
 
 
 def test_zip_names_each_image_by_its_seed(call: Call, generator: OnnxGenerator) -> None:
     response = call("POST", "/generate", json={"seeds": SEEDS, "format": "zip"})
-    images, _ = generator.draw(SEEDS)
+    images, _ = generator.generate(SEEDS)
     with zipfile.ZipFile(io.BytesIO(response.content)) as archive:
         assert archive.namelist() == ["seed-7.png", "seed-8.png", "seed-7-2.png"]
         for name, image in zip(archive.namelist(), images, strict=True):
@@ -70,7 +70,7 @@ def test_zip_names_each_image_by_its_seed(call: Call, generator: OnnxGenerator) 
 
 def test_json_tells_each_image_its_seed_and_class(call: Call, generator: OnnxGenerator) -> None:
     answer = call("POST", "/generate", json={"seeds": SEEDS, "labels": ["eel", 0, "DOG"], "format": "json"}).json()
-    images, _ = generator.draw(SEEDS, np.array([2, 0, 1]))
+    images, _ = generator.generate(SEEDS, np.array([2, 0, 1]))
     assert answer["model_id"] == generator.model_id
     assert [(one["seed"], one["label"], one["class_name"]) for one in answer["images"]] == [
         (7, 2, "eel"),
@@ -91,7 +91,7 @@ def test_random_seeds_come_back_and_give_the_same_images_again(call: Call) -> No
 
 
 def test_latents_are_drawn_as_they_are_and_truncated_on_request(call: Call, generator: OnnxGenerator) -> None:
-    latents, labels = generator.inputs([1, 2], np.array([1, 1]))
+    latents, labels = generator.latent_space.sample([1, 2], np.array([1, 1]))
     body: dict[str, Any] = {"latents": latents.tolist(), "labels": "dog", "format": "npy"}
     exact = call("POST", "/generate", json=body)
     assert "x-mint-seeds" not in exact.headers
@@ -105,7 +105,7 @@ def test_a_grey_model_without_classes_gives_grey_images(
 ) -> None:
     response = call_without_classes("POST", "/generate", json={"seeds": [7]})
     assert "x-mint-labels" not in response.headers
-    assert_same_pixels(pixels_of(response.content), generator_without_classes.draw([7])[0][0, :, :, 0])
+    assert_same_pixels(pixels_of(response.content), generator_without_classes.generate([7])[0][0, :, :, 0])
     answer = call_without_classes("POST", "/generate", json={"latents": [[0] * 8], "format": "json"}).json()
     assert [answer["images"][0][key] for key in ("seed", "label", "class_name")] == [None, None, None]
 

@@ -12,13 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from serving.encoding.images import scaled
-from serving.http.generation import MAX_ANIMATION_PIXELS
+from serving.encoding.images import resize
 from serving.http.npy_body import read_latents
+from serving.http.routes.interpolate import MAX_ANIMATION_PIXELS
 from serving.http.schemas import ANIMATION_MEDIA_TYPES
-from serving.inference.executor import Images
 from serving.inference.generator import OnnxGenerator
-from serving.inference.latents import frames_between
+from serving.inference.latents import Images, interpolate
 from tests.pixels import assert_same_pixels
 from tests.serving.conftest import MAX_IMAGES, Call, assert_error, serve_model
 
@@ -46,7 +45,7 @@ def npy(array: np.ndarray, **options: Any) -> bytes:
 def test_a_seed_has_an_address_in_every_format(call: Call, generator: OnnxGenerator, extension: str) -> None:
     response = call("GET", f"/images/7.{extension}?label=dog&truncation=0.5")
     assert response.headers["content-type"] == f"image/{extension}"
-    image = generator.draw([7], np.array([1]), 0.5)[0][0]
+    image = generator.generate([7], np.array([1]), 0.5)[0][0]
     tolerance = 60 if extension == "jpeg" else 1  # noise is the worst that jpeg can meet
     assert np.abs(np.asarray(opened(response.content)).astype(int) - image).max() <= tolerance
 
@@ -72,7 +71,7 @@ def test_a_saved_png_says_how_to_make_it_again(call: Call, generator: OnnxGenera
 
 
 def test_a_png_from_latents_carries_its_latent(call: Call, generator: OnnxGenerator) -> None:
-    latents, _ = generator.inputs([3])
+    latents, _ = generator.latent_space.sample([3])
     body = {"latents": latents.tolist(), "labels": "dog", "truncation": 0.5}
     text = opened(call("POST", "/generate", json=body).content).text
     assert np.array_equal(np.frombuffer(base64.b64decode(text["latent"]), "<f4"), latents[0])
@@ -87,7 +86,7 @@ def test_a_contact_sheet_lists_its_seeds_and_labels(call: Call) -> None:
 @pytest.mark.parametrize("size", [8, 24, 20, 5])
 def test_size_scales_the_picture(call: Call, generator: OnnxGenerator, size: int) -> None:
     image = opened(call("GET", f"/images/7.png?label=cat&size={size}").content)
-    assert_same_pixels(image, scaled(generator.draw([7], np.array([0]))[0], size)[0])
+    assert_same_pixels(image, resize(generator.generate([7], np.array([0]))[0], size)[0])
 
 
 def test_a_cache_keeps_an_image_for_ever_only_by_the_id_of_its_model(call: Call, generator: OnnxGenerator) -> None:
@@ -152,10 +151,10 @@ def test_a_mistake_in_an_address_is_answered_in_words(call: Call, address: str, 
 
 
 def test_latents_may_come_as_an_array(call: Call, generator: OnnxGenerator) -> None:
-    latents, _ = generator.inputs([1, 2])
+    latents, _ = generator.latent_space.sample([1, 2])
     address = "/generate?labels=dog&labels=2&truncation=0.5&format=npy&model=tiny"
     response = call("POST", address, content=npy(latents), headers=NPY)
-    images = generator.images(generator.truncate(latents, 0.5), np.array([1, 2]))
+    images = generator.images(generator.latent_space.truncate(latents, 0.5), np.array([1, 2]))
     assert_same_pixels(np.load(io.BytesIO(response.content)), images)
     turned = call("POST", address, content=npy(np.asfortranarray(latents)), headers=NPY)
     assert_same_pixels(np.load(io.BytesIO(turned.content)), images)
@@ -222,18 +221,18 @@ def film_frames(content: bytes) -> Images:
 def test_a_film_leads_from_stop_to_stop(call: Call, generator: OnnxGenerator) -> None:
     body = {"seeds": [7, 8, 9], "labels": ["cat", "dog", "eel"], "steps": 4, "format": "npy"}
     response = call("POST", "/interpolate", json=body)
-    frames, nearest = frames_between(generator.inputs([7, 8, 9])[0], 4)
+    frames, nearest = interpolate(generator.latent_space.sample([7, 8, 9])[0], 4)
     assert_same_pixels(np.load(io.BytesIO(response.content)), generator.images(frames, nearest))
     assert response.headers["x-mint-labels"] == "0,0,1,1,1,1,2,2,2"
     assert response.headers["x-mint-model"] == generator.model_id
 
 
 def test_latents_straight_lines_loops_and_truncation(call: Call, generator: OnnxGenerator) -> None:
-    stops, _ = generator.inputs([7, 8])
+    stops, _ = generator.latent_space.sample([7, 8])
     body = {"latents": stops.tolist(), "labels": 1, "steps": 3, "path": "lerp", "loop": True, "truncation": 0.5}
     response = call("POST", "/interpolate", json=body | {"format": "npy"})
-    frames, _ = frames_between(stops, 3, "lerp", loop=True)
-    images = generator.images(generator.truncate(frames, 0.5), np.ones(6, int))
+    frames, _ = interpolate(stops, 3, "lerp", loop=True)
+    images = generator.images(generator.latent_space.truncate(frames, 0.5), np.ones(6, int))
     assert_same_pixels(np.load(io.BytesIO(response.content)), images)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from serving.app import App
-from serving.inference.labels import HINTED_CLASSES, ClassNames
+from serving.inference.labels import MAX_HINTED, ClassNames
 from tests.serving.conftest import Call, assert_error, call_app, load_state, serve_model
 from tests.tiny_model import save, tiny_model
 
@@ -155,7 +155,7 @@ def test_the_nearest_class_is_looked_for_among_few_and_for_short_names() -> None
     few = ClassNames(["Ankle boot", "Coat"])
     assert few.hint("Ancle boot") == 'did you mean "Ankle boot"?'
     assert few.hint("Ancle boot" * 10) == "its classes are Ankle boot, Coat"
-    many = ClassNames([f"class {number}" for number in range(HINTED_CLASSES + 1)])
+    many = ClassNames([f"class {number}" for number in range(MAX_HINTED + 1)])
     assert many.hint("class 7x").startswith("its classes are class 0, class 1, ")
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from serving.inference.admission import QueueFullError
 from serving.inference.batcher import Batcher
-from serving.inference.executor import ArrayInputs, Images
 from serving.inference.generator import OnnxGenerator
+from serving.inference.latents import ArrayInputs, Images, Labels
+from serving.inference.request_queue import QueueFullError
 from tests.pixels import assert_same_pixels
 from tests.serving.busy_model import BusyModel, generate_images
 from tests.tiny_model import save, tiny_model
@@ -24,8 +24,8 @@ pytestmark = pytest.mark.anyio
 LABELS = np.zeros(1, np.int64)
 
 
-def lane_threads() -> int:
-    return sum(thread.name.startswith("mint-lane") for thread in threading.enumerate())
+def worker_threads() -> int:
+    return sum(thread.name.startswith("mint-run") for thread in threading.enumerate())
 
 
 async def becomes(true: Callable[[], bool]) -> bool:
@@ -69,7 +69,7 @@ async def test_requests_that_wait_together_run_together_and_each_gets_its_own_im
 ) -> None:
     held = BusyModel(batcher, generator)
     await held.wait_until_running()
-    asked = [generator.inputs([seed, seed + 100]) for seed in range(5)]
+    asked = [generator.latent_space.sample([seed, seed + 100]) for seed in range(5)]
     meter = Meter(generator)
     waiting = asyncio.gather(*(generate_images(batcher, generator, *inputs) for inputs in asked))
     await asyncio.sleep(0)
@@ -82,7 +82,7 @@ async def test_requests_that_wait_together_run_together_and_each_gets_its_own_im
 
 async def test_a_request_larger_than_a_batch_is_split(generator: OnnxGenerator) -> None:
     batcher = Batcher(max_queue=100, max_batch=4)
-    latents, labels = generator.inputs(list(range(10)))
+    latents, labels = generator.latent_space.sample(list(range(10)))
     meter = Meter(generator)
     images = await generate_images(batcher, generator, latents, labels)
     assert meter.runs_and_images == (3, 10)
@@ -98,13 +98,13 @@ async def test_requests_for_two_models_share_the_queue_and_never_a_run(
     await held.wait_until_running()
     meter = Meter(generator, other)
     models = [generator, other, generator, other]
-    waiting = asyncio.gather(*(generate_images(batcher, model, *model.inputs([7])) for model in models))
+    waiting = asyncio.gather(*(generate_images(batcher, model, *model.latent_space.sample([7])) for model in models))
     await asyncio.sleep(0)
     await held.finish()
     answers = await waiting
     assert meter.runs_and_images == (3, 5)
     for model, images in zip(models, answers, strict=True):
-        assert np.abs(images.astype(int) - model.draw([7])[0]).max() <= 1
+        assert np.abs(images.astype(int) - model.generate([7])[0]).max() <= 1
 
 
 async def test_the_network_runs_and_the_event_loop_turns_while_answers_are_made_of_images(
@@ -112,16 +112,16 @@ async def test_the_network_runs_and_the_event_loop_turns_while_answers_are_made_
 ) -> None:
     encoding, released = threading.Event(), threading.Event()
 
-    def encode(images: Images) -> int:
+    def encode(images: Images, labels: Labels | None) -> int:
         encoding.set()
         assert released.wait(10)
         return len(images)
 
-    inputs = ArrayInputs(*generator.inputs([1]))
+    inputs = ArrayInputs(*generator.latent_space.sample([1]))
     slow = asyncio.create_task(batcher.submit(generator, inputs, encode))
     while not encoding.is_set():
         await asyncio.sleep(0.001)
-    assert len(await batcher.submit(generator, inputs, lambda images: images)) == 1
+    assert len(await batcher.submit(generator, inputs, lambda images, labels: images)) == 1
     assert not slow.done()
     released.set()
     assert await slow == 1
@@ -130,7 +130,7 @@ async def test_the_network_runs_and_the_event_loop_turns_while_answers_are_made_
 async def test_batches_run_one_at_a_time(batcher: Batcher, generator: OnnxGenerator) -> None:
     held = BusyModel(batcher, generator)
     await held.wait_until_running()
-    behind = asyncio.create_task(generate_images(batcher, generator, *generator.inputs([1])))
+    behind = asyncio.create_task(generate_images(batcher, generator, *generator.latent_space.sample([1])))
     await asyncio.wait([behind], timeout=0.2)
     assert not behind.done()
     await held.finish()
@@ -156,17 +156,17 @@ async def test_a_request_that_fails_leaves_those_beside_it_alone(batcher: Batche
 
 
 async def test_an_encoding_that_fails_fails_its_own_request_only(batcher: Batcher, generator: OnnxGenerator) -> None:
-    def fail(images: Images) -> None:
+    def fail(images: Images, labels: Labels | None) -> None:
         raise OSError("no room")
 
     with pytest.raises(OSError, match="no room"):
-        await batcher.submit(generator, ArrayInputs(*generator.inputs([1])), fail)
-    assert len(await generate_images(batcher, generator, *generator.inputs([1]))) == 1
+        await batcher.submit(generator, ArrayInputs(*generator.latent_space.sample([1])), fail)
+    assert len(await generate_images(batcher, generator, *generator.latent_space.sample([1]))) == 1
 
 
 async def test_more_images_than_the_queue_holds_are_refused_with_a_time_to_retry(generator: OnnxGenerator) -> None:
     batcher = Batcher(max_queue=4)
-    pair = generator.inputs([1, 2])
+    pair = generator.latent_space.sample([1, 2])
     held = BusyModel(batcher, generator)
     await held.wait_until_running()
     made = asyncio.create_task(generate_images(batcher, generator, *pair))
@@ -186,34 +186,36 @@ async def test_what_a_cancelled_request_still_waits_for_is_never_run(
     held = BusyModel(batcher, generator)
     await held.wait_until_running()
     meter = Meter(generator)
-    cancelled = asyncio.create_task(generate_images(batcher, generator, *generator.inputs(list(range(50)))))
+    cancelled = asyncio.create_task(
+        generate_images(batcher, generator, *generator.latent_space.sample(list(range(50))))
+    )
     await asyncio.sleep(0)
-    assert batcher.held == 51
+    assert batcher.pending_images == 51
     cancelled.cancel()
     await asyncio.wait([cancelled])
-    assert batcher.held == 1
+    assert batcher.pending_images == 1
     await held.finish()
-    assert len(await generate_images(batcher, generator, *generator.inputs([1]))) == 1
+    assert len(await generate_images(batcher, generator, *generator.latent_space.sample([1]))) == 1
     assert meter.runs_and_images == (2, 2)
-    assert batcher.held == 0
+    assert batcher.pending_images == 0
 
 
 async def test_a_model_that_is_replaced_is_let_go(batcher: Batcher, tmp_path: Path) -> None:
     path = save(tiny_model(), tmp_path / "old.onnx")
-    before = lane_threads()
+    before = worker_threads()
     for threads in (1, 3):
         old = OnnxGenerator.load(path, "cpu", threads)
         for _ in range(4):  # whichever thread runs it
-            await generate_images(batcher, old, *old.inputs(list(range(8))))
-        freed = weakref.ref(old._network)
+            await generate_images(batcher, old, *old.latent_space.sample(list(range(8))))
+        freed = weakref.ref(old.session)
         del old
         assert await becomes(lambda freed=freed: gc.collect() >= 0 and freed() is None)  # type: ignore[misc]
-    assert await becomes(lambda: lane_threads() <= before)  # fewer, where other tests' models went meanwhile
+    assert await becomes(lambda: worker_threads() <= before)  # fewer, where other tests' models went meanwhile
 
 
 async def test_closing_answers_what_has_been_accepted(generator: OnnxGenerator) -> None:
     batcher = Batcher(max_queue=100)
-    accepted = asyncio.create_task(generate_images(batcher, generator, *generator.inputs(list(range(20)))))
+    accepted = asyncio.create_task(generate_images(batcher, generator, *generator.latent_space.sample(list(range(20)))))
     await asyncio.sleep(0)
     await asyncio.to_thread(batcher.close)
     assert len(await accepted) == 20

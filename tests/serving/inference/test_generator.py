@@ -9,26 +9,26 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from serving.errors import InputError, ModelError
-from serving.inference.executor import ArrayInputs, Feed
 from serving.inference.generator import MAX_BATCH, OnnxGenerator
+from serving.inference.latents import ArrayInputs
 from serving.inference.ort_session import cuda_devices
 from tests.pixels import assert_same_pixels
 from tests.tiny_model import save, tiny_card, tiny_model, with_card
 
 
 def test_a_seed_gives_the_same_image_alone_and_in_a_batch(generator: OnnxGenerator) -> None:
-    alone, _ = generator.draw([7])
-    batch, _ = generator.draw([3, 7, 11])
+    alone, _ = generator.generate([7])
+    batch, _ = generator.generate([3, 7, 11])
     assert_same_pixels(alone[0], batch[1])
 
 
 def test_the_same_seeds_give_equal_images_every_time(generator: OnnxGenerator, model_path: Path) -> None:
     again = OnnxGenerator.load(model_path, provider="cpu")
-    assert_same_pixels(generator.draw([0, 2**32 - 1])[0], again.draw([0, 2**32 - 1])[0])
+    assert_same_pixels(generator.generate([0, 2**32 - 1])[0], again.generate([0, 2**32 - 1])[0])
 
 
 def test_images_depend_on_the_seed_and_on_the_label(generator: OnnxGenerator) -> None:
-    images, labels = generator.draw([1, 2, 2], np.array([0, 0, 1]))
+    images, labels = generator.generate([1, 2, 2], np.array([0, 0, 1]))
     assert images.shape == (3, 8, 8, 3)
     assert images.dtype == np.uint8
     assert labels is not None
@@ -38,8 +38,8 @@ def test_images_depend_on_the_seed_and_on_the_label(generator: OnnxGenerator) ->
 
 
 def test_a_seed_draws_its_own_label_and_keeps_its_latent_when_another_is_asked_for(generator: OnnxGenerator) -> None:
-    latents, drawn = generator.inputs([7])
-    same_latents, asked = generator.inputs([7], np.array([2]))
+    latents, drawn = generator.latent_space.sample([7])
+    same_latents, asked = generator.latent_space.sample([7], np.array([2]))
     assert drawn is not None
     assert 0 <= drawn[0] < 3
     assert asked is not None
@@ -48,20 +48,20 @@ def test_a_seed_draws_its_own_label_and_keeps_its_latent_when_another_is_asked_f
 
 
 def test_truncation_zero_is_one_image_for_every_seed(generator: OnnxGenerator) -> None:
-    images, _ = generator.draw([1, 2, 3], np.zeros(3, np.int64), truncation=0)
+    images, _ = generator.generate([1, 2, 3], np.zeros(3, np.int64), truncation=0)
     assert_same_pixels(images[[0, 1]], images[[1, 2]])
 
 
 def test_more_images_than_a_batch_are_the_images_of_their_seeds(generator: OnnxGenerator) -> None:
     seeds = list(range(2 * MAX_BATCH + 1))
-    images, _ = generator.draw(seeds)
-    last, _ = generator.draw(seeds[-1:])
+    images, _ = generator.generate(seeds)
+    last, _ = generator.generate(seeds[-1:])
     assert len(images) == len(seeds)
     assert_same_pixels(images[-1], last[0])
 
 
 def test_a_model_without_classes_takes_no_labels(generator_without_classes: OnnxGenerator) -> None:
-    images, labels = generator_without_classes.draw([1])
+    images, labels = generator_without_classes.generate([1])
     assert images.shape == (1, 8, 8, 1)
     assert labels is None
     with pytest.raises(InputError, match="has no classes; leave labels out"):
@@ -92,7 +92,7 @@ def test_inputs_that_the_network_cannot_take_are_named(
 @pytest.mark.parametrize("seed", [-1, 2**32])
 def test_a_seed_out_of_range_is_refused(generator: OnnxGenerator, seed: int) -> None:
     with pytest.raises(InputError, match=f"seed {seed} is out of range; seeds are whole numbers from 0 to 4294967295"):
-        generator.draw([seed])
+        generator.generate([seed])
 
 
 def test_a_model_file_cut_short_anywhere_is_refused(model_path: Path, tmp_path: Path) -> None:
@@ -171,39 +171,39 @@ def test_a_model_file_that_makes_one_image_a_run_is_refused(tmp_path: Path, thre
 def test_the_images_are_the_same_and_in_order_however_many_cores_share_them(
     generator: OnnxGenerator, model_path: Path, count: int
 ) -> None:
-    one_by_one = np.concatenate([generator.draw([seed])[0] for seed in range(count)])
+    one_by_one = np.concatenate([generator.generate([seed])[0] for seed in range(count)])
     for threads in (1, 2, 3):
-        images, _ = OnnxGenerator.load(model_path, "cpu", threads).draw(list(range(count)))
+        images, _ = OnnxGenerator.load(model_path, "cpu", threads).generate(list(range(count)))
         assert images.shape == one_by_one.shape
         assert np.abs(images.astype(int) - one_by_one).max() <= 1
 
 
 def test_an_image_that_fails_on_another_core_fails_the_run(tmp_path: Path) -> None:
     generator = OnnxGenerator.load(save(tiny_model(brittle=True), tmp_path / "brittle.onnx"), "cpu", threads=3)
-    latents, labels = generator.inputs(list(range(MAX_BATCH)))
+    latents, labels = generator.latent_space.sample(list(range(MAX_BATCH)))
     for row in (0, MAX_BATCH - 1):
         broken = latents.copy()
         broken[row, 0] = 100
         with pytest.raises(Exception, match="out of data bounds"):
-            generator.run(ArrayInputs(broken, labels))
-    assert len(generator.run(ArrayInputs(latents, labels))) == MAX_BATCH
+            generator.session.run(ArrayInputs(broken, labels))
+    assert len(generator.session.run(ArrayInputs(latents, labels)).images) == MAX_BATCH
 
 
 class Interrupted(ArrayInputs):
     """Inputs of which the last cannot be made."""
 
-    def feed(self, rows: slice) -> Feed:
+    def arrays(self, rows: slice) -> ArrayInputs:
         if rows.stop == len(self):
             raise OSError("cannot be made")
-        return super().feed(rows)
+        return super().arrays(rows)
 
 
 def test_inputs_that_cannot_be_made_fail_the_run_and_leave_the_cores_free(model_path: Path) -> None:
     generator = OnnxGenerator.load(model_path, "cpu", threads=3)
-    inputs = generator.inputs(list(range(MAX_BATCH)))
+    inputs = generator.latent_space.sample(list(range(MAX_BATCH)))
     with pytest.raises(OSError, match="cannot be made"):
-        generator.run(Interrupted(*inputs))
-    assert len(generator.run(ArrayInputs(*inputs))) == MAX_BATCH
+        generator.session.run(Interrupted(*inputs))
+    assert len(generator.session.run(ArrayInputs(*inputs)).images) == MAX_BATCH
 
 
 def test_the_model_id_is_the_start_of_the_files_hash_and_changes_with_the_weights(
@@ -229,4 +229,4 @@ def test_without_a_gpu_auto_takes_the_cpu_and_cuda_is_refused(
 def test_on_a_gpu_the_pixels_agree_with_the_cpu(generator: OnnxGenerator, model_path: Path) -> None:
     on_gpu = OnnxGenerator.load(model_path, provider="cuda")
     assert on_gpu.provider == "cuda"
-    assert np.abs(on_gpu.draw([1, 2, 3])[0].astype(int) - generator.draw([1, 2, 3])[0]).max() <= 1
+    assert np.abs(on_gpu.generate([1, 2, 3])[0].astype(int) - generator.generate([1, 2, 3])[0]).max() <= 1

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from serving.errors import ModelError
 from serving.inference import isolated_load
-from serving.inference.isolated_load import try_model
+from serving.inference.isolated_load import check_in_subprocess
 from serving.inference.model_card import embed_checksum
 from tests.tiny_model import tiny_model
 
@@ -35,9 +35,9 @@ def taking(gigabytes: int) -> onnx.ModelProto:
 
 
 def test_a_sound_file_passes_and_one_that_takes_too_much_memory_is_refused() -> None:
-    try_model(embed_checksum(tiny_model().SerializeToString()), PATH)
+    check_in_subprocess(embed_checksum(tiny_model().SerializeToString()), PATH)
     with pytest.raises(ModelError, match=r"new file\.onnx takes more than 4 GB of memory; export a smaller one"):
-        try_model(embed_checksum(taking(5).SerializeToString()), PATH)
+        check_in_subprocess(embed_checksum(taking(5).SerializeToString()), PATH)
 
 
 @pytest.mark.parametrize(
@@ -59,10 +59,10 @@ def test_the_end_of_a_trial_is_told_in_a_sentence(
     python.chmod(0o755)
     monkeypatch.setattr(isolated_load.sys, "executable", str(python))
     if sentence is None:
-        try_model(b"", PATH)
+        check_in_subprocess(b"", PATH)
     else:
         with pytest.raises(ModelError, match=sentence):
-            try_model(b"", PATH)
+            check_in_subprocess(b"", PATH)
 
 
 def test_a_trial_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,6 +70,6 @@ def test_a_trial_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.
     python.write_text("#!/bin/sh\nexec sleep 600\n")
     python.chmod(0o755)
     monkeypatch.setattr(isolated_load.sys, "executable", str(python))
-    monkeypatch.setattr(isolated_load, "DEADLINE_S", 0.1)
+    monkeypatch.setattr(isolated_load, "TIMEOUT_S", 0.1)
     with pytest.raises(ModelError, match=r"was not loaded within 0\.1 s"):
-        try_model(bytes(1 << 20), PATH)
+        check_in_subprocess(bytes(1 << 20), PATH)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.inference.latents import MAX_SEED, Latents, frames_between, from_seeds, lerp, slerp, truncate
+from serving.inference.latents import MAX_SEED, Latents, from_seeds, interpolate, lerp, slerp, truncate
 
 
 @given(st.lists(st.integers(0, MAX_SEED), min_size=1, max_size=5), st.integers(1, 65), st.integers(1, 1200))
@@ -44,14 +44,14 @@ STOPS = np.random.RandomState(0).standard_normal((3, 64)).astype(np.float32)
 
 
 def test_a_path_begins_and_ends_at_its_stops_and_passes_the_others() -> None:
-    frames, nearest = frames_between(STOPS, steps=4)
+    frames, nearest = interpolate(STOPS, steps=4)
     assert len(frames) == len(nearest) == 9
     assert np.allclose(frames[[0, 4, 8]], STOPS, atol=1e-6)
     assert nearest.tolist() == [0, 0, 1, 1, 1, 1, 2, 2, 2]
 
 
 def test_a_loop_leads_back_without_showing_its_first_frame_twice() -> None:
-    frames, nearest = frames_between(STOPS, steps=4, loop=True)
+    frames, nearest = interpolate(STOPS, steps=4, loop=True)
     assert len(frames) == 12
     assert np.allclose(frames[[0, 4, 8]], STOPS, atol=1e-6)
     step_home = np.linalg.norm(frames[-1] - frames[0])

@@ -52,7 +52,7 @@ class Gate:
 
 
 def models_of(default: Path, trial: Callable[[bytes, Path], None] = skip_isolated_load) -> ModelRegistry:
-    return ModelRegistry(default, "cpu", threads=1, trial=trial)
+    return ModelRegistry(default, "cpu", threads=1, check=trial)
 
 
 async def started(default: Path, trial: Callable[[bytes, Path], None] = skip_isolated_load) -> ModelRegistry:
@@ -62,9 +62,9 @@ async def started(default: Path, trial: Callable[[bytes, Path], None] = skip_iso
 
 
 async def settled(models: ModelRegistry) -> None:
-    await models.look()
-    await models.look()
-    await models.settle()
+    await models.poll()
+    await models.poll()
+    await models.wait_until_loaded()
 
 
 async def until(true: Callable[[], bool], step: Callable[[], Awaitable[None]] | None = None) -> None:
@@ -96,17 +96,17 @@ async def test_a_file_that_hangs_holds_up_no_other_and_is_served_when_it_lets_go
     models = await started(default, gate)
     for name in ("hanging", "sound"):
         shutil.copy(default, default.with_name(f"{name}.onnx"))
-    await models.look()
-    await models.look()
+    await models.poll()
+    await models.poll()
     await until(lambda: gate.reached.is_set() and len(list(models.ready())) == 2)
     assert [name for name, _ in models.ready()] == ["faces", "sound"]
     save(tiny_model(weights=1), default)
     await until(
         lambda: models.get().model_id != OnnxGenerator.load(default.with_name("sound.onnx"), "cpu").model_id,
-        models.look,
+        models.poll,
     )
     gate.release.set()
-    await models.settle()
+    await models.wait_until_loaded()
     assert [name for name, _ in models.ready()] == ["faces", "hanging", "sound"]
 
 
@@ -117,7 +117,7 @@ async def test_a_file_that_hangs_too_long_is_named_and_tried_again(
     models = await started(default, gate)
     shutil.copy(default, default.with_name("hanging.onnx"))
     with monkeypatch.context() as patch:
-        patch.setattr(models_module, "LOAD_S", 0.01)
+        patch.setattr(models_module, "LOAD_TIMEOUT_S", 0.01)
         await settled(models)
         assert "hanging.onnx could not be loaded (its disk does not answer" in models.problems()["hanging"]
         await settled(models)  # the thread that hangs is not joined by a second one
@@ -153,7 +153,7 @@ async def test_a_file_that_cannot_be_read_now_is_tried_again_at_the_next_look(
 
     refused = REGISTRY.get_sample_value("mint_model_swaps_total", {"model": "cats", "outcome": "refused"}) or 0
     with monkeypatch.context() as patch:
-        patch.setattr("serving.inference.generator.os.open", refuse)
+        patch.setattr("serving.inference.model_files.os.open", refuse)
         await settled(models)
         assert os.strerror(code) in models.problems()["cats"]
         await settled(models)
@@ -187,17 +187,17 @@ async def test_a_folder_that_cannot_be_listed_loses_no_model_and_is_followed_aga
 ) -> None:
     other = shutil.copy(default, default.with_name("cats.onnx"))
     models = await started(default)
-    monkeypatch.setattr(models_module, "LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr(models_module, "POLL_INTERVAL_S", 0.001)
     faults = REGISTRY.get_sample_value("mint_faults_total", {"part": "model folder"}) or 0
     watching = asyncio.create_task(models.watch())
     with monkeypatch.context() as patch:
         scandir = failing(OSError(code, os.strerror(code)), 10**9)(os.scandir)
         patch.setattr("serving.inference.model_files.os.scandir", scandir)
-        await until(lambda: models.trouble is not None)
-        assert os.strerror(code) in str(models.trouble)
+        await until(lambda: models.poll_problem is not None)
+        assert os.strerror(code) in str(models.poll_problem)
         assert [name for name, _ in models.ready()] == ["faces", "cats"]
     assert (REGISTRY.get_sample_value("mint_faults_total", {"part": "model folder"}) or 0) == faults + 1
-    await until(lambda: models.trouble is None)
+    await until(lambda: models.poll_problem is None)
     Path(other).unlink()
     await until(lambda: [name for name, _ in models.ready()] == ["faces"])
     watching.cancel()
@@ -205,7 +205,7 @@ async def test_a_folder_that_cannot_be_listed_loses_no_model_and_is_followed_aga
 
 async def test_readyz_says_that_the_folder_is_not_followed_and_stays_200(default: Path) -> None:
     state = await asyncio.to_thread(load_state, default)
-    state.models.trouble = "the model folder is not followed (Too many open files)"
+    state.models.poll_problem = "the model folder is not followed (Too many open files)"
     response = await asyncio.to_thread(call_app(App(state)), "GET", "/readyz")
     assert (response.status_code, response.text) == (
         200,
@@ -288,7 +288,7 @@ async def test_a_default_model_that_cannot_be_read_is_served_as_soon_as_it_can(
     models = models_of(default)
     with monkeypatch.context() as patch:
         patch.setattr(
-            "serving.inference.generator.os.open", failing(OSError(errno.EMFILE, "Too many open files"), 1)(os.open)
+            "serving.inference.model_files.os.open", failing(OSError(errno.EMFILE, "Too many open files"), 1)(os.open)
         )
         await models.load()
         with pytest.raises(NotReadyError, match="Too many open files"):

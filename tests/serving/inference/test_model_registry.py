@@ -25,16 +25,16 @@ def default(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def models(default: Path) -> ModelRegistry:
-    load_state = ModelRegistry(default, "cpu", threads=1, trial=skip_isolated_load)
+    load_state = ModelRegistry(default, "cpu", threads=1, check=skip_isolated_load)
     await load_state.load()
     return load_state
 
 
 async def settle(models: ModelRegistry) -> None:
     """Two looks: a file that has changed must have been at rest for one. Then what they have begun."""
-    await models.look()
-    await models.look()
-    await models.settle()
+    await models.poll()
+    await models.poll()
+    await models.wait_until_loaded()
 
 
 def replace(path: Path, weights: int) -> str:
@@ -63,7 +63,7 @@ async def test_a_file_that_is_replaced_takes_over(models: ModelRegistry, default
     model_id = replace(default, weights=1)
     await settle(models)
     assert models.get().model_id == model_id != before.model_id
-    assert len(before.draw([7])[0]) == 1  # those who still hold the old one are served by it
+    assert len(before.generate([7])[0]) == 1  # those who still hold the old one are served by it
 
 
 async def test_a_bad_file_leaves_the_old_one_serving_and_says_so(models: ModelRegistry, default: Path) -> None:
@@ -82,7 +82,7 @@ async def test_a_file_is_not_looked_into_while_it_is_being_written(models: Model
     whole = save(tiny_model(weights=1), default.with_suffix(".new")).read_bytes()
     for part in (1000, 2000, 3000):
         default.write_bytes(whole[:part])
-        await models.look()
+        await models.poll()
     assert models.problems() == {}
     default.write_bytes(whole)
     await settle(models)
@@ -162,7 +162,7 @@ async def test_replacing_a_file_fails_no_request_that_is_under_way(models: Model
     async def ask() -> None:
         for _ in range(200):
             generator = models.get()
-            images, _ = await asyncio.to_thread(generator.draw, [7])
+            images, _ = await asyncio.to_thread(generator.generate, [7])
             assert len(images) == 1
             ids.add(generator.model_id)
 

@@ -124,7 +124,7 @@ def test_graphs_within_graphs_end_somewhere() -> None:
 
 
 def test_a_file_of_more_parts_than_any_model_has_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_file, "MAX_PARTS", 50)
+    monkeypatch.setattr(onnx_file, "MAX_FIELDS", 50)
     with pytest.raises(ModelError, match="has more than 50 parts"):
         opened(tiny_model())
 
@@ -157,7 +157,7 @@ def test_a_file_without_card_or_seal_is_never_opened(monkeypatch: pytest.MonkeyP
     def open_none(*arguments: object) -> None:
         raise AssertionError("ONNX Runtime was asked to open the file")
 
-    monkeypatch.setattr("serving.inference.generator.Network", open_none)
+    monkeypatch.setattr("serving.inference.generator.ParallelSession", open_none)
     damaged = bytearray(embed_checksum(tiny_model().SerializeToString()))
     damaged[damaged.index(tiny_model().graph.initializer[0].raw_data)] ^= 1
     without = tiny_model()
