@@ -1,8 +1,8 @@
-"""Stage 1: the images of data.source become data/prepared: equal squares, their labels, and a manifest.
+"""Stage 1: decodes the images of data.source into data/prepared: equal squares, their labels, and a manifest.
 
     python -m training.preprocess
 
-Runs at every `dvc repro` and stops at once when source, parameters and code are what they were.
+Runs at every `dvc repro`, and returns at once when the source, the parameters and the code are unchanged.
 """
 
 import os
@@ -30,22 +30,22 @@ from training.data.provenance import provenance
 from training.data.sources import Item, Source, UnreadableImageError, open_source
 from training.data.sources.base import IgnoredFile, Pixels
 from training.data.subset import stratified_subset
-from training.data.summary import listed_kinds, summary
+from training.data.summary import format_ignored, summary_lines
 from training.lock import exclusive_lock
 from training.param_sections import DataParams
 from training.params import load_params
 from training.progress import track
 from training.stage import run_stage
 
-TASKS_PER_CORE = 8  # images in flight: enough to keep every core busy, few enough to bound the memory
-SHOWN = 3  # files of one kind that an error or the manifest names
+PENDING_PER_CORE = 8  # enough to keep every core busy, few enough to bound memory
+MAX_EXAMPLES = 3  # of files, in an error or for each kind in the manifest
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """An item that became an image."""
+class PreparedImage:
+    """A decoded item."""
 
     item: Item
     pixels: Pixels  # [R, R, C]
@@ -54,20 +54,20 @@ class Prepared:
 
 
 def main() -> None:
-    """Prepares the data that params.yaml describes, unless it is prepared already.
+    """Prepare the data that params.yaml describes, unless it is up to date.
 
-    Raises MintError while another process does.
+    Raises MintError while another process is preparing it.
     """
     data = load_params().data
     with exclusive_lock(paths.PREPARED_LOCK, f"preparing {paths.PREPARED}"):
-        bring_up_to_date(data)
+        prepare_if_stale(data)
 
 
-def bring_up_to_date(data: DataParams) -> None:
-    """Prepares the data unless it is prepared already. For one process at a time."""
+def prepare_if_stale(data: DataParams) -> None:
+    """Prepare the data unless it is up to date. Requires the lock."""
     started = time.monotonic()
     inputs = current_inputs(data)
-    for leftover in paths.PREPARED.glob(".*.part"):  # of a run that was killed; DVC would track it
+    for leftover in paths.PREPARED.glob(".*.part"):  # left by a killed run; DVC would track it
         leftover.unlink()
     manifest = cached_manifest(inputs)
     if manifest is not None:
@@ -77,25 +77,25 @@ def bring_up_to_date(data: DataParams) -> None:
         manifest = prepare(source, data)
     write_cache_record(inputs)
     print(f"prepared {paths.PREPARED}  {manifest.shape}  {time.monotonic() - started:.1f} s")
-    print(*summary(manifest), sep="\n")
+    print(*summary_lines(manifest), sep="\n")
 
 
 def prepare(source: Source, data: DataParams) -> Manifest:
-    """Writes images.npy, labels.npy and manifest.json, all three or none.
+    """Write images.npy, labels.npy and manifest.json, all three or none.
 
-    Raises DataError when no image is left, or more files than data.max_skipped had to be skipped.
+    Raises DataError when no image is left, or the share of skipped files exceeds data.max_skipped.
     """
     chosen = stratified_subset(source.items, data.limit)
-    with ExitStack() as stack:  # closes in reverse order: the manifest, which vouches for the rest, comes last
+    with ExitStack() as stack:  # exits in reverse order, so the manifest, which lists the others' hash, is written last
         manifest_path, labels_path, images_path = (
             stack.enter_context(atomic_write(path)) for path in (paths.MANIFEST, paths.LABELS, paths.IMAGES)
         )
         labels, source_sha256, skipped, enlarged = write_images(chosen, data, images_path)
-        skipped = sorted([*source.rejected, *skipped], key=lambda skip: skip.file)
-        counts = _counts(source, chosen, skipped, enlarged)
-        left_out = _by_kind(source.left_out)
-        _refuse_too_many(counts, skipped, left_out, data)
-        label_array, classes, empty = without_empty_classes(labels, source.classes)
+        skipped = sorted([*source.skipped, *skipped], key=lambda skip: skip.file)
+        counts = _count_files(source, chosen, skipped, enlarged)
+        ignored = _group_ignored(source.ignored)
+        _check_skipped(counts, skipped, ignored, data)
+        label_array, classes, empty = drop_empty_classes(labels, source.classes)
         with labels_path.open("wb") as file:
             np.save(file, label_array)
         manifest = Manifest(
@@ -111,23 +111,23 @@ def prepare(source: Source, data: DataParams) -> Manifest:
             source_sha256=source_sha256,
             counts=counts,
             skipped=tuple(skipped),
-            left_out=left_out,
+            left_out=ignored,
         )
         manifest_path.write_text(manifest.model_dump_json(indent=2) + "\n")
-        paths.MANIFEST.unlink(missing_ok=True)  # it must not vouch for arrays that are about to be replaced
+        paths.MANIFEST.unlink(missing_ok=True)  # it must not describe arrays that are about to be replaced
     return manifest
 
 
 def write_images(items: list[Item], data: DataParams, path: Path) -> tuple[list[int], str, list[SkippedFile], int]:
-    """Writes one row for each item that can be read, in order.
+    """Write one row for each readable item, in order.
 
-    Returns the labels of the rows (0 where there are none), the hash of what was read, what was skipped, and how many
-    pictures were smaller than the resolution.
+    Returns the labels of the rows (0 for unlabelled data), the hash of the names and contents, the skipped files, and
+    the number of upscaled images.
     """
     labels: list[int] = []
     enlarged = 0
     skipped: list[SkippedFile] = []
-    read = sha256()
+    source_sha256 = sha256()
     with NpyWriter(path, (data.resolution, data.resolution, data.channels)) as rows:
         results = parallel_map(lambda item: decode_item(item, data), items)
         for result in track(results, len(items), "preparing images"):
@@ -137,47 +137,47 @@ def write_images(items: list[Item], data: DataParams, path: Path) -> tuple[list[
             rows.append(result.pixels)
             labels.append(result.item.label or 0)
             enlarged += result.enlarged
-            read.update(result.item.name.encode() + b"\0" + result.content_sha256)
-    return labels, read.hexdigest(), skipped, enlarged
+            source_sha256.update(result.item.name.encode() + b"\0" + result.content_sha256)
+    return labels, source_sha256.hexdigest(), skipped, enlarged
 
 
-def decode_item(item: Item, data: DataParams) -> Prepared | SkippedFile:
-    """One item's image, or why there is none."""
+def decode_item(item: Item, data: DataParams) -> PreparedImage | SkippedFile:
+    """Decode one item; a SkippedFile with the reason if it cannot be read."""
     try:
         content = item.read()
-        picture = load_square_image(content, data)
+        image = load_square_image(content, data)
         digest = sha256(content if isinstance(content, bytes) else content.data).digest()
-        return Prepared(item, picture.pixels, digest, picture.enlarged)
+        return PreparedImage(item, image.pixels, digest, image.enlarged)
     except UnreadableImageError as error:
         return SkippedFile(file=item.name, reason=str(error))
 
 
 def parallel_map(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Does the work on all cores and yields its results in the items' order, a bounded number of them ahead.
+    """Map `work` over the items on all cores and yield the results in order, with a bounded number pending.
 
-    Threads suffice, because Pillow releases the interpreter's lock while it works: 1.8 times as fast on two cores for
-    images from 256 pixels up. Smaller ones gain nothing, but take under a millisecond each.
+    Threads suffice, because Pillow releases the GIL while it decodes: 1.8 times as fast on two cores for images from
+    256 pixels up. Smaller ones gain nothing, but take under a millisecond each.
     """
     cores = len(os.sched_getaffinity(0))
-    running: deque[Future[Result]] = deque()
+    pending: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(cores)
     try:
         for item in items:
-            if len(running) == cores * TASKS_PER_CORE:
-                yield running.popleft().result()
-            running.append(pool.submit(work, item))
-        while running:
-            yield running.popleft().result()
+            if len(pending) == cores * PENDING_PER_CORE:
+                yield pending.popleft().result()
+            pending.append(pool.submit(work, item))
+        while pending:
+            yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def without_empty_classes(
+def drop_empty_classes(
     labels: list[int], classes: list[str]
 ) -> tuple[NDArray[np.int64], tuple[str, ...], tuple[str, ...]]:
-    """Labels and names of the classes that have images, renumbered without gaps, and the names of those without.
+    """Drop classes without images. Returns renumbered labels, the classes with images, and those without.
 
-    A class that is never shown would still be offered by the service, and answered with noise.
+    The service would offer a class that was never trained, and return noise for it.
     """
     if not classes:
         return np.array(labels, np.int64), (), ()
@@ -186,54 +186,56 @@ def without_empty_classes(
     return renumbered.astype(np.int64), tuple(classes[label] for label in used), tuple(empty)
 
 
-def _by_kind(left_out: list[IgnoredFile]) -> tuple[IgnoredFiles, ...]:
-    """What was left out, counted by kind, the most frequent first, with a few names of each."""
+def _group_ignored(ignored: list[IgnoredFile]) -> tuple[IgnoredFiles, ...]:
+    """Group ignored files by kind, the most frequent first, with a few names of each."""
     names = defaultdict(list)
-    for entry in sorted(left_out):
+    for entry in sorted(ignored):
         names[entry.kind].append(entry.file)
     kinds = sorted(names, key=lambda kind: (-len(names[kind]), kind))
-    return tuple(IgnoredFiles(kind=kind, files=len(names[kind]), examples=tuple(names[kind][:SHOWN])) for kind in kinds)
+    return tuple(
+        IgnoredFiles(kind=kind, files=len(names[kind]), examples=tuple(names[kind][:MAX_EXAMPLES])) for kind in kinds
+    )
 
 
-def _counts(source: Source, chosen: list[Item], skipped: list[SkippedFile], enlarged: int) -> Counts:
-    """Where the files went. Rejected files are candidates too: someone meant them to be images."""
-    left_out = source.untagged + sum(source.unknown_tags.values())
+def _count_files(source: Source, chosen: list[Item], skipped: list[SkippedFile], enlarged: int) -> Counts:
+    """Count the files. Files that the source itself skipped are candidates too, as they are named like images."""
+    dropped = source.untagged + sum(source.unknown_tags.values())
     return Counts(
-        files=len(source.items) + len(source.rejected) + left_out,
+        files=len(source.items) + len(source.skipped) + dropped,
         untagged=source.untagged,
         unknown_tags=source.unknown_tags,
         unknown_files=source.unknown_files,
         beyond_limit=len(source.items) - len(chosen),
-        candidates=len(chosen) + len(source.rejected),
+        candidates=len(chosen) + len(source.skipped),
         skipped=len(skipped),
         enlarged=enlarged,
     )
 
 
-def _refuse_too_many(
-    counts: Counts, skipped: list[SkippedFile], left_out: tuple[IgnoredFiles, ...], data: DataParams
+def _check_skipped(
+    counts: Counts, skipped: list[SkippedFile], ignored: tuple[IgnoredFiles, ...], data: DataParams
 ) -> None:
-    """Raises DataError when no image is left, or the share of skipped files is above data.max_skipped."""
+    """Raise DataError when no image is left, or the share of skipped files exceeds data.max_skipped."""
     source = f"params.yaml: data.source = {data.source!r}"
-    examples = "; ".join(f"{skip.file}: {skip.reason}" for skip in skipped[:SHOWN])
+    examples = "; ".join(f"{skip.file}: {skip.reason}" for skip in skipped[:MAX_EXAMPLES])
     if counts.candidates == 0 and counts.files:
         raise DataError(
             f"params.yaml: data.labels = {data.labels!r} leaves none of {counts.files} files: {counts.untagged} have "
             "no row, and the others have tags that its classes.txt does not list"
         )
     if counts.candidates == 0:
-        others = f", only {listed_kinds(left_out)}" if left_out else ""
+        others = f", only {format_ignored(ignored)}" if ignored else ""
         raise DataError(f"{source} holds no images{others}; put some in, or name another folder")
     if counts.skipped == counts.candidates:
         raise DataError(f"{source} holds no readable image among its {counts.candidates} files ({examples})")
     if counts.skipped > data.max_skipped * counts.candidates:
         raise DataError(
             f"{counts.skipped} of {counts.candidates} files in {data.source} had to be skipped ({examples}"
-            f"{'; ...' if counts.skipped > SHOWN else ''}); repair or remove them, or raise data.max_skipped "
+            f"{'; ...' if counts.skipped > MAX_EXAMPLES else ''}); repair or remove them, or raise data.max_skipped "
             f"({data.max_skipped}) in params.yaml"
         )
 
 
 if __name__ == "__main__":
-    warnings.filterwarnings("ignore", module="PIL")  # what matters of them is in the manifest
+    warnings.filterwarnings("ignore", module="PIL")  # the relevant problems are in the manifest
     run_stage(main)

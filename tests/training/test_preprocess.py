@@ -17,7 +17,7 @@ from tests.training.project import BLUE, GREEN, RED, Project, encoded, picture
 from training import paths
 from training.data.manifest import DataError, data_sha256, read_manifest
 from training.data.sources import Item
-from training.data.subset import proportional_shares, stratified_subset
+from training.data.subset import proportional_counts, stratified_subset
 
 REPOSITORY = Path(__file__).parents[2]
 CLASSES = {"ant/1.png": picture(RED), "bee/1.png": picture(GREEN), "bee/2.png": picture(BLUE)}
@@ -284,7 +284,7 @@ def test_a_limit_above_the_number_of_images_keeps_all() -> None:
 
 @pytest.mark.parametrize(("sizes", "total"), [([1, 1, 1], 3), ([5, 1, 9], 14), ([1000, 1], 7), ([3, 3], 5)])
 def test_shares_add_up_and_fit(sizes: list[int], total: int) -> None:
-    shares = proportional_shares(sizes, total)
+    shares = proportional_counts(sizes, total)
     assert sum(shares) == total
     assert all(1 <= share <= size for share, size in zip(shares, sizes, strict=True))
 

@@ -1,4 +1,4 @@
-"""The prepared arrays, as batches on the training device."""
+"""Training batches from the prepared arrays: deterministic shuffling, flips and rotations, on the training device."""
 
 import math
 from collections.abc import Iterator
@@ -15,55 +15,55 @@ from training.data.manifest import Manifest, read_arrays
 from training.param_sections import TrainParams
 from training.params import Params
 
-ORDER = 1  # tells the stream of an epoch's order from that of the step of the same number
+SHUFFLE_STREAM = 1  # domain separator between the shuffle RNG and the step RNG, which share the seed
 
 
 def derive_seed(*numbers: int) -> int:
-    """A seed for one of torch's generators, another one for each list of numbers.
+    """Derive a seed for a torch generator from several numbers.
 
-    Mixed by numpy, because neighbouring seeds must not share streams, and torch's CPU generator keeps only 32 bits.
+    Hashed by numpy, so that neighbouring numbers give unrelated streams; torch's CPU generator keeps only 32 bits.
     """
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Images uint8 [N, C, H, W] and labels int64 [N], both where `images.device` says."""
+    """Training set: images uint8 [N, C, H, W] and labels int64 [N], on one device."""
 
     images: Tensor
     labels: Tensor
-    device: torch.device  # where batches go
+    device: torch.device  # of the batches
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def images_per_epoch(self, batch: int) -> int:
-        """The images of the whole batches in one pass over the data."""
-        return len(self) // batch * batch
+    def images_per_epoch(self, batch_size: int) -> int:
+        """Number of images in one epoch; the last incomplete batch is dropped."""
+        return len(self) // batch_size * batch_size
 
     def batches(self, start: int, params: TrainParams) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields batch `start` and every later one, see `order` and `batch`."""
-        for indices in self.order(start, params.batch, params.seed):
+        """Yield the augmented batches from batch `start` on, without end."""
+        for indices in self.batch_indices(start, params.batch, params.seed):
             yield self.batch(indices, params.horizontal_flip, params.rotation)
 
-    def order(self, start: int, batch: int, seed: int) -> Iterator[Tensor]:
-        """Yields, for batch `start` and every later one, which images it holds: int64 [batch].
+    def batch_indices(self, start: int, batch_size: int, seed: int) -> Iterator[Tensor]:
+        """Yield the image indices, int64 [batch_size], of the batches from `start` on, without end.
 
-        Every epoch is a fresh permutation cut into whole batches. It follows from the seed and the
-        epoch alone, so a resumed run sees what an unbroken one would have seen.
+        Each epoch is a permutation that depends on the seed and the epoch alone, so a resumed run sees the same batches
+        as an uninterrupted one.
         """
-        batches = len(self) // batch
+        batches = len(self) // batch_size
         for epoch in count(start // batches):
-            stream = torch.Generator().manual_seed(derive_seed(seed, epoch, ORDER))
+            stream = torch.Generator().manual_seed(derive_seed(seed, epoch, SHUFFLE_STREAM))
             permutation = torch.randperm(len(self), generator=stream).to(self.images.device)
             for position in range(max(start - epoch * batches, 0), batches):
-                yield permutation[position * batch : (position + 1) * batch]
+                yield permutation[position * batch_size : (position + 1) * batch_size]
 
     def batch(self, indices: Tensor, horizontal_flip: float, rotation: float) -> tuple[Tensor, Tensor]:
-        """Real images float32 [batch, C, H, W] in [-1, 1] and labels int64 [batch], on `device`.
+        """Return real images float32 [B, C, H, W] in [-1, 1] and labels int64 [B], on `device`.
 
-        horizontal_flip: the share of images that are mirrored. rotation: they are turned by up to so many degrees.
-        Both are drawn from torch's global stream.
+        indices: int64 [B]. horizontal_flip: probability of mirroring an image. rotation: largest angle in degrees. Both
+        use torch's global RNG.
         """
         images = self.images[indices].to(self.device).float() / 127.5 - 1
         if horizontal_flip:
@@ -92,7 +92,10 @@ def rotate(images: Tensor, degrees: float) -> Tensor:
 
 
 def class_tag_matrix(params: Params, manifest: Manifest) -> Tensor | None:
-    """Which class has which tag, float [classes, tags]; None where the networks are to know of no classes."""
+    """Return the tags of each class, 0 or 1, float32 [classes, tags]; None for unconditional training.
+
+    Raises MintError when objective.mismatched is set and the data has fewer than two classes.
+    """
     if params.objective.mismatched and len(manifest.classes) < 2:
         has = "one" if manifest.classes else "none"
         raise MintError(f"params.yaml: objective.mismatched needs two classes and the data has {has}; set it to false")
@@ -101,21 +104,21 @@ def class_tag_matrix(params: Params, manifest: Manifest) -> Tensor | None:
     return torch.from_numpy(manifest.tag_matrix)
 
 
-def load_training_data(manifest: Manifest, device: torch.device, batch: int) -> TrainingData:
-    """Maps the prepared arrays into memory, and moves them to a GPU that has room for them.
+def load_training_data(manifest: Manifest, device: torch.device, batch_size: int) -> TrainingData:
+    """Memory-map the prepared arrays, or move them to a GPU that has room.
 
-    Raises MintError when they are damaged, or fewer images than one batch needs.
+    Raises MintError when they are damaged or hold fewer images than one batch.
     """
     pixels, classes = read_arrays(manifest)
     images, labels = torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(classes)
     if len(images) == 1:
         raise MintError("there is one training image, and a batch needs at least two; add images")
-    if len(images) < batch:
+    if len(images) < batch_size:
         raise MintError(
-            f"there are {len(images)} training images and train.batch is {batch}; "
+            f"there are {len(images)} training images and train.batch is {batch_size}; "
             f"lower train.batch to {len(images)} or less, or add images"
         )
-    # Half of what is free, so that networks and activations keep the other half.
+    # At most half of the free memory: the rest is for networks and activations.
     if device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(device)[0] // 2:
         images, labels = images.to(device), labels.to(device)
     return TrainingData(images, labels, device)

@@ -1,17 +1,17 @@
-"""Whether data/prepared is still what params.yaml, the source and the code would make: the note of its last build.
+"""Cache of the prepared data: rebuilt only when params.yaml, the files of the source, or the code have changed.
 
-The note lies outside data/prepared, because it holds file times, and what DVC tracks must not change from run to run.
+The record of the last build is kept outside data/prepared: it holds file times, and files that DVC tracks must not
+change from run to run.
 """
 
 import os
 from hashlib import sha256
 
 import PIL
-from pydantic import BaseModel, ConfigDict
 
 from serving.files import atomic_write
 from training import paths
-from training.data.manifest import DataError, Manifest, data_sha256, read_manifest
+from training.data.manifest import DataError, FrozenModel, Manifest, data_sha256, read_manifest
 from training.data.sources import labels_path, source_path
 from training.data.sources.folders import walk
 from training.param_sections import DataParams
@@ -20,25 +20,21 @@ from training.stage_code import code_digest
 OUTPUTS = (paths.IMAGES, paths.LABELS, paths.MANIFEST)
 
 
-# Size, times of the last change of content and of inode in ns, inode, device. A tool that keeps a file's size and sets
-# its time back, as rsync and tar can, cannot set back the time of the inode, and a file put in its place is another.
+# Size, mtime and ctime in ns, inode, device. Tools such as rsync and tar can restore size and mtime, but not the ctime
+# or the inode.
 FileState = tuple[int, int, int, int, int]
 
 
-class PreparedDataInputs(BaseModel):
-    """All that shapes the prepared data."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class PreparedDataInputs(FrozenModel):
+    """Everything that the prepared data depends on."""
 
     data: DataParams
     files: str  # hash of the names and states of the source's files
-    code: str  # digest of the code that prepares, and Pillow's version
+    code: str  # digest of the preprocess stage's code, and Pillow's version
 
 
-class CacheRecord(BaseModel):
-    """The note: from what the outputs were made, and how they lay on the disk then."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class CacheRecord(FrozenModel):
+    """Record of the last build: its inputs, and the state of the files that it wrote."""
 
     inputs: PreparedDataInputs
     outputs: dict[str, FileState]  # by path
@@ -46,14 +42,14 @@ class CacheRecord(BaseModel):
 
 
 def current_inputs(data: DataParams) -> PreparedDataInputs:
-    """The inputs as they are now, without opening an image. Raises DataError where the source is missing."""
+    """Collect the current inputs without opening an image. Raises DataError when the source is missing."""
     return PreparedDataInputs(
-        data=data, files=_listing(data), code=f"{code_digest('preprocess')} Pillow {PIL.__version__}"
+        data=data, files=_source_fingerprint(data), code=f"{code_digest('preprocess')} Pillow {PIL.__version__}"
     )
 
 
-def _listing(data: DataParams) -> str:
-    """Hash of the files that data.source and data.labels name: relative names and states."""
+def _source_fingerprint(data: DataParams) -> str:
+    """Hash the names and states of the files that data.source and data.labels refer to."""
     files = []
     source = source_path(data.source)
     if source is not None and source.is_dir():
@@ -65,41 +61,41 @@ def _listing(data: DataParams) -> str:
         files += [(f"labels:{path.name}", path.stat()) for path in (csv, csv.with_name("classes.txt")) if path.exists()]
     digest = sha256()
     for name, stat in sorted(files, key=lambda file: file[0]):
-        digest.update(f"{name!r} {_state(stat)}\n".encode())
+        digest.update(f"{name!r} {_file_state(stat)}\n".encode())
     return digest.hexdigest()
 
 
-def _state(stat: os.stat_result) -> FileState:
+def _file_state(stat: os.stat_result) -> FileState:
     return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino, stat.st_dev
 
 
 def cached_manifest(inputs: PreparedDataInputs) -> Manifest | None:
-    """The manifest of the prepared data if it was made from these inputs and nobody changed it since; else None."""
+    """Return the manifest of the prepared data if it is intact and was built from these inputs, else None."""
     try:
-        stamp = CacheRecord.model_validate_json(paths.PREPARED_CACHE_RECORD.read_bytes())
+        record = CacheRecord.model_validate_json(paths.PREPARED_CACHE_RECORD.read_bytes())
         manifest = read_manifest()
-        if stamp.inputs != inputs:
+        if record.inputs != inputs:
             return None
-        if stamp.outputs == _outputs_now():
+        if record.outputs == _output_states():
             return manifest
-        # DVC writes the same bytes with new times when it checks out; only then is it worth reading them all.
-        if stamp.manifest_sha256 != _manifest_sha256() or manifest.data_sha256 != data_sha256():
+        # A checkout by DVC restores the same bytes with new times, so compare contents.
+        if record.manifest_sha256 != _manifest_sha256() or manifest.data_sha256 != data_sha256():
             return None
-    except (OSError, ValueError, DataError):  # no note, a damaged one, or damaged outputs: build again
+    except (OSError, ValueError, DataError):  # no record, or a damaged record or output: rebuild
         return None
     write_cache_record(inputs)
     return manifest
 
 
 def write_cache_record(inputs: PreparedDataInputs) -> None:
-    """Notes that the outputs, as they lie there now, were made from these inputs."""
-    stamp = CacheRecord(inputs=inputs, outputs=_outputs_now(), manifest_sha256=_manifest_sha256())
+    """Record that the current outputs were built from these inputs."""
+    record = CacheRecord(inputs=inputs, outputs=_output_states(), manifest_sha256=_manifest_sha256())
     with atomic_write(paths.PREPARED_CACHE_RECORD) as path:
-        path.write_text(stamp.model_dump_json(indent=2) + "\n")
+        path.write_text(record.model_dump_json(indent=2) + "\n")
 
 
-def _outputs_now() -> dict[str, FileState]:
-    return {str(path): _state(path.stat()) for path in OUTPUTS}
+def _output_states() -> dict[str, FileState]:
+    return {str(path): _file_state(path.stat()) for path in OUTPUTS}
 
 
 def _manifest_sha256() -> str:

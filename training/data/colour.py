@@ -1,39 +1,39 @@
-"""Colours as sRGB, which screens and networks expect: from a picture's ICC profile, or from a PNG's gamma."""
+"""Colour conversion to sRGB, by the ICC profile of an image or the gamma of a PNG."""
 
 import io
 from functools import lru_cache
 
 from PIL import Image, ImageCms
 
-SRGB_GAMMA = 0.45455  # what PNG files write whose values are sRGB's
-GAMMA_TOLERANCE = 0.02  # nearer than this nobody sees a difference
-MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # Pillow's mode for the colours that a profile describes
-KEPT_TRANSFORMS = 64  # distinct profiles of one data set; a transform takes some kilobytes
+SRGB_GAMMA = 0.45455  # gAMA of PNG files with sRGB values
+GAMMA_TOLERANCE = 0.02  # not visible
+MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}  # Pillow's mode by the colour space of a profile
+CACHED_TRANSFORMS = 64  # one per distinct profile, some kilobytes each
 
 
 def to_srgb(image: Image.Image) -> Image.Image:
-    """The image in sRGB, its transparency as it was; as it is where it says nothing of its colours, or nonsense.
+    """Convert an image to sRGB, keeping its alpha; images without a valid profile or gamma are returned unchanged.
 
-    A profile outranks gamma (PNG specification, section 11.3.2.3). What is converted loses both notes, so that nobody
-    converts it twice.
+    A profile takes precedence over gamma (PNG specification, section 11.3.2.3). The result has neither, so that it is
+    not converted twice.
     """
     profile, gamma = image.info.get("icc_profile"), image.info.get("gamma")
     if profile:
-        return _by_profile(image, profile)
+        return _apply_icc_profile(image, profile)
     if gamma and "srgb" not in image.info and abs(gamma - SRGB_GAMMA) > GAMMA_TOLERANCE:
-        return _by_gamma(image, gamma)
+        return _apply_gamma(image, gamma)
     return image
 
 
-def _by_profile(image: Image.Image, profile: bytes) -> Image.Image:
+def _apply_icc_profile(image: Image.Image, profile: bytes) -> Image.Image:
     transform = _transform(profile)
     if transform is None:
         return image
-    colours = _plain(image)
+    colours = _expand_palette(image)
     alpha = colours.getchannel("A") if colours.mode in ("RGBA", "LA") else None
     if alpha is not None:
         colours = colours.convert(colours.mode[:-1])
-    if colours.mode != transform.input_mode:  # a profile of grey in a colour picture: it was not made for it
+    if colours.mode != transform.input_mode:  # such as a grey profile in a colour image: not valid for it
         return image
     try:
         converted = ImageCms.applyTransform(colours, transform)
@@ -47,9 +47,9 @@ def _by_profile(image: Image.Image, profile: bytes) -> Image.Image:
     return converted
 
 
-@lru_cache(KEPT_TRANSFORMS)
+@lru_cache(CACHED_TRANSFORMS)
 def _transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
-    """From the profile's colours to sRGB, relative to white; None for a profile that is damaged or of other colours."""
+    """Build the relative colorimetric transform to sRGB; None for a damaged profile or an unsupported colour space."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         mode = MODES[source.profile.xcolor_space.strip()]
@@ -60,10 +60,10 @@ def _transform(profile: bytes) -> ImageCms.ImageCmsTransform | None:
         return None
 
 
-def _by_gamma(image: Image.Image, gamma: float) -> Image.Image:
-    """Values as v ** (1 / gamma) of linear light, written as sRGB (IEC 61966-2-1)."""
-    curve = [round(255 * _encoded((value / 255) ** (1 / gamma))) for value in range(256)]
-    colours = _plain(image)
+def _apply_gamma(image: Image.Image, gamma: float) -> Image.Image:
+    """Convert values to linear light, v ** (1 / gamma), and encode it as sRGB (IEC 61966-2-1)."""
+    curve = [round(255 * _srgb_encode((value / 255) ** (1 / gamma))) for value in range(256)]
+    colours = _expand_palette(image)
     if colours.mode not in ("L", "LA", "RGB", "RGBA"):
         return image
     bands = 1 if colours.mode in ("L", "LA") else 3
@@ -73,13 +73,13 @@ def _by_gamma(image: Image.Image, gamma: float) -> Image.Image:
     return converted
 
 
-def _encoded(light: float) -> float:
-    """sRGB's value 0..1 for linear light 0..1."""
+def _srgb_encode(light: float) -> float:
+    """sRGB transfer function: linear light 0..1 to a value 0..1."""
     return 12.92 * light if light <= 0.0031308 else 1.055 * light ** (1 / 2.4) - 0.055
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    """Values in place of a palette, and transparency in a channel of its own."""
+def _expand_palette(image: Image.Image) -> Image.Image:
+    """Replace a palette by its colours, and transparency by an alpha channel."""
     if image.mode in ("P", "PA"):
         return image.convert("RGBA" if image.has_transparency_data else "RGB")
     if image.has_transparency_data and image.mode in ("L", "RGB"):

@@ -1,4 +1,4 @@
-"""An .npy file that is written row by row, so that what is written never has to fit in memory."""
+"""Streaming writer of .npy files, so that the array never has to fit in memory."""
 
 from pathlib import Path
 from types import TracebackType
@@ -10,10 +10,9 @@ from training.data.sources.base import Pixels
 
 
 class NpyWriter:
-    """Writes uint8 rows of one shape to an .npy file; use as a context manager.
+    """Context manager that writes uint8 rows of one shape to an .npy file.
 
-    How many rows there are is known at the end only. numpy pads its header so that the row count can be rewritten in
-    place, and a file that was left half way says that it is empty.
+    numpy pads its header, so that the row count can be updated in place at the end; until then the header says 0 rows.
     """
 
     def __init__(self, path: Path, row_shape: tuple[int, ...]) -> None:
@@ -23,14 +22,14 @@ class NpyWriter:
         self._header_bytes = self._write_header()
 
     def append(self, row: Pixels) -> None:
-        """Writes one more row."""
+        """Write one row."""
         if row.shape != self._row_shape or row.dtype != np.uint8:
             raise ValueError(f"a row is {row.dtype} {row.shape}, not uint8 {self._row_shape}")
         self._file.write(np.ascontiguousarray(row).data)
         self.rows += 1
 
     def _write_header(self) -> int:
-        """Writes the header for the rows so far at the start of the file; returns its length in bytes."""
+        """Write the header for the rows so far at the start of the file; return its length in bytes."""
         self._file.seek(0)
         header = {"descr": "|u1", "fortran_order": False, "shape": (self.rows, *self._row_shape)}
         np.lib.format.write_array_header_1_0(self._file, header)

@@ -1,7 +1,7 @@
-"""Provenance of the prepared data: what a model of it is called, and what is known of the images' licence.
+"""Provenance of the prepared data: the default model name and the licence of the images.
 
-Follows from the data alone, so that one set's name and licence cannot stand on a model of another. `preprocess`
-notes it in the manifest; the card takes it from there wherever params.yaml says `auto`.
+Derived from the data alone, so that a model never carries the name and licence of another data set. `preprocess` writes
+it to the manifest, and the model card takes it from there wherever params.yaml says `auto`.
 """
 
 import re
@@ -11,19 +11,19 @@ from hashlib import file_digest
 from pathlib import Path
 
 from training import paths
-from training.data.sources.arrays import idx_files
+from training.data.sources.arrays import find_idx_files
 from training.data.sources.torchvision_datasets import PREFIX
 
-AUTO = "auto"  # what params.yaml says where the data decides
-LONGEST_NAME = 64
-NAMELESS = "images"  # the name where nothing of the source's own is left
-UNSTATED = "licence not stated"
+AUTO = "auto"  # value in params.yaml of settings that follow from the data
+MAX_NAME_LENGTH = 64
+FALLBACK_NAME = "images"  # for sources whose name has no usable character
+UNKNOWN_LICENCE = "licence not stated"
 ARCHIVE = re.compile(r"(\.tar)?\.(zip|tar|tgz|tbz2?|txz|gz|bz2|xz|npz)$", re.IGNORECASE)
 FASHION_MNIST = ("fashion-mnist", "Trained on Fashion-MNIST (MIT, Zalando SE)")
-# The images of the embedded split, wherever the file lies; its folder may have been filled with others.
+# Recognised by content, not by path: its folder may hold other images, and the file may have been moved.
 EMBEDDED_FILE = "t10k-images-idx3-ubyte.gz"
 EMBEDDED_SHA256 = "cc1d090a38ace84dfa1aa66e3ada7c336ef481a96936906477e6dd344da56eaa"
-NAMED = {
+KNOWN_DATASETS = {
     "FashionMNIST": FASHION_MNIST,
     "MNIST": ("mnist", "Trained on MNIST (CC BY-SA 3.0, Yann LeCun and Corinna Cortes)"),
     "CIFAR10": ("cifar-10", "Trained on CIFAR-10 (Krizhevsky 2009); licence not stated by its authors"),
@@ -37,37 +37,39 @@ NAMED = {
 
 @dataclass(frozen=True)
 class Provenance:
-    """What may be told to everybody about where images came from: no path of the machine that had them."""
+    """Public provenance of the images, without paths of the machine."""
 
-    source: str  # what data.source names, without the folders above it
-    name: str  # of a model trained on it, as `name` in params.yaml has to be
+    source: str  # last component of data.source
+    name: str  # default model name, valid as `name` in params.yaml
     licence: str
 
 
 def provenance(source: str) -> Provenance:
-    """The provenance of a data.source that exists: of data sets that Mint knows their own, else by the last name."""
+    """Return the provenance of an existing data.source: known for built-in data sets, else from its base name."""
     if source.startswith(PREFIX):
-        return Provenance(source, *NAMED.get(source.removeprefix(PREFIX), (model_name(source), UNSTATED)))
+        return Provenance(
+            source, *KNOWN_DATASETS.get(source.removeprefix(PREFIX), (model_name(source), UNKNOWN_LICENCE))
+        )
     last = base_name(source)
     if _is_embedded(paths.expand_user_path(source)):
         return Provenance(last, *FASHION_MNIST)
-    return Provenance(last, model_name(last), UNSTATED)
+    return Provenance(last, model_name(last), UNKNOWN_LICENCE)
 
 
 def base_name(path: str) -> str:
-    """The name of a file or folder without those above it: `../faces/` gives `faces`, `.` the current folder's."""
+    """Return the last component of a path: `faces` for `../faces/`, the current folder's name for `.`."""
     own = paths.expand_user_path(path)
     return own.resolve().name if own.name in ("", "..") else own.name
 
 
 def model_name(text: str) -> str:
-    """A name as params.yaml takes it, from any text: `Blüten (2).tar.gz` gives `bluten-2`."""
+    """Turn any text into a valid model name: `Blüten (2).tar.gz` gives `bluten-2`."""
     plain = unicodedata.normalize("NFKD", ARCHIVE.sub("", text)).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9._]+", "-", plain).strip("-._")[:LONGEST_NAME].rstrip("-._") or NAMELESS
+    return re.sub(r"[^a-z0-9._]+", "-", plain).strip("-._")[:MAX_NAME_LENGTH].rstrip("-._") or FALLBACK_NAME
 
 
 def _is_embedded(path: Path) -> bool:
-    if not path.is_dir() or [match.string for match in idx_files(path)] != [EMBEDDED_FILE]:
+    if not path.is_dir() or [match.string for match in find_idx_files(path)] != [EMBEDDED_FILE]:
         return False
     with (path / EMBEDDED_FILE).open("rb") as file:
         return file_digest(file, "sha256").hexdigest() == EMBEDDED_SHA256

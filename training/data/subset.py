@@ -1,4 +1,4 @@
-"""data.limit: fewer images than the source holds, without losing a class."""
+"""Stratified subsampling for data.limit: every class keeps its proportion."""
 
 import heapq
 from collections import defaultdict
@@ -8,9 +8,9 @@ from training.data.sources.base import Item
 
 
 def stratified_subset(items: list[Item], limit: int | None) -> list[Item]:
-    """At most `limit` items in their order: every class in its proportion, evenly spaced within each.
+    """Choose at most `limit` items, in order: classes in proportion, evenly spaced within each.
 
-    The same items whenever it is called. Raises DataError for a limit that some class would not survive.
+    Deterministic. Raises DataError for a limit below the number of classes.
     """
     if limit is None or limit >= len(items):
         return items
@@ -19,24 +19,24 @@ def stratified_subset(items: list[Item], limit: int | None) -> list[Item]:
         by_class[item.label].append(position)
     if limit < len(by_class):
         raise DataError(f"params.yaml: data.limit = {limit} is less than the {len(by_class)} classes; raise it")
-    shares = proportional_shares([len(members) for members in by_class.values()], limit)
+    counts = proportional_counts([len(members) for members in by_class.values()], limit)
     chosen = sorted(
-        members[index * len(members) // share]
-        for members, share in zip(by_class.values(), shares, strict=True)
-        for index in range(share)
+        members[index * len(members) // count]
+        for members, count in zip(by_class.values(), counts, strict=True)
+        for index in range(count)
     )
     return [items[position] for position in chosen]
 
 
-def proportional_shares(sizes: list[int], total: int) -> list[int]:
-    """Splits `total` (len(sizes) .. sum(sizes)) in proportion to the sizes; each gets at least 1, at most its size."""
-    shares = [1] * len(sizes)
-    # The next one goes to whoever is furthest below its proportion.
-    waiting = [(1 / size, which) for which, size in enumerate(sizes) if size > 1]
+def proportional_counts(sizes: list[int], total: int) -> list[int]:
+    """Split `total` (len(sizes) .. sum(sizes)) in proportion to the sizes, at least 1 and at most its size each."""
+    counts = [1] * len(sizes)
+    # Each further one goes to the class that is furthest below its proportion.
+    waiting = [(1 / size, group) for group, size in enumerate(sizes) if size > 1]
     heapq.heapify(waiting)
     for _ in range(total - len(sizes)):
-        _, which = heapq.heappop(waiting)
-        shares[which] += 1
-        if shares[which] < sizes[which]:
-            heapq.heappush(waiting, (shares[which] / sizes[which], which))
-    return shares
+        _, group = heapq.heappop(waiting)
+        counts[group] += 1
+        if counts[group] < sizes[group]:
+            heapq.heappush(waiting, (counts[group] / sizes[group], group))
+    return counts

@@ -68,7 +68,7 @@ def write(project: Project, name: str, content: bytes) -> str:
 def contents(project: Project, source: str) -> dict[str, bytes]:
     """What a source gives, by name."""
     with project.open(source) as found:
-        assert not found.rejected
+        assert not found.skipped
         return {item.name: bytes(item.read()) for item in found.items}
 
 

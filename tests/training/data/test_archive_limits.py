@@ -41,7 +41,7 @@ def test_a_member_larger_than_it_says_is_not_unpacked(project: Project, method: 
 def test_a_size_that_does_not_fit_is_one_skipped_file(
     project: Project, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decompression, "FLOOR_MIB", 1 << 20)
+    monkeypatch.setattr(decompression, "MIN_QUOTA_MIB", 1 << 20)
     source = write(project, "pets.zip", listed(zipped({"1.png": bytes(1000)}), 24, "<L", size))
     with project.open(source) as found, pytest.raises(UnreadableImageError):
         found.items[0].read()
@@ -54,14 +54,14 @@ def test_a_source_that_unpacks_to_many_times_its_size_is_refused(
     files = {f"{i}.png": bytes(1 << 20) for i in range(4)}
     name = write(project, f"bomb.{kind}", zipped(files) if kind == "zip" else PACK[kind](tar(files)))
     assert len(project.labels(name)) == 4
-    monkeypatch.setattr(decompression, "FLOOR_MIB", 2)
+    monkeypatch.setattr(decompression, "MIN_QUOTA_MIB", 2)
     assert "unpacks to more than 2 MiB and 200 times its size" in project.refusal(name)
 
 
 def test_a_tar_that_needs_more_room_than_the_disk_has_is_refused(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decompression, "RESERVE_MIB", 1 << 40)
+    monkeypatch.setattr(decompression, "RESERVED_DISK_MIB", 1 << 40)
     assert "needs more room than the disk of .runs/unpacked has free" in project.refusal(
         write(project, "pets.tar", TAR)
     )
@@ -76,7 +76,7 @@ def test_a_header_of_a_tar_that_claims_a_gigabyte_is_not_read(project: Project) 
 
 
 def test_a_dictionary_beyond_the_limit_is_refused(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decompression, "DICTIONARY_MIB", 1)
+    monkeypatch.setattr(decompression, "MAX_DICTIONARY_MIB", 1)
     assert "takes more than 1 MiB of memory" in project.refusal(write(project, "pets.tar.xz", lzma.compress(TAR)))
     source = write(project, "pets.zip", zipped({"1.png": bytes(2 << 20)}, zipfile.ZIP_LZMA))
     with (

@@ -127,7 +127,7 @@ def test_no_flipped_byte_of_a_zip_loses_a_member_in_silence(project: Project) ->
         write(project, "pets.zip", bytes(flipped))
         try:
             with open_source(data) as found:
-                assert {item.name for item in found.items} | {skip.file for skip in found.rejected} == files.keys()
+                assert {item.name for item in found.items} | {skip.file for skip in found.skipped} == files.keys()
                 for item in found.items:
                     assert item.read() == files[item.name]
         except (DataError, UnreadableImageError):
@@ -200,14 +200,14 @@ def test_a_link_that_leads_nowhere_is_listed(project: Project, kind: str, target
     else:
         content = tar({"cat/link.png": b""}, type=tarfile.SYMTYPE, linkname=target)
     with project.open(write(project, f"pets.{kind}", content)) as found:
-        assert [(skip.file, skip.reason) for skip in found.rejected] == [("cat/link.png", reason)]
+        assert [(skip.file, skip.reason) for skip in found.skipped] == [("cat/link.png", reason)]
 
 
 def test_of_two_members_with_one_name_the_later_is_the_file(project: Project) -> None:
     content = tar({"1.png": b"old", "2.png": b"two"}) + tar({"./1.png": b"new"})
     with project.open(write(project, "pets.tar", content)) as found:
         assert {item.name: item.read() for item in found.items} == {"1.png": b"new", "2.png": b"two"}
-        assert [skip.reason for skip in found.rejected] == ["a later file of the archive has the same name"]
+        assert [skip.reason for skip in found.skipped] == ["a later file of the archive has the same name"]
 
 
 # Names

@@ -252,9 +252,9 @@ def test_arrays_that_unpack_to_many_times_their_size_or_fill_the_disk_are_refuse
         project.write({"x-images-idx3-ubyte.gz": gzip.compress(idx(black))})
     source = "photos.npz" if kind == "npz" else "photos"
     assert len(project.labels(source)) == len(black)
-    monkeypatch.setattr(decompression, "RESERVE_MIB", 1 << 40)
+    monkeypatch.setattr(decompression, "RESERVED_DISK_MIB", 1 << 40)
     assert "needs more room than the disk of" in project.refusal(source)
-    monkeypatch.setattr(decompression, "FLOOR_MIB", 1)
+    monkeypatch.setattr(decompression, "MIN_QUOTA_MIB", 1)
     assert "unpacks to more than 1 MiB and 200 times its size" in project.refusal(source)
 
 

@@ -23,7 +23,7 @@ def numbered(count: int) -> TrainingData:
 
 def test_an_epoch_shows_every_image_once_and_the_next_one_in_another_order() -> None:
     data = numbered(12)
-    first, second = (torch.cat(list(islice(data.order(start, 4, seed=0), 3))) for start in (0, 3))
+    first, second = (torch.cat(list(islice(data.batch_indices(start, 4, seed=0), 3))) for start in (0, 3))
     assert sorted(first.tolist()) == list(range(12))
     assert sorted(second.tolist()) == list(range(12))
     assert first.tolist() != second.tolist()
@@ -31,8 +31,8 @@ def test_an_epoch_shows_every_image_once_and_the_next_one_in_another_order() -> 
 
 def test_the_order_can_be_taken_up_at_any_step() -> None:
     data = numbered(11)
-    unbroken = [chosen.tolist() for chosen in islice(data.order(0, 3, seed=5), 9)]
-    resumed = [chosen.tolist() for chosen in islice(data.order(4, 3, seed=5), 5)]
+    unbroken = [chosen.tolist() for chosen in islice(data.batch_indices(0, 3, seed=5), 9)]
+    resumed = [chosen.tolist() for chosen in islice(data.batch_indices(4, 3, seed=5), 5)]
     assert resumed == unbroken[4:]
 
 
@@ -67,7 +67,7 @@ def test_images_are_turned_only_where_that_is_asked_for() -> None:
 def test_batches_follow_the_order_and_can_be_taken_up_at_any_of_them() -> None:
     data, params = numbered(12), tiny_params(train={"batch": 4, "seed": 3}).train
     unbroken = [(images, labels) for images, labels in islice(data.batches(0, params), 7)]
-    for (images, labels), chosen in zip(unbroken, data.order(0, 4, seed=3), strict=False):
+    for (images, labels), chosen in zip(unbroken, data.batch_indices(0, 4, seed=3), strict=False):
         assert torch.equal(labels, chosen)
         assert torch.equal(images, data.batch(chosen, 0, 0)[0])
     resumed = [labels.tolist() for _, labels in islice(data.batches(5, params), 2)]
@@ -124,7 +124,7 @@ def test_fewer_images_than_a_batch_is_an_error_that_says_what_to_change(
     np.save(paths.LABELS, np.zeros(images, np.int64))
     manifest = invented_manifest(images=images, data_sha256=data_sha256())
     with pytest.raises(MintError, match=sentence):
-        load_training_data(manifest, CPU, batch=64)
+        load_training_data(manifest, CPU, batch_size=64)
 
 
 @pytest.mark.parametrize("path", [paths.IMAGES, paths.LABELS])
@@ -134,13 +134,13 @@ def test_damaged_arrays_are_refused_before_they_are_trained_on(project: Project,
     np.save(paths.IMAGES, np.zeros((4, 28, 28, 1), np.uint8))
     np.save(paths.LABELS, np.zeros(4, np.int64))
     manifest = invented_manifest(images=4, data_sha256=data_sha256())
-    assert len(load_training_data(manifest, CPU, batch=2)) == 4
+    assert len(load_training_data(manifest, CPU, batch_size=2)) == 4
     content = path.read_bytes()
     path.unlink()
     if damage != "missing":
         path.write_bytes({"empty": b"", "cut": content[:-1], "bit flipped": content[:-1] + b"\1"}[damage])
     with pytest.raises(MintError) as refusal:
-        load_training_data(manifest, CPU, batch=2)
+        load_training_data(manifest, CPU, batch_size=2)
     assert "data/prepared/" in str(refusal.value)
     assert str(refusal.value).endswith("and run `dvc repro` (or python -m training.preprocess) to prepare them again")
 

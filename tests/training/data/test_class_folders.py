@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import pytest
 
 from tests.training.project import Project, picture
-from training.data.sources.class_folders import classes_by_folder, in_class_order
+from training.data.sources.class_folders import classes_by_folder, sort_classes
 
 
 def below(*folders: str, count: int = 2) -> list[str]:
@@ -81,8 +81,8 @@ def test_numbered_class_folders_are_no_shards() -> None:
 
 
 def test_classes_that_are_numbers_are_in_the_order_of_their_values() -> None:
-    assert in_class_order({str(number) for number in range(1, 13)}) == [str(number) for number in range(1, 13)]
-    assert in_class_order({"10", "9", "a"}) == ["10", "9", "a"]
+    assert sort_classes({str(number) for number in range(1, 13)}) == [str(number) for number in range(1, 13)]
+    assert sort_classes({"10", "9", "a"}) == ["10", "9", "a"]
 
 
 def test_a_stray_picture_is_left_out_with_the_reason_and_is_no_failure(project: Project) -> None:

@@ -6,7 +6,7 @@ from PIL import Image
 
 from tests.training.project import RED, Project, encoded, picture
 from training.data.manifest import DataError
-from training.data.sources.file_types import FORMATS
+from training.data.sources.file_types import PILLOW_FORMATS
 
 JPEG = picture(kind="JPEG")
 PETS = {f"{name}/{number}.png": picture() for name in ("cat", "dog") for number in range(3)}
@@ -20,7 +20,7 @@ def test_a_photograph_is_one_whatever_it_is_called(project: Project, suffix: str
     assert manifest.left_out == ()
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", PILLOW_FORMATS)
 def test_every_format_is_known_by_its_content(project: Project, kind: str) -> None:
     project.write({"cat/1": picture(kind=kind), "dog/1": picture(kind=kind)})
     assert project.prepare(max_skipped=0).images_per_class == {"cat": 1, "dog": 1}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.project import COMMITTED_PARAMS, Project
-from training.data.provenance import NAMED, UNSTATED, model_name, provenance
+from training.data.provenance import KNOWN_DATASETS, UNKNOWN_LICENCE, model_name, provenance
 from training.data.sources.torchvision_datasets import DATASETS, PREFIX
 from training.params import Params, load_params
 
@@ -47,10 +47,10 @@ def test_other_images_in_the_embedded_folder_do_not_inherit_its_licence(tmp_path
     folder = tmp_path / "fashion-mnist-10k"
     shutil.copytree(EMBEDDED, folder)
     (folder / "mine-images-idx3-ubyte").write_bytes(b"others beside them")
-    assert provenance(str(folder)).licence == UNSTATED
+    assert provenance(str(folder)).licence == UNKNOWN_LICENCE
     (folder / "mine-images-idx3-ubyte").unlink()
     (folder / "t10k-images-idx3-ubyte.gz").write_bytes(b"others in their place")
-    assert provenance(str(folder)).licence == UNSTATED
+    assert provenance(str(folder)).licence == UNKNOWN_LICENCE
 
 
 def test_a_source_is_told_without_the_folders_above_it(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,14 +58,14 @@ def test_a_source_is_told_without_the_folders_above_it(project: Project, monkeyp
     monkeypatch.setenv("HOME", str(project.folder / "home/jane"))
     for source in ("home/jane/Cat Photos", str(project.folder / "home/jane/Cat Photos/"), "~/Cat Photos"):
         found = provenance(source)
-        assert (found.source, found.name, found.licence) == ("Cat Photos", "cat-photos", UNSTATED)
+        assert (found.source, found.name, found.licence) == ("Cat Photos", "cat-photos", UNKNOWN_LICENCE)
     monkeypatch.chdir("home/jane/Cat Photos")
     assert provenance(".").source == "Cat Photos"
     assert provenance("/").name == "images"
 
 
 def test_every_named_data_set_states_its_own_name_and_licence() -> None:
-    assert set(NAMED) == set(DATASETS)
+    assert set(KNOWN_DATASETS) == set(DATASETS)
     stated = [provenance(PREFIX + name) for name in DATASETS]
     assert len({found.name for found in stated}) == len(stated)
-    assert all(found.licence != UNSTATED for found in stated)
+    assert all(found.licence != UNKNOWN_LICENCE for found in stated)

@@ -64,8 +64,8 @@ def test_a_readme_beside_the_class_folders_changes_no_class(project: Project) ->
     project.write(wrapped(FLOWERS) | {"README.md": b"my flowers"})
     with project.open() as found:
         assert found.classes == ["daisy", "rose", "tulip"]
-        assert [(entry.file, entry.kind) for entry in found.left_out] == [("README.md", ".md files")]
-        assert not found.rejected
+        assert [(entry.file, entry.kind) for entry in found.ignored] == [("README.md", ".md files")]
+        assert not found.skipped
 
 
 def test_hidden_files_are_not_even_candidates(project: Project) -> None:
@@ -100,7 +100,7 @@ def test_a_member_that_leads_outside_is_refused_and_written_nowhere(project: Pro
     pack = zipped if kind == "zip" else tarred
     pack(project.folder / f"flowers.{kind}", FLOWERS | {name: b"evil"})
     with project.open(f"flowers.{kind}") as found:
-        assert [(skip.file, skip.reason) for skip in found.rejected] == [(name, "its path leads outside the archive")]
+        assert [(skip.file, skip.reason) for skip in found.skipped] == [(name, "its path leads outside the archive")]
         assert not [path for path in project.folder.parent.rglob("*") if path.name == "evil.png"]
 
 
@@ -110,7 +110,7 @@ def test_a_link_in_a_tar_is_refused(project: Project) -> None:
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
     with project.open("flowers.tar") as found:
-        assert [skip.reason for skip in found.rejected] == ["a link that leads outside the archive"]
+        assert [skip.reason for skip in found.skipped] == ["a link that leads outside the archive"]
 
 
 def test_a_member_with_a_damaged_body_is_one_skipped_file(project: Project) -> None:
@@ -132,7 +132,7 @@ def test_a_huge_file_is_not_read_into_memory(project: Project, kind: str, monkey
     if kind != "folder":
         _ = zipped(source, files) if kind == "zip" else tarred(source, files)
     with project.open(source.name) as found:
-        reasons = [skip.reason for skip in found.rejected]
+        reasons = [skip.reason for skip in found.skipped]
         for item in found.items:
             with pytest.raises(UnreadableImageError) as error:
                 item.read()
@@ -213,13 +213,13 @@ def test_linked_files_and_class_folders_are_followed_and_broken_links_rejected(p
     (project.folder / "photos/lily/gone.png").symlink_to("nothing.png")
     with project.open() as found:
         assert [item.name for item in found.items] == ["lily/1.png", "rose/deep/1.png"]
-        assert [(skip.file, skip.reason) for skip in found.rejected] == [("lily/gone.png", "a link to nothing")]
+        assert [(skip.file, skip.reason) for skip in found.skipped] == [("lily/gone.png", "a link to nothing")]
 
 
 def test_a_pipe_does_not_hang_the_stage(project: Project) -> None:
     os.mkfifo(project.write({"a.png": picture()}) / "pipe.png")
     with project.open() as found:
-        assert [skip.reason for skip in found.rejected] == ["not a regular file"]
+        assert [skip.reason for skip in found.skipped] == ["not a regular file"]
 
 
 @pytest.mark.parametrize("name", ["cafe/1.png", "tea/cafe.png"])

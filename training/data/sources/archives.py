@@ -1,4 +1,4 @@
-"""The members of an archive as the folder would hold them into which it were unpacked."""
+"""Members of zip and tar archives as the files that unpacking would leave: links, duplicates, unsafe paths."""
 
 import posixpath
 from collections.abc import Callable
@@ -6,69 +6,69 @@ from dataclasses import replace
 
 from training.data.manifest import SkippedFile
 from training.data.sources.base import IgnoredFile, Item, Source
-from training.data.sources.file_types import claims_picture
-from training.data.sources.filenames import is_hidden, leads_outside, printable_name
+from training.data.sources.file_types import has_image_suffix
+from training.data.sources.filenames import escapes_root, is_hidden, printable_name
 from training.data.sources.folders import SYSTEM_FILES
 
-LINKS = 8  # links that may lead to one another; more lead in a circle
+MAX_LINK_DEPTH = 8  # a longer chain of links is taken for a cycle
 
 
-class Members:
-    """Collects files and links by name; of two with the same name the later one is the file, as when unpacked."""
+class ArchiveMembers:
+    """Files and links of an archive by name; a later member replaces an earlier one of the same name."""
 
     def __init__(self) -> None:
         self._items: dict[str, Item] = {}
         self._links: dict[str, str] = {}
-        self._rejected: list[SkippedFile] = []
-        self._left_out: list[IgnoredFile] = []
+        self._skipped: list[SkippedFile] = []
+        self._ignored: list[IgnoredFile] = []
 
-    def wants(self, name: str) -> bool:
-        """Whether a member of this name is taken: not a system file, nor one that leads outside the archive."""
-        if leads_outside(name):
-            self.reject(name, "its path leads outside the archive")
+    def accepts(self, name: str) -> bool:
+        """Return whether a member of this name is wanted; record system files and paths outside the archive."""
+        if escapes_root(name):
+            self.exclude(name, "its path leads outside the archive")
         elif is_hidden(name):
-            self._left_out.append(IgnoredFile(printable_name(name), SYSTEM_FILES))
+            self._ignored.append(IgnoredFile(printable_name(name), SYSTEM_FILES))
         else:
             return True
         return False
 
-    def add(self, name: str, read: Callable[[], bytes], read_head: Callable[[], bytes]) -> None:
-        """Takes a file."""
-        key = self._replaced(name)
+    def add_file(self, name: str, read: Callable[[], bytes], read_head: Callable[[], bytes]) -> None:
+        """Add a regular file."""
+        key = self._claim(name)
         self._items[key] = Item(printable_name(key), read, read_head=read_head)
 
-    def link(self, name: str, target: str) -> None:
-        """Takes a link to another member, which may come later; target: relative to the archive."""
-        self._links[self._replaced(name)] = posixpath.normpath(target)
+    def add_link(self, name: str, target: str) -> None:
+        """Add a link to a member, which may come later. target: path from the root of the archive."""
+        self._links[self._claim(name)] = posixpath.normpath(target)
 
-    def reject(self, name: str, reason: str) -> None:
-        """Lists a member that cannot become an image: as a failure where its name claims that it is one."""
-        if claims_picture(name):
-            self._rejected.append(SkippedFile(file=printable_name(name), reason=reason))
+    def exclude(self, name: str, reason: str) -> None:
+        """Record a member that cannot become an image: as skipped if it is named like one, else as ignored."""
+        if has_image_suffix(name):
+            self._skipped.append(SkippedFile(file=printable_name(name), reason=reason))
         else:
-            self._left_out.append(IgnoredFile(printable_name(name), "links, devices and replaced files"))
+            self._ignored.append(IgnoredFile(printable_name(name), "links, devices and replaced files"))
 
-    def source(self) -> Source:
-        """All files, unlabelled, with the links resolved."""
+    def to_source(self) -> Source:
+        """Return all files, unlabelled, with links resolved."""
         items = list(self._items.values())
         for name, target in self._links.items():
-            if item := self._target(target):
+            if item := self._resolve(target):
                 items.append(replace(item, name=printable_name(name)))
             else:
-                outside = leads_outside(target)
-                self.reject(name, "a link that leads outside the archive" if outside else "a link to nothing")
-        return Source(items, rejected=self._rejected, left_out=self._left_out)
+                outside = escapes_root(target)
+                self.exclude(name, "a link that leads outside the archive" if outside else "a link to nothing")
+        return Source(items, skipped=self._skipped, ignored=self._ignored)
 
-    def _replaced(self, name: str) -> str:
-        """The name by which a member is found, from which an earlier one makes way."""
+    def _claim(self, name: str) -> str:
+        """Normalise a member's name and drop an earlier member that has it."""
         key = posixpath.normpath(name)
         if self._items.pop(key, None) or self._links.pop(key, None):
-            self.reject(name, "a later file of the archive has the same name")
+            self.exclude(name, "a later file of the archive has the same name")
         return key
 
-    def _target(self, name: str) -> Item | None:
-        """The file that a chain of links ends at."""
-        for _ in range(LINKS):
+    def _resolve(self, name: str) -> Item | None:
+        """Follow a chain of links to its file."""
+        for _ in range(MAX_LINK_DEPTH):
             if name not in self._links:
                 return self._items.get(name)
             name = self._links[name]

@@ -1,7 +1,7 @@
-"""Images that come as arrays: IDX files (LeCun's MNIST format) and .npz -> items.
+"""Array sources: IDX files (LeCun's MNIST format) and .npz files.
 
-Large arrays are unpacked to the scratch folder and mapped, so memory does not grow with the number of images. Their
-headers say how large they are: more than that is never unpacked.
+Packed arrays are unpacked to the scratch folder and memory-mapped, so memory does not grow with the number of images,
+and never beyond the size in their headers.
 """
 
 import io
@@ -20,66 +20,68 @@ from numpy.typing import NDArray
 
 from training.data.manifest import DataError
 from training.data.sources.base import Item, Pixels, Source
-from training.data.sources.class_folders import in_class_order
-from training.data.sources.decompression import GZIP, STEP, Budget, DamagedArchiveError, inflated
-from training.data.sources.filenames import utf8_name
+from training.data.sources.class_folders import sort_classes
+from training.data.sources.decompression import CHUNK_BYTES, GZIP, DamagedArchiveError, UnpackQuota, decompress
+from training.data.sources.filenames import decode_filename
 from training.data.sources.zips import ZipArchive, ZipMember
 
-GREY_DIMENSIONS = 3  # [N,H,W]
+GREY_NDIM = 3  # [N,H,W]
 IDX_IMAGES = re.compile(r"(?P<set>.*)images(?P<dash>[-.])idx3-ubyte(\.gz)?")
-MAX_PICKLED = 1 << 20  # bytes of class names that are Python's strings
-NPY_HEADER = 1 << 16  # bytes in which the header of an .npy file lies; numpy itself reads no longer one
+MAX_PICKLED = 1 << 20  # bytes of a pickled array of class names
+NPY_HEADER = 1 << 16  # bytes; numpy does not read a longer header
 
-LONGEST = 255  # characters of a name; NumPy makes every string of an array as long as the longest one
-STRINGS = {"SHORT_BINUNICODE", "BINUNICODE", "SHORT_BINBYTES", "BINBYTES"}  # what pickle writes strings as
-BETWEEN = {"MARK", "MEMOIZE", "BINPUT", "LONG_BINPUT", "FRAME", "APPEND", "APPENDS"}  # what stands between them
+MAX_CLASS_NAME = 255  # characters of a class name; NumPy pads every string to the longest one
+PICKLE_STRINGS = {"SHORT_BINUNICODE", "BINUNICODE", "SHORT_BINBYTES", "BINBYTES"}  # opcodes of strings
+PICKLE_STRUCTURE = {"MARK", "MEMOIZE", "BINPUT", "LONG_BINPUT", "FRAME", "APPEND", "APPENDS"}  # opcodes between them
 
 Array = NDArray[Any]
 
 
-def array_items(images: Array, origin: str, prefix: str = "") -> list[Item]:
-    """Items for images [N,H,W] or [N,H,W,C] uint8, named by their index. Raises DataError for anything else."""
-    if images.dtype != np.uint8 or images.shape[3:] not in ((), (1,), (3,), (4,)) or images.ndim < GREY_DIMENSIONS:
+def array_items(images: Array, name: str, prefix: str = "") -> list[Item]:
+    """Make items of images uint8 [N,H,W] or [N,H,W,C], named by their index. Raises DataError for anything else.
+
+    name: of the source, for error messages.
+    """
+    if images.dtype != np.uint8 or images.shape[3:] not in ((), (1,), (3,), (4,)) or images.ndim < GREY_NDIM:
         raise DataError(
-            f"{origin}: images are {images.dtype} {list(images.shape)}; "
+            f"{name}: images are {images.dtype} {list(images.shape)}; "
             "save them as uint8 [N,H,W] or [N,H,W,C] with C 1, 3 or 4"
         )
     if 0 in images.shape[1:]:
-        raise DataError(f"{origin}: images are {list(images.shape)}, which have no pixels; save them again")
+        raise DataError(f"{name}: images are {list(images.shape)}, which have no pixels; save them again")
     return [Item(f"{prefix}{index:08d}", partial(_row, images, index)) for index in range(len(images))]
 
 
-def labelled(items: list[Item], labels: Sequence[int] | Array, names: list[str] | None, origin: str) -> Source:
-    """Items with their labels [N], which are numbers or class names.
+def with_labels(items: list[Item], labels: Sequence[int] | Array, classes: list[str] | None, name: str) -> Source:
+    """Label items with labels [N], which are integers or class names.
 
-    names: class names by label, without which a class is named by its number.
-
-    Raises DataError where the labels fit neither the items nor the names.
+    classes: class names by label; by default a class is named by its number. name: of the source, for error messages.
+    Raises DataError when labels, items and classes do not fit together.
     """
     values = np.asarray(labels)
     if values.dtype.kind == "U" and values.shape == (len(items),):
-        values, names = labels_from_names(values, names, origin)
+        values, classes = class_indices(values, classes, name)
     if values.shape != (len(items),) or not np.issubdtype(values.dtype, np.integer):
         raise DataError(
-            f"{origin}: labels are {values.dtype} {list(values.shape)}; "
+            f"{name}: labels are {values.dtype} {list(values.shape)}; "
             f"there must be one integer for each of the {len(items)} images"
         )
-    if names is None:
+    if classes is None:
         distinct, values = np.unique(values, return_inverse=True)
-        names = [str(number) for number in distinct]
-    if len(items) and not 0 <= values.min() <= values.max() < len(names):
+        classes = [str(number) for number in distinct]
+    if len(items) and not 0 <= values.min() <= values.max() < len(classes):
         raise DataError(
-            f"{origin}: labels run from {values.min()} to {values.max()}, there are {len(names)} class names"
+            f"{name}: labels run from {values.min()} to {values.max()}, there are {len(classes)} class names"
         )
-    return Source([replace(item, label=int(label)) for item, label in zip(items, values, strict=True)], list(names))
+    return Source([replace(item, label=int(label)) for item, label in zip(items, values, strict=True)], list(classes))
 
 
 def _row(images: Array, index: int) -> Pixels:
     return np.ascontiguousarray(images[index])
 
 
-def idx_files(folder: Path) -> list[re.Match[str]]:
-    """The IDX image files right in a folder, sorted; of a set that is there packed and unpacked, the unpacked one."""
+def find_idx_files(folder: Path) -> list[re.Match[str]]:
+    """Find the IDX image files in a folder, sorted; of a packed and an unpacked copy, the unpacked one."""
     found: dict[str, re.Match[str]] = {}
     for name in sorted((path.name for path in folder.iterdir()), reverse=True):
         if match := IDX_IMAGES.fullmatch(name):
@@ -88,37 +90,37 @@ def idx_files(folder: Path) -> list[re.Match[str]]:
 
 
 def idx_source(folder: Path, scratch: Path) -> Source:
-    """All IDX image files of a folder, labelled where every one has its labels file beside it.
+    """Open all IDX image files of a folder, labelled if each has its labels file.
 
-    Class names come from classes.txt, one a line. Raises DataError for files that are damaged or do not fit.
+    Class names come from classes.txt, one per line. Raises DataError for files that are damaged or do not fit.
     """
     items: list[Item] = []
     labels: list[Array] = []
-    matches = idx_files(folder)
-    budget = Budget(folder, sum((folder / match.string).stat().st_size for match in matches), scratch)
+    matches = find_idx_files(folder)
+    quota = UnpackQuota(folder, sum((folder / match.string).stat().st_size for match in matches), scratch)
     for match in matches:
         path = folder / match.string
-        items += array_items(read_idx(path, 3, scratch, budget), str(path), f"{match.string}/")
-        if beside := _labels_beside(folder, match):
-            labels.append(read_idx(beside, 1, scratch, budget))
+        items += array_items(read_idx(path, 3, scratch, quota), str(path), f"{match.string}/")
+        if labels_file := _labels_file(folder, match):
+            labels.append(read_idx(labels_file, 1, scratch, quota))
     if len(labels) < len(matches):
         return Source(items)
-    return labelled(items, np.concatenate(labels), read_class_names(folder / "classes.txt"), str(folder))
+    return with_labels(items, np.concatenate(labels), read_class_names(folder / "classes.txt"), str(folder))
 
 
-def _labels_beside(folder: Path, images: re.Match[str]) -> Path | None:
+def _labels_file(folder: Path, images: re.Match[str]) -> Path | None:
     name = f"{images['set']}labels{images['dash']}idx1-ubyte"
     return next((folder / n for n in (name, f"{name}.gz") if (folder / n).exists()), None)
 
 
-def read_idx(path: Path, dimensions: int, scratch: Path, budget: Budget) -> Array:
-    """An IDX file of unsigned bytes with that many dimensions, mapped. Raises DataError where it is something else."""
+def read_idx(path: Path, dimensions: int, scratch: Path, quota: UnpackQuota) -> Array:
+    """Map an IDX file of unsigned bytes with `dimensions` axes. Raises DataError for any other file."""
     header_bytes = 4 * (1 + dimensions)
     with path.open("rb") as file:
-        chunks = iter(lambda: file.read(STEP), b"")
+        chunks = iter(lambda: file.read(CHUNK_BYTES), b"")
         try:
             if path.suffix == ".gz":
-                chunks = inflated(chunks, GZIP, several=True)
+                chunks = decompress(chunks, GZIP, concatenated=True)
             first = next(chunks, b"")
             header = np.frombuffer(first[:header_bytes].ljust(header_bytes, b"\0"), ">u4")
             if header[0] != 0x0800 + dimensions:
@@ -131,16 +133,16 @@ def read_idx(path: Path, dimensions: int, scratch: Path, budget: Budget) -> Arra
                 unpacked = path
             else:
                 unpacked = scratch / path.stem
-                budget.inflate(size)
-                _write(unpacked, first, chunks, size, budget)
+                quota.spend_total(size)
+                _write_array(unpacked, first, chunks, size, quota)
         except DamagedArchiveError as error:
             raise DataError(f"{path} is not an IDX file or is damaged: {error}; download it again") from None
     return np.memmap(unpacked, dtype=np.uint8, mode="r", offset=header_bytes, shape=shape)
 
 
-def _write(target: Path, first: bytes, chunks: Iterator[bytes], size: int, budget: Budget) -> None:
-    """Writes an array of `size` bytes from its first chunk and the others. Raises DamagedError for any other size."""
-    budget.store(size)  # before anything is written
+def _write_array(target: Path, first: bytes, chunks: Iterator[bytes], size: int, quota: UnpackQuota) -> None:
+    """Write chunks that must add up to `size` bytes. Raises DamagedArchiveError for any other size."""
+    quota.spend_disk(size)  # before anything is written
     written = 0
     with target.open("wb") as file:
         while first:
@@ -154,32 +156,32 @@ def _write(target: Path, first: bytes, chunks: Iterator[bytes], size: int, budge
 
 
 def read_class_names(path: Path) -> list[str] | None:
-    """Class names, one a line; None where there is no such file. Raises DataError for equal names."""
+    """Read class names, one per line; None if there is no such file. Raises DataError for duplicates."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         return None
     except UnicodeDecodeError:
         raise DataError(f"{path} is not UTF-8 text; save it as UTF-8") from None
-    return distinct_names([line.strip() for line in lines if line.strip()], path)
+    return check_distinct([line.strip() for line in lines if line.strip()], path)
 
 
-def distinct_names(names: list[str], origin: Path) -> list[str]:
-    """The names; raises DataError where two are equal: a request for a class by its name could mean either."""
+def check_distinct(names: list[str], path: Path) -> list[str]:
+    """Return the names. Raises DataError for duplicates, between which a request by class name could not choose."""
     if len(set(names)) != len(names):
-        raise DataError(f"{origin}: two classes have the same name; give each its own")
+        raise DataError(f"{path}: two classes have the same name; give each its own")
     return names
 
 
-def npz_source(archive: ZipArchive, scratch: Path, budget: Budget) -> Source:
-    """An .npz with `images`, and perhaps `labels` and `classes`. Raises DataError where they do not fit."""
+def npz_source(archive: ZipArchive, scratch: Path, quota: UnpackQuota) -> Source:
+    """Open an .npz with `images` and optional `labels` and `classes`. Raises DataError when they do not fit."""
     path = archive.path
     members = {member.name.removesuffix(".npy"): member for member in archive.members}
     if "images" not in members:
         raise DataError(f"{path} holds {', '.join(sorted(members)) or 'nothing'}; its images must be called `images`")
     try:
         arrays = {
-            name: _npy_member(archive, members[name], scratch / f"{name}.npy", budget)
+            name: _map_npy_member(archive, members[name], scratch / f"{name}.npy", quota)
             for name in ("images", "labels", "classes")
             if name in members
         }
@@ -188,54 +190,54 @@ def npz_source(archive: ZipArchive, scratch: Path, budget: Budget) -> Source:
     items = array_items(arrays["images"], str(path))
     if "labels" not in arrays:
         return Source(items)
-    names = distinct_names(_texts(arrays["classes"], path), path) if "classes" in arrays else None
+    names = check_distinct(_decode_names(arrays["classes"], path), path) if "classes" in arrays else None
     labels = arrays["labels"]
     if labels.dtype.kind in "US" and labels.ndim == 1:
-        labels = np.array(_texts(labels, path))
-    return labelled(items, labels, names, str(path))
+        labels = np.array(_decode_names(labels, path))
+    return with_labels(items, labels, names, str(path))
 
 
-def _texts(names: Array, origin: Path) -> list[str]:
-    """Names as text, also where they were given as bytes. Raises DataError for anything but a list of names."""
+def _decode_names(names: Array, path: Path) -> list[str]:
+    """Decode an array of names, text or bytes, to NFC. Raises DataError for anything but a list of names."""
     if names.ndim != 1 or names.dtype.kind not in "USiu":
-        raise DataError(f"{origin}: classes are {names.dtype} {list(names.shape)}; save them as a list of names")
+        raise DataError(f"{path}: classes are {names.dtype} {list(names.shape)}; save them as a list of names")
     texts = [
-        utf8_name(name, origin, "save classes as text") if isinstance(name, bytes) else str(name)
+        decode_filename(name, path, "save classes as text") if isinstance(name, bytes) else str(name)
         for name in names.tolist()
     ]
     return [unicodedata.normalize("NFC", text.strip()) for text in texts]
 
 
-def _npy_member(archive: ZipArchive, member: ZipMember, target: Path, budget: Budget) -> Array:
-    """One array of an .npz, unpacked to `target` and mapped. Raises DamagedError where it is no plain array.
+def _map_npy_member(archive: ZipArchive, member: ZipMember, target: Path, quota: UnpackQuota) -> Array:
+    """Unpack one array of an .npz to `target` and map it; a short one may be pickled strings.
 
-    A short one may also hold Python's strings.
+    Raises DamagedArchiveError when it is not a plain array.
     """
     if member.info.file_size <= MAX_PICKLED:
-        names = pickled_names(b"".join(archive.chunks(member)))
+        names = read_pickled_strings(b"".join(archive.chunks(member)))
         if names is not None:
             return names
     chunks = archive.chunks(member)
     first = next(chunks, b"")
-    shape, fortran, dtype, offset = npy_header(first[:NPY_HEADER])
+    shape, fortran, dtype, offset = read_npy_header(first[:NPY_HEADER])
     size = offset + math.prod(shape) * dtype.itemsize
     if size != member.info.file_size:
         raise DamagedArchiveError(f"{member.name} has the shape {shape} and another size")
-    _write(target, first, chunks, size, budget)
+    _write_array(target, first, chunks, size, quota)
     return np.memmap(target, dtype, "r", offset, shape, "F" if fortran else "C")
 
 
-def npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    """Shape, whether in Fortran's order, type and length in bytes of the header that an .npy file starts with.
+def read_npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Parse the header of an .npy file: shape, whether in Fortran order, dtype and header length in bytes.
 
-    Raises DamagedError for a header that is none, for Python objects, and for a shape that no array has.
+    Raises DamagedArchiveError for an invalid header, Python objects and impossible shapes.
     """
     stream = io.BytesIO(head)
     try:
         version = np.lib.format.read_magic(stream)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(stream)
-    except Exception:  # numpy parses it as Python, which can fail in many ways
+    except Exception:  # numpy parses the header as Python, which can fail in many ways
         raise DamagedArchiveError("its header is not one of an .npy file") from None
     if dtype.hasobject:
         raise DamagedArchiveError("it holds Python objects")
@@ -244,39 +246,37 @@ def npy_header(head: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
     return shape, fortran, dtype, stream.tell()
 
 
-def pickled_names(npy: bytes) -> NDArray[Any] | None:
-    """The strings of an .npy file that holds them as Python objects; None for any other file.
+def read_pickled_strings(npy: bytes) -> NDArray[Any] | None:
+    """Extract the strings of an .npy file of Python objects; None for any other file.
 
-    Only reads what the pickle says: unpickling would run it.
+    Parses the pickle's opcodes without executing them: unpickling would run code.
     """
     stream = io.BytesIO(npy)
     try:
         np.lib.format.read_magic(stream)
         _, _, dtype = np.lib.format.read_array_header_1_0(stream)
-        operations = [(operation.name, argument) for operation, argument, _ in pickletools.genops(stream.read())]
+        opcodes = [(opcode.name, argument) for opcode, argument, _ in pickletools.genops(stream.read())]
     except Exception:  # a damaged header is parsed as Python, and a damaged pickle can fail in many ways
         return None
-    names = [name for name, _ in operations]
+    names = [name for name, _ in opcodes]
     if not dtype.hasobject or "EMPTY_LIST" not in names:
         return None
-    begin = names.index("EMPTY_LIST") + 1  # of the list of the array's values
-    listed = operations[begin : names.index("TUPLE", begin)] if "TUPLE" in names[begin:] else []
-    strings: list[str | bytes] = [argument for name, argument in listed if name in STRINGS]  # type: ignore[misc]
-    others = {name for name, _ in listed} - STRINGS - BETWEEN
-    if others or len({type(string) for string in strings}) != 1 or max(map(len, strings)) > LONGEST:
+    begin = names.index("EMPTY_LIST") + 1  # start of the array's values
+    values = opcodes[begin : names.index("TUPLE", begin)] if "TUPLE" in names[begin:] else []
+    strings: list[str | bytes] = [argument for name, argument in values if name in PICKLE_STRINGS]  # type: ignore[misc]
+    others = {name for name, _ in values} - PICKLE_STRINGS - PICKLE_STRUCTURE
+    if others or len({type(string) for string in strings}) != 1 or max(map(len, strings)) > MAX_CLASS_NAME:
         return None
     return np.array(strings)
 
 
-def labels_from_names(
-    labels: NDArray[Any], names: list[str] | None, origin: str
-) -> tuple[NDArray[np.int64], list[str]]:
-    """Labels [N] that are class names, as indices into the names; without names, into those that occur.
+def class_indices(labels: NDArray[Any], classes: list[str] | None, name: str) -> tuple[NDArray[np.int64], list[str]]:
+    """Convert labels [N] that are class names to indices into `classes`, by default the sorted distinct labels.
 
-    Raises DataError for a label that the names lack.
+    Raises DataError for a label that is not in `classes`.
     """
-    known = names if names is not None else in_class_order(set(labels.tolist()))
+    known = classes if classes is not None else sort_classes(set(labels.tolist()))
     if unknown := sorted(set(labels.tolist()) - set(known)):
-        raise DataError(f"{origin}: the label {unknown[0]!r} is not among the class names; add it to them")
-    index = {name: label for label, name in enumerate(known)}
-    return np.array([index[name] for name in labels.tolist()], np.int64), known
+        raise DataError(f"{name}: the label {unknown[0]!r} is not among the class names; add it to them")
+    index = {text: label for label, text in enumerate(known)}
+    return np.array([index[text] for text in labels.tolist()], np.int64), known

@@ -1,4 +1,4 @@
-"""Which folders are classes: those below what only wraps, splits or shards the pictures."""
+"""Class labels from folder names, below wrapper folders, train/test splits and numbered shards."""
 
 import re
 from collections import defaultdict
@@ -10,32 +10,32 @@ from pathlib import PurePosixPath
 from training.data.manifest import DataError
 from training.data.sources.base import IgnoredFile, Source
 
-IN_NO_CLASS = "pictures in no class folder"
+STRAY_KIND = "pictures in no class folder"
 
 _FILLER = r"(?:sets?|data|datasets?|images?|imgs?|img|pictures|photos|pics|files|frames|splits?|seg|\d+|[ _.-])*"
 _SPLIT = re.compile(
     rf"{_FILLER}(train|training|val|valid|validation|validate|test|testing|dev|eval|evaluation){_FILLER}"
 )
 _SHARD = re.compile(r"\d{5,}")
-_NUMBERED_FILE = re.compile(r"[A-Za-z_-]*(\d+)")  # img00000123, 00123; not 00001_00029, which counts within something
-_SHARD_STEP = 1000  # FFHQ names a shard by its first picture: 00000, 01000, 02000
+_NUMBERED_FILE = re.compile(r"[A-Za-z_-]*(\d+)")  # img00000123, 00123; not 00001_00029, a number within a group
+_SHARD_STEP = 1000  # FFHQ names a shard by its first image: 00000, 01000, 02000
 
-Folders = dict[str, tuple[str, ...]]  # by file: the folders that it lies in, from the outside in
+FoldersByFile = dict[str, tuple[str, ...]]  # the folders around each file, outermost first
 
 
 def drop_labels(source: Source) -> Source:
-    """The same images as one unnamed class."""
+    """Return the source without labels and classes."""
     return replace(source, items=[replace(item, label=None) for item in source.items], classes=[], class_tags={})
 
 
 def labels_from_folders(source: Source) -> Source:
-    """The pictures with the classes that their folders name, or without labels where the folders name none.
+    """Label images by their class folder; return them unlabelled when no folder is a class.
 
-    Where there are classes, a picture outside of them is left out: to train on it under some class would be wrong.
-    Raises DataError where most pictures are outside, because then the folders mean something else.
+    Images outside the class folders are ignored. Raises DataError when they are the majority, because the folders then
+    are probably no classes.
     """
     class_of = classes_by_folder(item.name for item in source.items)
-    classes = in_class_order(set(class_of.values()))
+    classes = sort_classes(set(class_of.values()))
     if not classes:
         return drop_labels(source)
     index = {name: label for label, name in enumerate(classes)}
@@ -51,63 +51,63 @@ def labels_from_folders(source: Source) -> Source:
         source,
         items=items,
         classes=classes,
-        left_out=[*source.left_out, *(IgnoredFile(name, IN_NO_CLASS) for name in strays)],
+        ignored=[*source.ignored, *(IgnoredFile(name, STRAY_KIND) for name in strays)],
     )
 
 
 def classes_by_folder(names: Iterable[str]) -> dict[str, str]:
-    """The class of each picture that has one, by its relative name; empty where the folders are no classes."""
-    folders: Folders = {name: PurePosixPath(name).parts[:-1] for name in names}
+    """Map relative names of images to classes; empty when the folders are not classes."""
+    folders: FoldersByFile = {name: PurePosixPath(name).parts[:-1] for name in names}
     while True:
-        members = _members(folders)
-        if not members or _are_shards(members):
+        files_in = _files_by_folder(folders)
+        if not files_in or _are_shards(files_in):
             return {}
-        if len(members) > 1 and not _are_splits(members):
+        if len(files_in) > 1 and not _are_dataset_splits(files_in):
             return {name: parts[0] for name, parts in folders.items() if parts}
-        # Seen through: one folder around all, or splits, beside which any other folder holds strays.
-        splits = {folder for folder in members if len(members) == 1 or _split_of(folder)}
-        folders = {name: parts[1:] if parts[:1] and parts[0] in splits else () for name, parts in folders.items()}
+        # Strip a single wrapper folder, or the splits; files in other folders beside splits are strays.
+        wrappers = {folder for folder in files_in if len(files_in) == 1 or _split_name(folder)}
+        folders = {name: parts[1:] if parts[:1] and parts[0] in wrappers else () for name, parts in folders.items()}
 
 
-def in_class_order(names: Iterable[str]) -> list[str]:
-    """Class names sorted: by value where all are numbers, so that 2 comes before 10; else by letter."""
+def sort_classes(names: Iterable[str]) -> list[str]:
+    """Sort class names: numerically if all are numbers, so that 2 comes before 10, else alphabetically."""
     known = list(names)
     numbers = all(name.isascii() and name.isdigit() for name in known)
     return sorted(known, key=lambda name: (int(name), name)) if numbers else sorted(known)
 
 
-def _members(folders: Folders) -> dict[str, list[str]]:
-    """The files of each outermost folder."""
-    members = defaultdict(list)
+def _files_by_folder(folders: FoldersByFile) -> dict[str, list[str]]:
+    """Group files by their outermost folder."""
+    files_in = defaultdict(list)
     for name, parts in folders.items():
         if parts:
-            members[parts[0]].append(name)
-    return members
+            files_in[parts[0]].append(name)
+    return files_in
 
 
-def _split_of(folder: str) -> str | None:
-    """What a folder is called that holds a part of the data for training or for testing: `train`; else None."""
+def _split_name(folder: str) -> str | None:
+    """Return the split that a folder name stands for, such as `train` for `train_images`; None for other names."""
     match = _SPLIT.fullmatch(folder.casefold())
     return match and match[1]
 
 
-def _are_splits(members: Iterable[str]) -> bool:
-    """Whether folders split the data: all are called so, or two differently; `train` beside `bus` is a vehicle."""
-    splits = [_split_of(folder) for folder in members]
+def _are_dataset_splits(folders: Iterable[str]) -> bool:
+    """Return whether all folders, or two different ones, are splits; `train` beside `bus` is a vehicle."""
+    splits = [_split_name(folder) for folder in folders]
     return None not in splits or len(set(splits) - {None}) > 1
 
 
-def _are_shards(members: dict[str, list[str]]) -> bool:
-    """Whether numbered folders cut one numbered sequence into pieces, as StyleGAN's tools and FFHQ do.
+def _are_shards(files_in: dict[str, list[str]]) -> bool:
+    """Return whether numbered folders are shards of one numbered sequence, as StyleGAN's tools and FFHQ write them.
 
-    Classes can be called 00000 and 00001, too (traffic signs are); but there the files' numbers begin anew.
+    Classes can be named 00000 and 00001 too, as in traffic sign data, but their file numbers start over.
     """
-    shards = sorted(members)
+    shards = sorted(files_in)
     if len(shards) < 2 or not all(_SHARD.fullmatch(shard) for shard in shards):
         return False
     if shards[0].startswith("0") and all(int(shard) % _SHARD_STEP == 0 for shard in shards):
         return True
-    numbers = [[_NUMBERED_FILE.fullmatch(PurePosixPath(name).stem) for name in members[shard]] for shard in shards]
+    numbers = [[_NUMBERED_FILE.fullmatch(PurePosixPath(name).stem) for name in files_in[shard]] for shard in shards]
     if not all(all(found) for found in numbers):
         return False
     values = [[int(number[1]) for number in found if number] for found in numbers]

@@ -1,4 +1,4 @@
-"""A folder of images -> items."""
+"""Folder source: every file below a folder as an item."""
 
 import os
 from collections.abc import Iterator
@@ -7,20 +7,19 @@ from pathlib import Path
 
 from training.data.manifest import DataError, SkippedFile
 from training.data.sources.base import IgnoredFile, Item, Source, read_file, read_head
-from training.data.sources.filenames import is_hidden, printable_name, utf8_name
+from training.data.sources.filenames import decode_filename, is_hidden, printable_name
 
-RENAME = "rename it, for instance with `convmv -r -f ENCODING -t utf-8 --notest`"
-SYSTEM_FILES = "system files"  # what is_hidden() means, in the words of the manifest
+RENAME_HINT = "rename it, for instance with `convmv -r -f ENCODING -t utf-8 --notest`"
+SYSTEM_FILES = "system files"  # files for which is_hidden() is true, as the manifest calls them
 
 
 def walk(
     folder: str, prefix: str = "", above: tuple[str, ...] = (), hidden: list[str] | None = None
 ) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Everything below a folder that is neither a folder nor hidden, with its relative name, in no order.
+    """Yield every visible file below a folder with its relative name, in no order.
 
-    hidden: takes the names of what is hidden; of a hidden folder, its own. Links to folders are followed, except one
-    that leads back to a folder `above` it. Raises DataError for a folder that cannot be listed: its images would be
-    missing without a word.
+    hidden: receives the names of hidden files and folders. Links to folders are followed, except to one of the folders
+    `above`. Raises DataError for a folder that cannot be listed, whose images would otherwise be missing silently.
     """
     real = os.path.realpath(folder)
     if real in above:
@@ -40,16 +39,14 @@ def walk(
 
 
 def folder_source(folder: Path) -> Source:
-    """Every file below the folder, unlabelled. Raises DataError where a name is not UTF-8."""
-    items, rejected, hidden = [], [], list[str]()
+    """List every file below the folder, unlabelled. Raises DataError for a name that is not UTF-8."""
+    items, skipped, hidden = [], [], list[str]()
     for written, entry in walk(str(folder), hidden=hidden):
-        name = printable_name(utf8_name(os.fsencode(written), folder, RENAME))
+        name = printable_name(decode_filename(os.fsencode(written), folder, RENAME_HINT))
         if entry.is_file():
             path = Path(entry.path)
             items.append(Item(name, partial(read_file, path), read_head=partial(read_head, path)))
         else:
             reason = "a link to nothing" if entry.is_symlink() else "not a regular file"
-            rejected.append(SkippedFile(file=name, reason=reason))
-    return Source(
-        items, rejected=rejected, left_out=[IgnoredFile(printable_name(name), SYSTEM_FILES) for name in hidden]
-    )
+            skipped.append(SkippedFile(file=name, reason=reason))
+    return Source(items, skipped=skipped, ignored=[IgnoredFile(printable_name(name), SYSTEM_FILES) for name in hidden])

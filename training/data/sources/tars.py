@@ -1,7 +1,7 @@
-"""Tar archives, plain or compressed, unpacked to numbered files and read to their proven end.
+"""Tar source: archives, plain or compressed, unpacked to numbered files and verified to their end.
 
-tarfile takes a damaged header, or the end of the first of several joined archives, for the end of all. Here only the
-end of the file is one, and only after the zeros that close an archive.
+tarfile treats a damaged header, or the end of the first of several concatenated archives, as the end of the file. Here
+an archive ends only at the end of the file, after its closing zeros.
 """
 
 import bz2
@@ -13,74 +13,82 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from training.data.manifest import DataError
-from training.data.sources.archives import Members
+from training.data.sources.archives import ArchiveMembers
 from training.data.sources.base import Source, UnreadableImageError, read_file, read_head, refuse_large
-from training.data.sources.decompression import GZIP, STEP, XZ, Budget, DamagedArchiveError, Decoder, inflated
-from training.data.sources.filenames import utf8_name
+from training.data.sources.decompression import (
+    CHUNK_BYTES,
+    GZIP,
+    XZ,
+    DamagedArchiveError,
+    Decompressor,
+    UnpackQuota,
+    decompress,
+)
+from training.data.sources.filenames import decode_filename
 
-COMPRESSIONS: dict[bytes, Callable[[], Decoder]] = {
+COMPRESSIONS: dict[bytes, Callable[[], Decompressor]] = {
     b"\x1f\x8b": GZIP,
     b"BZh": bz2.BZ2Decompressor,
     b"\xfd7zXZ\x00": XZ,
     b"\x5d\x00\x00": XZ,  # .lzma
 }
-MAX_HEADER = 1 << 20  # bytes of an extended header, which is held in memory
+MAX_HEADER = 1 << 20  # bytes of an extended header, which tarfile reads at once
 DAMAGED = (tarfile.TarError, DamagedArchiveError, ArithmeticError, LookupError, RecursionError, ValueError)
-BACKWARD = "a member's header leads back"
+BACKWARD_SEEK = "a member's header leads back"
 
 
-class Forward:
-    """A stream of chunks as the file that tarfile reads: forward only, and never more at once than it needs."""
+class ForwardReader:
+    """File object over a stream of chunks, for tarfile: seeks only forward, and buffers no more than a read needs."""
 
-    def __init__(self, chunks: Iterator[bytes], budget: Budget) -> None:
-        self._chunks, self._budget = chunks, budget
-        self._ready = bytearray()
+    def __init__(self, chunks: Iterator[bytes], quota: UnpackQuota) -> None:
+        self._chunks, self._quota = chunks, quota
+        self._buffer = bytearray()
         self._position = 0
 
     def tell(self) -> int:
-        """Bytes read so far."""
+        """Return the number of bytes read so far."""
         return self._position
 
     def read(self, size: int) -> bytes:
-        """So many bytes, fewer at the end. Raises ReadError for more than any header or step of a member has."""
+        """Read `size` bytes, fewer at the end. Raises ReadError for more than MAX_HEADER."""
         if not 0 <= size <= MAX_HEADER:
             raise tarfile.ReadError(f"a header of {size} bytes")
-        while len(self._ready) < size and self._more():
+        while len(self._buffer) < size and self._fill():
             pass
-        data = bytes(self._ready[:size])
-        del self._ready[:size]
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
         self._position += len(data)
         return data
 
     def seek(self, position: int) -> None:
-        """Skips forward. Raises ReadError where that leads back or behind the end."""
+        """Skip forward. Raises ReadError for a position before the current one or after the end."""
         if position < self._position:
-            raise tarfile.ReadError(BACKWARD)
+            raise tarfile.ReadError(BACKWARD_SEEK)
         while self._position < position:
-            if not self.read(min(STEP, position - self._position)):
+            if not self.read(min(CHUNK_BYTES, position - self._position)):
                 raise tarfile.ReadError("it ends early")
 
-    def _more(self) -> bool:
+    def _fill(self) -> bool:
         chunk = next(self._chunks, b"")
-        self._budget.inflate(len(chunk))
-        self._ready += chunk
+        self._quota.spend_total(len(chunk))
+        self._buffer += chunk
         return bool(chunk)
 
 
-class Tar(tarfile.TarFile):
-    """An archive that goes on behind the zeros in it, as joined ones do."""
+class ConcatenatedTarFile(tarfile.TarFile):
+    """Tar file that continues after blocks of zeros, as concatenated archives do."""
 
     ignore_zeros = True
     closed_at = -1  # the end of the last block of zeros
 
 
-class ProvenMember(tarfile.TarInfo):
-    """A member whose header is whole: what tarfile would skip, or take for the end, is an error."""
+class StrictTarInfo(tarfile.TarInfo):
+    """Member header that is checked strictly: damage that tarfile would skip or take for the end is an error."""
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
-        """The next member. Raises ReadError where there is neither one nor a proven end."""
-        assert isinstance(archive, Tar)
+        """Read the next member. Raises ReadError for anything but a member or the closing zeros."""
+        assert isinstance(archive, ConcatenatedTarFile)
         assert archive.fileobj is not None
         try:
             member = super().fromtarfile(archive)
@@ -94,87 +102,91 @@ class ProvenMember(tarfile.TarInfo):
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(f"a member's header is damaged: {error}") from None
         if archive.offset < archive.fileobj.tell():  # a negative size
-            raise tarfile.ReadError(BACKWARD)
+            raise tarfile.ReadError(BACKWARD_SEEK)
         return member
 
 
 def is_tar(path: Path) -> bool:
-    """Whether a file begins with a whole header of a tar archive, compressed or not."""
+    """Return whether a file starts with a valid tar header, compressed or not."""
     with path.open("rb") as file:
         try:
-            first = next(_chunks(file), b"")
+            first = next(_decompressed(file), b"")
             tarfile.TarInfo.frombuf(first[: tarfile.BLOCKSIZE], "utf-8", "surrogateescape")
         except (DamagedArchiveError, tarfile.HeaderError, ValueError):
             return False
     return True
 
 
-def is_called_tar(path: Path) -> bool:
-    """Whether a file's name is a tar archive's."""
+def has_tar_suffix(path: Path) -> bool:
+    """Return whether a file is named like a tar archive."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     return ".tar" in suffixes or suffixes[-1:] in ([".tgz"], [".tbz"], [".tbz2"], [".txz"], [".tlz"])
 
 
-def tar_source(path: Path, scratch: Path, budget: Budget) -> Source:
-    """Every file of a tar archive, unlabelled, unpacked into `scratch`.
+def tar_source(path: Path, scratch: Path, quota: UnpackQuota) -> Source:
+    """Unpack a tar archive into `scratch` and list its files, unlabelled.
 
-    Raises DataError for one that is damaged or ends early, holds names that are not UTF-8, or unpacks to more than
-    the budget.
+    Raises DataError for an archive that is damaged or ends early, has names that are not UTF-8, or exceeds the quota.
     """
-    found = Members()
+    members = ArchiveMembers()
     with path.open("rb") as file:
         try:
-            archive = Tar(
-                fileobj=Forward(_chunks(file), budget),  # type: ignore[arg-type]  # all that tarfile calls is there
-                tarinfo=ProvenMember,
+            archive = ConcatenatedTarFile(
+                fileobj=ForwardReader(_decompressed(file), quota),  # type: ignore[arg-type]  # has all the methods that tarfile calls
+                tarinfo=StrictTarInfo,
                 encoding="utf-8",
                 errors="surrogateescape",
             )
             while (member := archive.next()) is not None:
-                _take(archive, member, found, scratch / f"{member.offset:016d}", budget, path)
-                archive.members.clear()  # type: ignore[attr-defined]  # tarfile would keep them all
+                _add_member(archive, member, members, scratch / f"{member.offset:016d}", quota, path)
+                archive.members.clear()  # type: ignore[attr-defined]  # tarfile would keep every member in memory
         except DAMAGED as error:
             raise DataError(f"{path} cannot be unpacked: {error}; download or pack it again") from None
-    return found.source()
+    return members.to_source()
 
 
-def _take(
-    archive: tarfile.TarFile, member: tarfile.TarInfo, found: Members, target: Path, budget: Budget, path: Path
+def _add_member(
+    archive: tarfile.TarFile,
+    member: tarfile.TarInfo,
+    members: ArchiveMembers,
+    target: Path,
+    quota: UnpackQuota,
+    path: Path,
 ) -> None:
-    """Adds one member, a regular file unpacked to `target`. Raises as tar_source."""
+    """Add one member, unpacking a regular file to `target`. Raises as tar_source."""
     raw = member.name.encode("utf-8", "surrogateescape")
-    name = utf8_name(raw, path, "pack it again on a system with UTF-8 names").removeprefix("./")
-    if member.isdir() or not found.wants(name):
+    name = decode_filename(raw, path, "pack it again on a system with UTF-8 names").removeprefix("./")
+    if member.isdir() or not members.accepts(name):
         return
     if member.issym():
-        found.link(name, posixpath.join(posixpath.dirname(name), member.linkname))
+        members.add_link(name, posixpath.join(posixpath.dirname(name), member.linkname))
     elif member.islnk():
-        found.link(name, member.linkname)
+        members.add_link(name, member.linkname)
     elif not member.isreg():
-        found.reject(name, "a device, not a file")
+        members.exclude(name, "a device, not a file")
     else:
         try:
-            _unpack(archive, member, target, budget)
-            found.add(name, partial(read_file, target), partial(read_head, target))
+            _extract(archive, member, target, quota)
+            members.add_file(name, partial(read_file, target), partial(read_head, target))
         except UnreadableImageError as error:
-            found.reject(name, str(error))
+            members.exclude(name, str(error))
 
 
-def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    """The bytes of the archive, unpacked. Raises DamagedError where its compression is damaged."""
-    packed = iter(partial(file.read, STEP), b"")
+def _decompressed(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the bytes of the archive, decompressed by magic number. Raises DamagedArchiveError."""
+    packed = iter(partial(file.read, CHUNK_BYTES), b"")
     head = file.read(max(map(len, COMPRESSIONS)))
-    new = next((new for magic, new in COMPRESSIONS.items() if head.startswith(magic)), None)
+    decompressor = next((make for magic, make in COMPRESSIONS.items() if head.startswith(magic)), None)
     file.seek(0)
-    return inflated(packed, new, several=True) if new else packed
+    return decompress(packed, decompressor, concatenated=True) if decompressor else packed
 
 
-def _unpack(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path, budget: Budget) -> None:
-    """Copies one regular member to `target`. Raises UnreadableError for an oversized one."""
+def _extract(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path, quota: UnpackQuota) -> None:
+    """Copy one regular member to `target`. Raises UnreadableImageError for an oversized one."""
     refuse_large(member.size)
     stream = archive.extractfile(member)
     assert stream is not None
     with stream, target.open("wb") as file:
-        while chunk := stream.read(STEP):
-            budget.store(len(chunk))
+        while chunk := stream.read(CHUNK_BYTES):
+            quota.spend_disk(len(chunk))
             file.write(chunk)

@@ -1,4 +1,4 @@
-"""Data sets that torchvision can download -> items. Imports torchvision, and with it torch, only when asked."""
+"""torchvision data sets by name, downloaded on first use. torchvision and torch are imported only then."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from training.data.manifest import DataError
-from training.data.sources.arrays import array_items, labelled
+from training.data.sources.arrays import array_items, with_labels
 from training.data.sources.base import Item, Source, read_file
 
 PREFIX = "torchvision:"
-TIMEOUT = 20.0  # seconds without an answer after which a download has failed
+DOWNLOAD_TIMEOUT_S = 20.0  # without data from the server
 
 
 def dataset_name(source: str) -> str:
-    """The name in `torchvision:NAME`. Raises DataError for one that Mint does not know."""
+    """Return the NAME of `torchvision:NAME`. Raises DataError for an unsupported one."""
     name = source.removeprefix(PREFIX)
     if name not in DATASETS:
         nearest = get_close_matches(name, DATASETS, n=1)
@@ -29,14 +29,14 @@ def dataset_name(source: str) -> str:
 
 
 def dataset_source(source: str, root: Path) -> Source:
-    """The data set behind `torchvision:NAME`, downloaded to `root` unless it is there already.
+    """Open the data set `torchvision:NAME`, downloading it to `root` if it is missing there.
 
-    Raises DataError for a name that Mint does not know and for a download that failed.
+    Raises DataError for an unsupported name and for a failed download.
     """
     name = dataset_name(source)
     root.mkdir(parents=True, exist_ok=True)
     try:
-        with _impatient_sockets():
+        with _socket_timeout():
             return DATASETS[name](root)
     except (OSError, RuntimeError, ImportError, HTTPException) as error:
         cause = " ".join(str(error).split())
@@ -47,10 +47,10 @@ def dataset_source(source: str, root: Path) -> Source:
 
 
 @contextmanager
-def _impatient_sockets() -> Iterator[None]:
-    """torchvision sets no timeout of its own: behind a firewall that drops packets it would wait for ever."""
+def _socket_timeout() -> Iterator[None]:
+    """Set a default socket timeout; torchvision has none and hangs behind a firewall that drops packets."""
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT)
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_S)
     try:
         yield
     finally:
@@ -58,28 +58,28 @@ def _impatient_sockets() -> Iterator[None]:
 
 
 def _mnist_like(name: str, root: Path) -> Source:
-    """MNIST and Fashion-MNIST: the 60,000 training images."""
+    """Load the 60,000 training images of MNIST or Fashion-MNIST."""
     from torchvision import datasets
 
     data = getattr(datasets, name)(root, train=True, download=True)
-    return labelled(array_items(data.data.numpy(), name), data.targets.numpy(), data.classes, name)
+    return with_labels(array_items(data.data.numpy(), name), data.targets.numpy(), data.classes, name)
 
 
 def _cifar10(root: Path) -> Source:
-    """The 50,000 training images."""
+    """Load the 50,000 training images."""
     from torchvision.datasets import CIFAR10
 
     data = CIFAR10(root, train=True, download=True)
-    return labelled(array_items(np.asarray(data.data), "CIFAR10"), data.targets, data.classes, "CIFAR10")
+    return with_labels(array_items(np.asarray(data.data), "CIFAR10"), data.targets, data.classes, "CIFAR10")
 
 
 def _flowers102(root: Path) -> Source:
-    """All 8,189 images: the training split alone has ten a class."""
+    """Load all 8,189 images: the training split alone has ten per class."""
     from torchvision.datasets import Flowers102
 
     items = []
     for split in ("train", "val", "test"):
-        # With `str` as its loader the data set gives the path instead of decoding the image.
+        # `str` as the loader returns the path instead of the decoded image.
         data = Flowers102(root, split, download=True, loader=str)
         items += [
             Item(Path(path).name, partial(read_file, Path(path)), int(label))
@@ -89,7 +89,7 @@ def _flowers102(root: Path) -> Source:
 
 
 def _celeba(root: Path) -> Source:
-    """All 202,599 aligned faces, without labels: its forty attributes overlap and are no classes."""
+    """Load all 202,599 aligned faces, unlabelled: the forty attributes overlap and are not classes."""
     from torchvision.datasets import CelebA
 
     data = CelebA(root, split="all", download=True)

@@ -1,7 +1,7 @@
-"""Zip archives, read in place: what they list is proven to be all that they hold, and no size in them is believed.
+"""Zip source: archives read in place, with a verified central directory and enforced sizes.
 
-zipfile reads the list of members. Their content is read here, because zipfile decompresses before it cuts to the
-declared size, and takes the last of several joined archives for the whole.
+zipfile parses the central directory. Content is decompressed here, because zipfile decompresses before it cuts to the
+declared size, and takes the last of several concatenated archives for the whole file.
 """
 
 import bz2
@@ -19,51 +19,51 @@ from pathlib import Path
 from typing import BinaryIO
 
 from training.data.manifest import DataError
-from training.data.sources.archives import Members
+from training.data.sources.archives import ArchiveMembers
 from training.data.sources.base import HEAD_BYTES, Source, UnreadableImageError, refuse_large
 from training.data.sources.decompression import (
+    CHUNK_BYTES,
     RAW_DEFLATE,
-    STEP,
-    Budget,
     DamagedArchiveError,
-    Decoder,
-    ZipLzma,
-    inflated,
+    Decompressor,
+    UnpackQuota,
+    ZipLzmaDecompressor,
+    decompress,
 )
-from training.data.sources.filenames import written_name, zip_name
+from training.data.sources.filenames import raw_member_name, zip_member_name
 
 LOCAL_HEADER, LOCAL_SIGNATURE = struct.Struct("<4s22xHH"), b"PK\x03\x04"
 END_RECORD, END_SIGNATURE = struct.Struct("<4sHHHHLLH"), b"PK\x05\x06"
 LOCATOR, LOCATOR_SIGNATURE = struct.Struct("<4sLQL"), b"PK\x06\x07"
 ZIP64_END = struct.Struct("<4s28xQ16x")
 ZIP64_SIZE = LOCATOR.size + ZIP64_END.size
-ENCRYPTED = 0x2041  # flags: this member, strongly, or the list of members
-OTHER_METHODS = {1: "Shrink", 6: "Implode", 9: "Deflate64", 93: "Zstandard", 95: "XZ", 96: "JPEG", 98: "PPMd"}
-MAX_LINK = 4096  # bytes of the path that a symbolic link holds as its content
-AGAIN = "download or pack it again"
+ENCRYPTED = 0x2041  # flags: encrypted, strong encryption, encrypted central directory
+UNSUPPORTED_METHODS = {1: "Shrink", 6: "Implode", 9: "Deflate64", 93: "Zstandard", 95: "XZ", 96: "JPEG", 98: "PPMd"}
+MAX_LINK = 4096  # bytes of a symbolic link's target, which is its content
+REPACK_HINT = "download or pack it again"
 
 
 @dataclass(frozen=True, slots=True)
 class ZipMember:
-    """A file of the archive."""
+    """A member of the archive."""
 
     name: str  # with /, UTF-8
     info: zipfile.ZipInfo
-    start: int  # of its packed bytes in the archive
+    start: int  # offset of its packed bytes in the archive
 
 
 @dataclass(frozen=True, slots=True)
 class ZipArchive:
-    """An open archive whose list of members was checked."""
+    """An open archive with a verified central directory."""
 
     path: Path
     file: BinaryIO
     members: list[ZipMember]
 
     def chunks(self, member: ZipMember) -> Iterator[bytes]:
-        """A member's content in steps; safe in many threads. Raises DamagedError where it is not what was declared."""
+        """Yield a member's content; thread-safe. Raises DamagedArchiveError on a size or checksum mismatch."""
         info, left, crc = member.info, member.info.file_size, 0
-        for chunk in self._unpacked(member):
+        for chunk in self._decompressed(member):
             left -= len(chunk)
             if left < 0:
                 raise DamagedArchiveError(f"it unpacks to more than the {info.file_size} bytes that it declares")
@@ -72,73 +72,73 @@ class ZipArchive:
         if left or crc != info.CRC:
             raise DamagedArchiveError("its content differs from its declared size or checksum")
 
-    def _unpacked(self, member: ZipMember) -> Iterator[bytes]:
+    def _decompressed(self, member: ZipMember) -> Iterator[bytes]:
         info = member.info
         packed = self._packed(member.start, member.start + info.compress_size)
         if info.compress_type == zipfile.ZIP_STORED:
             return packed
-        decoders: dict[int, Callable[[], Decoder]] = {
+        decompressors: dict[int, Callable[[], Decompressor]] = {
             zipfile.ZIP_DEFLATED: RAW_DEFLATE,
             zipfile.ZIP_BZIP2: bz2.BZ2Decompressor,
         }
         if info.compress_type == zipfile.ZIP_LZMA:
-            header = os.pread(self.file.fileno(), ZipLzma.HEADER, member.start)
-            packed = self._packed(member.start + ZipLzma.HEADER, member.start + info.compress_size)
-            decoders[zipfile.ZIP_LZMA] = partial(ZipLzma, header, info.file_size)
-        return inflated(packed, decoders[info.compress_type], several=False)
+            header = os.pread(self.file.fileno(), ZipLzmaDecompressor.HEADER, member.start)
+            packed = self._packed(member.start + ZipLzmaDecompressor.HEADER, member.start + info.compress_size)
+            decompressors[zipfile.ZIP_LZMA] = partial(ZipLzmaDecompressor, header, info.file_size)
+        return decompress(packed, decompressors[info.compress_type], concatenated=False)
 
     def _packed(self, start: int, end: int) -> Iterator[bytes]:
-        for offset in range(start, end, STEP):
-            yield os.pread(self.file.fileno(), min(STEP, end - offset), offset)
+        for offset in range(start, end, CHUNK_BYTES):
+            yield os.pread(self.file.fileno(), min(CHUNK_BYTES, end - offset), offset)
 
 
 def is_zip(path: Path) -> bool:
-    """Whether a file is a zip archive, whole or not."""
+    """Return whether a file is a zip archive, complete or not."""
     with path.open("rb") as file:
         return file.read(len(LOCAL_SIGNATURE)) in (LOCAL_SIGNATURE, END_SIGNATURE) or zipfile.is_zipfile(file)
 
 
 @contextmanager
-def opened_zip(path: Path, budget: Budget) -> Iterator[ZipArchive]:
-    """The archive, ready to be read.
+def open_zip(path: Path, quota: UnpackQuota) -> Iterator[ZipArchive]:
+    """Open and verify an archive.
 
-    Raises DataError where it is damaged, ends early, is one of several parts, encrypted or packed by a method that is
-    not read here, holds names that are not UTF-8, or declares to unpack to more than the budget.
+    Raises DataError when it is damaged, truncated, split, encrypted or packed with an unsupported method, has names
+    that are not UTF-8, or declares to unpack to more than the quota.
     """
     with path.open("rb") as file:
         members = []
-        for info, start in _listed(file, path):
-            name = zip_name(info, path)
+        for info, start in _read_directory(file, path):
+            name = zip_member_name(info, path)
             if info.flag_bits & ENCRYPTED:
                 raise DataError(f"{path} is protected by a password; unpack it, or pack it again without one")
             if info.compress_type not in (0, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
-                method = OTHER_METHODS.get(info.compress_type, f"method {info.compress_type}")
+                method = UNSUPPORTED_METHODS.get(info.compress_type, f"method {info.compress_type}")
                 raise DataError(
                     f"{path} is packed with {method}, which is not read here; unpack it and set data.source to the "
                     "folder, or pack it again with the usual Deflate"
                 )
-            budget.inflate(info.file_size)
+            quota.spend_total(info.file_size)
             members.append(ZipMember(name, info, start))
         yield ZipArchive(path, file, members)
 
 
 def zip_source(archive: ZipArchive) -> Source:
-    """Every file of the archive, unlabelled, read when it is asked for."""
-    found = Members()
+    """List every file of the archive, unlabelled, read on demand."""
+    members = ArchiveMembers()
     for member in archive.members:
         name = member.name.removeprefix("./")
-        if name.endswith("/") or not found.wants(name):
+        if name.endswith("/") or not members.accepts(name):
             continue
         if stat.S_ISLNK(member.info.external_attr >> 16) and member.info.file_size <= MAX_LINK:
             target = b"".join(archive.chunks(member)).decode("utf-8", "replace")
-            found.link(name, posixpath.join(posixpath.dirname(name), target))
+            members.add_link(name, posixpath.join(posixpath.dirname(name), target))
         else:
-            found.add(name, partial(_read, archive, member), partial(_read_head, archive, member))
-    return found.source()
+            members.add_file(name, partial(_read, archive, member), partial(_read_head, archive, member))
+    return members.to_source()
 
 
 def _read(archive: ZipArchive, member: ZipMember) -> bytes:
-    """One member's bytes. Raises UnreadableError where it is damaged or too large."""
+    """Read a member. Raises UnreadableImageError when it is damaged or too large."""
     refuse_large(member.info.file_size)
     try:
         return b"".join(archive.chunks(member))
@@ -147,30 +147,30 @@ def _read(archive: ZipArchive, member: ZipMember) -> bytes:
 
 
 def _read_head(archive: ZipArchive, member: ZipMember) -> bytes:
-    """One member's first bytes. Raises UnreadableError where even those are damaged."""
+    """Read a member's first bytes. Raises UnreadableImageError when they are damaged."""
     try:
         return next(archive.chunks(member), b"")[:HEAD_BYTES]
     except DamagedArchiveError as error:
         raise UnreadableImageError(f"damaged in the archive: {error}") from None
 
 
-def _listed(file: BinaryIO, path: Path) -> list[tuple[zipfile.ZipInfo, int]]:
-    """The members in the order of the list, each with where its content starts. Raises DataError as opened_zip."""
+def _read_directory(file: BinaryIO, path: Path) -> list[tuple[zipfile.ZipInfo, int]]:
+    """Read the central directory: members in its order, each with the offset of its content. Raises as open_zip."""
     try:
         archive = zipfile.ZipFile(file)
-        _check_end(file, archive)
-        starts = _starts(file, archive)
+        _check_end_record(file, archive)
+        starts = _content_offsets(file, archive)
     except zipfile.BadZipFile as error:
         missing = str(error) == "File is not a zip file"
         reason = "its list of members is missing, so it ends early" if missing else error
-        raise DataError(f"{path} cannot be unpacked: {reason}; {AGAIN}") from None
+        raise DataError(f"{path} cannot be unpacked: {reason}; {REPACK_HINT}") from None
     except (DamagedArchiveError, ValueError, OverflowError, struct.error, NotImplementedError) as error:
-        raise DataError(f"{path} cannot be unpacked: {error}; {AGAIN}") from None
+        raise DataError(f"{path} cannot be unpacked: {error}; {REPACK_HINT}") from None
     return [(info, starts[info.header_offset]) for info in archive.infolist()]
 
 
-def _check_end(file: BinaryIO, archive: zipfile.ZipFile) -> None:
-    """Raises DamagedError unless the file ends with the archive's end record, which counts what is listed."""
+def _check_end_record(file: BinaryIO, archive: zipfile.ZipFile) -> None:
+    """Raise DamagedArchiveError unless the file ends with an end record that counts the listed members."""
     end = os.fstat(file.fileno()).st_size - END_RECORD.size - len(archive.comment)
     record = os.pread(file.fileno(), END_RECORD.size, end)
     signature, disk, _, _, count, _, _, comment = END_RECORD.unpack(record)
@@ -186,12 +186,11 @@ def _check_end(file: BinaryIO, archive: zipfile.ZipFile) -> None:
         raise DamagedArchiveError(f"it lists {listed} members and counts {count}")
 
 
-def _starts(file: BinaryIO, archive: zipfile.ZipFile) -> dict[int, int]:
-    """Where the content of each member starts, by the offset of its own header.
+def _content_offsets(file: BinaryIO, archive: zipfile.ZipFile) -> dict[int, int]:
+    """Map the offset of each member's local header to the offset of its content.
 
-    Raises DamagedError where a member's own header differs from the list, members overlap (a small file that unpacks
-    to a large one many times), or lie there without being listed (joined archives, of which the last one lists its
-    own only).
+    Raises DamagedArchiveError when a local header contradicts the central directory, members overlap (a decompression
+    bomb), or members are not listed (concatenated archives, of which the last directory lists only its own).
     """
     starts: dict[int, int] = {}
     position = 0
@@ -203,7 +202,7 @@ def _starts(file: BinaryIO, archive: zipfile.ZipFile) -> dict[int, int]:
             raise DamagedArchiveError("its list of members does not fit its content")
         _, name_size, extra_size = LOCAL_HEADER.unpack(header)
         name = os.pread(file.fileno(), name_size, info.header_offset + LOCAL_HEADER.size)
-        if name != written_name(info):
+        if name != raw_member_name(info):
             raise DamagedArchiveError("a member has another name in the list than in its own header")
         _refuse_unlisted(file, position, info.header_offset)
         starts[info.header_offset] = info.header_offset + LOCAL_HEADER.size + name_size + extra_size
@@ -215,7 +214,9 @@ def _starts(file: BinaryIO, archive: zipfile.ZipFile) -> dict[int, int]:
 
 
 def _refuse_unlisted(file: BinaryIO, start: int, end: int) -> None:
-    """Raises DamagedError where a member's header lies in a gap between the listed ones."""
-    for offset in range(start, end, STEP):
-        if LOCAL_SIGNATURE in os.pread(file.fileno(), min(STEP + len(LOCAL_SIGNATURE) - 1, end - offset), offset):
+    """Raise DamagedArchiveError for a local header in a gap between the listed members."""
+    for offset in range(start, end, CHUNK_BYTES):
+        if LOCAL_SIGNATURE in os.pread(
+            file.fileno(), min(CHUNK_BYTES + len(LOCAL_SIGNATURE) - 1, end - offset), offset
+        ):
             raise DamagedArchiveError("it holds members that its list leaves out, as joined archives do")
