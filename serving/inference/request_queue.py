@@ -51,12 +51,12 @@ class RequestCost:
 
     @property
     def slow_to_encode(self) -> bool:
-        """Whether dedicated threads encode the result."""
+        """True if dedicated threads encode the result."""
         return self.encode_s > FAST_ENCODE_S
 
     @property
     def bulk(self) -> bool:
-        """Whether interactive requests overtake this one, and part of each bound is closed to it."""
+        """True if interactive requests overtake this one, and part of each bound is closed to it."""
         return self.images > MAX_INTERACTIVE_IMAGES or self.slow_to_encode
 
 
@@ -124,12 +124,12 @@ class GenerationRequest:
 
     @property
     def waiting(self) -> bool:
-        """Whether rows of it are not in a batch yet."""
+        """True while rows of it are not in a batch yet."""
         return self.scheduled < len(self.inputs)
 
     @property
     def complete(self) -> bool:
-        """Whether it needs no further run."""
+        """True if it needs no further run."""
         return self.failure is not None or sum(len(output.images) for output in self.outputs) == len(self.inputs)
 
     def rendered(self) -> Any:

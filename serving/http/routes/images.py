@@ -71,7 +71,7 @@ def _etag(generator: OnnxGenerator, *inputs: object) -> str:
 
 
 def _matches(if_none_match: str, etag: str) -> bool:
-    """Whether an If-None-Match header has this ETag (RFC 9110, section 13.1.2); a huge one is ignored."""
+    """True if an If-None-Match header has this ETag (RFC 9110, section 13.1.2); a huge one is ignored."""
     if len(if_none_match) > MAX_IF_NONE_MATCH:
         return False
     etags = [each.strip().removeprefix("W/") for each in if_none_match.split(",")]

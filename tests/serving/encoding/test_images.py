@@ -1,4 +1,4 @@
-"""Files hold the pixels that they were made from, in the same bytes every time."""
+"""Encoding: files hold the exact pixels, in equal bytes every time."""
 
 import io
 import zipfile
@@ -11,18 +11,21 @@ from PIL import Image
 from serving.encoding.images import (
     GAP,
     GAP_COLOUR,
+    SECONDS_PER_MEGAPIXEL,
     ImageFormat,
     contact_sheet,
     encode,
+    encoding_seconds,
     resize,
 )
 from serving.encoding.multi_image import AnimationFormat, file_names, strip, to_animation, to_npy, to_zip
 from serving.errors import InputError
+from serving.http.schemas import ANIMATION_MEDIA_TYPES, MEDIA_TYPES
 from serving.inference.latents import Images
 
 
 def noise(*shape: int) -> Images:
-    """Pixels uint8 of a shape [..., H, W, C]."""
+    """Random pixels uint8 of a shape [..., H, W, C]."""
     return np.random.RandomState(0).randint(0, 256, shape).astype(np.uint8)
 
 
@@ -33,7 +36,7 @@ def decoded(file: bytes) -> Images:
 
 
 @pytest.mark.parametrize("format", ["png", "webp"])
-def test_png_and_webp_lose_nothing(format: ImageFormat) -> None:
+def test_png_and_webp_are_lossless(format: ImageFormat) -> None:
     image = noise(28, 20, 3)
     assert np.array_equal(decoded(encode(image, format)), image)
 
@@ -49,7 +52,7 @@ def test_a_grey_image_stays_grey(format: ImageFormat) -> None:
     assert (file.mode, file.format) == ("L", format.upper())
 
 
-def test_a_grey_webp_has_the_grey_in_every_channel() -> None:
+def test_a_grey_webp_repeats_its_channel() -> None:
     image = noise(8, 8, 1)
     assert np.array_equal(decoded(encode(image, "webp")), np.repeat(image, 3, axis=2))
 
@@ -57,11 +60,11 @@ def test_a_grey_webp_has_the_grey_in_every_channel() -> None:
 @pytest.mark.parametrize(
     "write", [lambda x: encode(x[0], "png"), to_npy, lambda x: to_zip(x, ["a.png", "b.png"], [{}, {}])]
 )
-def test_the_same_pixels_give_the_same_bytes(write: Callable[[Images], bytes]) -> None:
+def test_equal_pixels_give_equal_bytes(write: Callable[[Images], bytes]) -> None:
     assert write(noise(2, 8, 8, 3)) == write(noise(2, 8, 8, 3))
 
 
-def test_npy_is_read_back_by_numpy() -> None:
+def test_numpy_reads_npy_back() -> None:
     images = noise(3, 4, 5, 1)
     assert np.array_equal(np.load(io.BytesIO(to_npy(images)), allow_pickle=False), images)
 
@@ -91,19 +94,19 @@ def test_a_contact_sheet_shows_the_images_row_by_row_with_a_gap() -> None:
     assert (sheet[8 + GAP :, 8 + GAP :] == GAP_COLOUR).all()
 
 
-def test_no_two_images_share_a_file_name() -> None:
+def test_file_names_are_unique() -> None:
     assert file_names([7, 8, 7, 7], 4, "png") == ["seed-7.png", "seed-8.png", "seed-7-2.png", "seed-7-3.png"]
     assert file_names(None, 2, "webp") == ["latent-0.webp", "latent-1.webp"]
 
 
-def test_a_png_carries_its_text_and_the_same_pixels() -> None:
+def test_a_png_carries_its_text_chunks_and_its_pixels() -> None:
     image = noise(8, 8, 1)
     file = Image.open(io.BytesIO(encode(image, "png", {"seed": "7", "label": "Kleid, gr\u00fcn \u2713"})))
     assert file.text == {"seed": "7", "label": "Kleid, gr\u00fcn \u2713"}  # type: ignore[attr-defined]
     assert np.array_equal(np.asarray(file)[:, :, np.newaxis], image)
 
 
-def test_a_multiple_of_the_side_repeats_every_pixel() -> None:
+def test_resizing_to_a_multiple_repeats_every_pixel() -> None:
     images = noise(2, 8, 8, 3)
     larger = resize(images, 24)
     assert larger.shape == (2, 24, 24, 3)
@@ -115,7 +118,7 @@ def test_a_multiple_of_the_side_repeats_every_pixel() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [5, 13])
-def test_any_other_size_is_smooth(channels: int, size: int) -> None:
+def test_resizing_to_any_other_size_is_smooth(channels: int, size: int) -> None:
     ramp = np.broadcast_to(np.linspace(0, 255, 8)[None, None, :, None], (2, 8, 8, channels)).astype(np.uint8)
     resized = resize(ramp, size)
     assert resized.shape == (2, size, size, channels)
@@ -123,7 +126,7 @@ def test_any_other_size_is_smooth(channels: int, size: int) -> None:
 
 
 @pytest.mark.parametrize("format", ["gif", "webp"])
-def test_a_film_shows_every_frame_for_its_time_and_begins_again(format: AnimationFormat) -> None:
+def test_an_animation_shows_each_frame_for_its_time_and_loops(format: AnimationFormat) -> None:
     grey = np.repeat(np.arange(0, 250, 50, dtype=np.uint8), 64).reshape(5, 8, 8, 1)
     file = Image.open(io.BytesIO(to_animation(grey, format, fps=10)))
     assert (file.n_frames, file.info["loop"]) == (5, 0)  # type: ignore[attr-defined]
@@ -142,9 +145,16 @@ def test_a_strip_is_one_row() -> None:
 
 
 @pytest.mark.parametrize(("format", "side"), [("webp", 16_383), ("jpeg", 65_500)])
-def test_a_picture_larger_than_its_format_can_be_is_refused(format: ImageFormat, side: int) -> None:
+def test_an_image_larger_than_its_format_allows_is_refused(format: ImageFormat, side: int) -> None:
     assert encode(np.zeros((1, side, 1), np.uint8), format)
     with pytest.raises(
         InputError, match=rf"{format} has at most {side} pixels a side and this is {side + 1}; ask for png"
     ):
         encode(np.zeros((1, side + 1, 1), np.uint8), format)
+
+
+@pytest.mark.parametrize("format", sorted({*MEDIA_TYPES, *ANIMATION_MEDIA_TYPES}))
+def test_the_encoding_estimate_of_every_format_grows_with_the_pixels(format: str) -> None:
+    assert format in SECONDS_PER_MEGAPIXEL
+    assert encoding_seconds(1, 2048, 3, format) > 100 * encoding_seconds(1, 64, 3, format) / 50 > 0
+    assert encoding_seconds(100, 64, 1, format) > encoding_seconds(1, 64, 1, format)

@@ -1,4 +1,4 @@
-"""POST /generate does what is asked in every format, and answers every mistake with a sentence."""
+"""POST /generate: every source of images in every format, and a sentence for every error."""
 
 import asyncio
 import base64
@@ -43,18 +43,18 @@ def test_one_seed_is_one_png(call: Call, generator: OnnxGenerator) -> None:
 
 
 @pytest.mark.parametrize("format", ["png", "webp"])
-def test_several_seeds_are_a_contact_sheet(call: Call, generator: OnnxGenerator, format: str) -> None:
+def test_several_seeds_are_one_contact_sheet(call: Call, generator: OnnxGenerator, format: str) -> None:
     response = call("POST", "/generate", json={"seeds": SEEDS, "format": format})
     assert_same_pixels(pixels_of(response.content), contact_sheet(generator.generate(SEEDS)[0]))
 
 
-def test_jpeg_has_the_size_of_the_sheet(call: Call) -> None:
+def test_jpeg_has_the_size_of_the_contact_sheet(call: Call) -> None:
     response = call("POST", "/generate", json={"seeds": SEEDS, "format": "jpeg"})
     assert response.headers["content-type"] == "image/jpeg"
     assert pixels_of(response.content).shape == (18, 18, 3)
 
 
-def test_npy_is_every_image_as_an_array(call: Call, generator: OnnxGenerator) -> None:
+def test_npy_is_the_array_of_all_images(call: Call, generator: OnnxGenerator) -> None:
     response = call("POST", "/generate", json={"seeds": SEEDS, "format": "npy"})
     assert_same_pixels(np.load(io.BytesIO(response.content), allow_pickle=False), generator.generate(SEEDS)[0])
 
@@ -68,7 +68,7 @@ def test_zip_names_each_image_by_its_seed(call: Call, generator: OnnxGenerator) 
             assert_same_pixels(pixels_of(archive.read(name)), image)
 
 
-def test_json_tells_each_image_its_seed_and_class(call: Call, generator: OnnxGenerator) -> None:
+def test_json_has_the_seed_and_class_of_each_image(call: Call, generator: OnnxGenerator) -> None:
     answer = call("POST", "/generate", json={"seeds": SEEDS, "labels": ["eel", 0, "DOG"], "format": "json"}).json()
     images, _ = generator.generate(SEEDS, np.array([2, 0, 1]))
     assert answer["model_id"] == generator.model_id
@@ -81,7 +81,16 @@ def test_json_tells_each_image_its_seed_and_class(call: Call, generator: OnnxGen
         assert_same_pixels(pixels_of(base64.b64decode(one["png"])), image)
 
 
-def test_random_seeds_come_back_and_give_the_same_images_again(call: Call) -> None:
+def test_the_latents_in_json_reproduce_their_images(call: Call) -> None:
+    asked = {"truncation": 0.5, "format": "json"}
+    first = call("POST", "/generate", json={"seeds": [7], **asked}).json()["images"][0]
+    body = {"latents": [first["latent"]], "labels": first["label"], **asked}
+    again = call("POST", "/generate", json=body).json()["images"][0]
+    assert_same_pixels(pixels_of(base64.b64decode(again["png"])), pixels_of(base64.b64decode(first["png"])))
+    assert again["latent"] == first["latent"]
+
+
+def test_random_seeds_are_returned_and_reproduce_their_images(call: Call) -> None:
     first = call("POST", "/generate", json={"count": 3, "format": "npy"})
     seeds = [int(seed) for seed in first.headers["x-mint-seeds"].split(",")]
     again = call("POST", "/generate", json={"seeds": seeds, "format": "npy"})
@@ -90,7 +99,7 @@ def test_random_seeds_come_back_and_give_the_same_images_again(call: Call) -> No
     assert first.headers["x-mint-labels"] == again.headers["x-mint-labels"]
 
 
-def test_latents_are_drawn_as_they_are_and_truncated_on_request(call: Call, generator: OnnxGenerator) -> None:
+def test_latents_are_truncated_only_on_request(call: Call, generator: OnnxGenerator) -> None:
     latents, labels = generator.latent_space.sample([1, 2], np.array([1, 1]))
     body: dict[str, Any] = {"latents": latents.tolist(), "labels": "dog", "format": "npy"}
     exact = call("POST", "/generate", json=body)
@@ -135,7 +144,7 @@ def test_format_in_the_body_wins_over_accept(call: Call) -> None:
     assert response.headers["content-type"] == "image/webp"
 
 
-def test_an_accept_header_that_nothing_satisfies_lists_what_there_is(call: Call) -> None:
+def test_an_unsatisfiable_accept_header_gets_the_list_of_media_types(call: Call) -> None:
     response = call("POST", "/generate", json={"seeds": [1]}, headers={"Accept": "text/html"})
     assert_error(response, 400, "ask for image/png, image/jpeg, image/webp, application/json")
 
@@ -184,7 +193,7 @@ def test_an_accept_header_that_nothing_satisfies_lists_what_there_is(call: Call)
         ([7], 'the body must be a JSON object such as {"seeds": [7]}', None),
     ],
 )
-def test_a_mistake_is_answered_with_what_to_change(
+def test_an_invalid_field_gets_a_sentence_with_the_remedy(
     call: Call, body: Any, sentence: str, loc: list[str | int] | None
 ) -> None:
     response = call("POST", "/generate", json=body)
@@ -205,16 +214,16 @@ def test_a_mistake_is_answered_with_what_to_change(
         (b'{"latents": [[1e999, 0, 0, 0, 0, 0, 0, 0]], "labels": 0}', "latents[0][0] = Infinity does not work"),
     ],
 )
-def test_a_body_that_json_does_not_allow_is_answered_in_words(call: Call, content: bytes, sentence: str) -> None:
+def test_invalid_json_gets_a_sentence(call: Call, content: bytes, sentence: str) -> None:
     assert_error(call("POST", "/generate", content=content), 400, sentence)
 
 
-def test_a_body_of_another_type_is_told_which_header_to_send(call: Call) -> None:
+def test_a_body_of_another_content_type_is_refused(call: Call) -> None:
     response = call("POST", "/generate", data={"seeds": "7"})
     assert_error(response, 400, "send JSON with the header Content-Type: application/json")
 
 
-def test_a_body_larger_than_any_request_is_refused_unread(call: Call) -> None:
+def test_a_body_above_the_limit_is_refused(call: Call) -> None:
     assert_error(call("POST", "/generate", content=b" " * (2 << 20)), 413, "the body is larger than")
 
 
@@ -223,7 +232,7 @@ def test_labels_are_refused_by_a_model_without_classes(call_without_classes: Cal
     assert_error(response, 400, "this model has no classes; leave labels out")
 
 
-def test_a_full_queue_says_when_to_come_back(model_path: Path) -> None:
+def test_a_full_queue_responds_429_with_retry_after(model_path: Path) -> None:
     state = load_state(model_path, max_images=1, max_queue=1)
 
     async def two() -> list[httpx.Response]:
@@ -241,13 +250,13 @@ def test_a_full_queue_says_when_to_come_back(model_path: Path) -> None:
     state.batcher.close()
 
 
-def test_without_a_model_nothing_is_made() -> None:
+def test_without_a_model_the_service_is_not_ready() -> None:
     response = call_app(App(AppState(Settings())))("POST", "/generate", json={"seeds": [1]})
     assert_error(response, 503, "the model is still loading; try again in a moment")
 
 
-def mostly_right_bodies() -> st.SearchStrategy[Any]:
-    """Objects with the right fields and values from right to absurd."""
+def mostly_valid_bodies() -> st.SearchStrategy[Any]:
+    """Objects with valid fields and values from valid to absurd."""
     numbers = st.integers() | st.floats() | st.booleans() | st.none()
     json_values = st.recursive(
         numbers | st.text(max_size=8),
@@ -268,8 +277,8 @@ def mostly_right_bodies() -> st.SearchStrategy[Any]:
 
 
 @settings(max_examples=100)
-@given(body=mostly_right_bodies().map(json.dumps).map(str.encode) | st.binary(max_size=64))
-def test_no_body_makes_the_server_fail(call: Call, body: bytes) -> None:
+@given(body=mostly_valid_bodies().map(json.dumps).map(str.encode) | st.binary(max_size=64))
+def test_no_body_causes_a_server_error(call: Call, body: bytes) -> None:
     response = call("POST", "/generate", content=body)
     assert response.status_code in (200, 400)
     if response.status_code == 400:

@@ -1,4 +1,4 @@
-"""Callers share the network: joined, split, refused when it is too much, and never hurt by each other."""
+"""Batcher: requests are batched, split and cancelled, and one that fails does not affect the others."""
 
 import asyncio
 import gc
@@ -28,13 +28,11 @@ def worker_threads() -> int:
     return sum(thread.name.startswith("mint-run") for thread in threading.enumerate())
 
 
-async def becomes(true: Callable[[], bool]) -> bool:
-    """Whether it is true within ten seconds."""
-    for _ in range(1000):
-        if true():
-            return True
-        await asyncio.sleep(0.01)
-    return False
+async def wait_until(condition: Callable[[], bool]) -> None:
+    """Returns as soon as the condition is true; fails when it is not within a minute."""
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.01)
 
 
 @pytest.fixture
@@ -45,7 +43,7 @@ def batcher() -> Iterator[Batcher]:
 
 
 class Meter:
-    """Runs and images since it was made."""
+    """Counts runs and images since its creation."""
 
     def __init__(self, *generators: OnnxGenerator) -> None:
         self.generators = generators
@@ -64,7 +62,7 @@ class Meter:
         return int(REGISTRY.get_sample_value("mint_batch_size_count") or 0), int(sum(made))
 
 
-async def test_requests_that_wait_together_run_together_and_each_gets_its_own_images(
+async def test_pending_requests_run_in_one_batch_and_each_gets_its_own_images(
     batcher: Batcher, generator: OnnxGenerator
 ) -> None:
     held = BusyModel(batcher, generator)
@@ -75,7 +73,7 @@ async def test_requests_that_wait_together_run_together_and_each_gets_its_own_im
     await asyncio.sleep(0)
     await held.finish()
     answers = await waiting
-    assert meter.runs_and_images == (2, 11)  # the one that was held, and all the others
+    assert meter.runs_and_images == (2, 11)  # the busy model's, and all the others
     for inputs, images in zip(asked, answers, strict=True):
         assert np.abs(images.astype(int) - generator.images(*inputs)).max() <= 1
 
@@ -90,7 +88,7 @@ async def test_a_request_larger_than_a_batch_is_split(generator: OnnxGenerator) 
     batcher.close()
 
 
-async def test_requests_for_two_models_share_the_queue_and_never_a_run(
+async def test_requests_for_two_models_share_the_queue_but_never_a_batch(
     batcher: Batcher, generator: OnnxGenerator, tmp_path: Path
 ) -> None:
     other = OnnxGenerator.load(save(tiny_model(weights=1), tmp_path / "other.onnx"), "cpu")
@@ -107,7 +105,7 @@ async def test_requests_for_two_models_share_the_queue_and_never_a_run(
         assert np.abs(images.astype(int) - model.generate([7])[0]).max() <= 1
 
 
-async def test_the_network_runs_and_the_event_loop_turns_while_answers_are_made_of_images(
+async def test_encoding_blocks_neither_the_network_nor_the_event_loop(
     batcher: Batcher, generator: OnnxGenerator
 ) -> None:
     encoding, released = threading.Event(), threading.Event()
@@ -137,7 +135,7 @@ async def test_batches_run_one_at_a_time(batcher: Batcher, generator: OnnxGenera
     assert len(await behind) == 1
 
 
-async def test_a_request_that_fails_leaves_those_beside_it_alone(batcher: Batcher, tmp_path: Path) -> None:
+async def test_a_failing_request_does_not_fail_the_others_of_its_batch(batcher: Batcher, tmp_path: Path) -> None:
     brittle = OnnxGenerator.load(save(tiny_model(brittle=True), tmp_path / "brittle.onnx"))
     held = BusyModel(batcher, brittle)
     await held.wait_until_running()
@@ -155,7 +153,7 @@ async def test_a_request_that_fails_leaves_those_beside_it_alone(batcher: Batche
     assert_same_pixels(first, last)
 
 
-async def test_an_encoding_that_fails_fails_its_own_request_only(batcher: Batcher, generator: OnnxGenerator) -> None:
+async def test_a_failing_encoding_fails_only_its_own_request(batcher: Batcher, generator: OnnxGenerator) -> None:
     def fail(images: Images, labels: Labels | None) -> None:
         raise OSError("no room")
 
@@ -164,7 +162,7 @@ async def test_an_encoding_that_fails_fails_its_own_request_only(batcher: Batche
     assert len(await generate_images(batcher, generator, *generator.latent_space.sample([1]))) == 1
 
 
-async def test_more_images_than_the_queue_holds_are_refused_with_a_time_to_retry(generator: OnnxGenerator) -> None:
+async def test_a_full_queue_refuses_requests_with_a_retry_time(generator: OnnxGenerator) -> None:
     batcher = Batcher(max_queue=4)
     pair = generator.latent_space.sample([1, 2])
     held = BusyModel(batcher, generator)
@@ -180,7 +178,7 @@ async def test_more_images_than_the_queue_holds_are_refused_with_a_time_to_retry
     batcher.close()
 
 
-async def test_what_a_cancelled_request_still_waits_for_is_never_run(
+async def test_the_waiting_rows_of_a_cancelled_request_are_never_run(
     batcher: Batcher, generator: OnnxGenerator
 ) -> None:
     held = BusyModel(batcher, generator)
@@ -200,7 +198,7 @@ async def test_what_a_cancelled_request_still_waits_for_is_never_run(
     assert batcher.pending_images == 0
 
 
-async def test_a_model_that_is_replaced_is_let_go(batcher: Batcher, tmp_path: Path) -> None:
+async def test_a_replaced_model_is_freed(batcher: Batcher, tmp_path: Path) -> None:
     path = save(tiny_model(), tmp_path / "old.onnx")
     before = worker_threads()
     for threads in (1, 3):
@@ -209,11 +207,11 @@ async def test_a_model_that_is_replaced_is_let_go(batcher: Batcher, tmp_path: Pa
             await generate_images(batcher, old, *old.latent_space.sample(list(range(8))))
         freed = weakref.ref(old.session)
         del old
-        assert await becomes(lambda freed=freed: gc.collect() >= 0 and freed() is None)  # type: ignore[misc]
-    assert await becomes(lambda: worker_threads() <= before)  # fewer, where other tests' models went meanwhile
+        await wait_until(lambda freed=freed: gc.collect() >= 0 and freed() is None)  # type: ignore[misc]
+    await wait_until(lambda: worker_threads() <= before)  # fewer, where other tests' models went meanwhile
 
 
-async def test_closing_answers_what_has_been_accepted(generator: OnnxGenerator) -> None:
+async def test_closing_finishes_accepted_requests(generator: OnnxGenerator) -> None:
     batcher = Batcher(max_queue=100)
     accepted = asyncio.create_task(generate_images(batcher, generator, *generator.latent_space.sample(list(range(20)))))
     await asyncio.sleep(0)

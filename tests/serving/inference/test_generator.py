@@ -1,4 +1,4 @@
-"""The model file is what its card says, or is refused; a seed is an image."""
+"""OnnxGenerator: a model file matches its card or is refused; equal seeds give equal images."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_images_depend_on_the_seed_and_on_the_label(generator: OnnxGenerator) ->
     assert not np.array_equal(images[1], images[2])
 
 
-def test_a_seed_draws_its_own_label_and_keeps_its_latent_when_another_is_asked_for(generator: OnnxGenerator) -> None:
+def test_a_seed_draws_its_own_label_and_keeps_its_latent_under_another_label(generator: OnnxGenerator) -> None:
     latents, drawn = generator.latent_space.sample([7])
     same_latents, asked = generator.latent_space.sample([7], np.array([2]))
     assert drawn is not None
@@ -47,12 +47,12 @@ def test_a_seed_draws_its_own_label_and_keeps_its_latent_when_another_is_asked_f
     assert np.array_equal(latents, same_latents)
 
 
-def test_truncation_zero_is_one_image_for_every_seed(generator: OnnxGenerator) -> None:
+def test_truncation_zero_gives_every_seed_the_same_image(generator: OnnxGenerator) -> None:
     images, _ = generator.generate([1, 2, 3], np.zeros(3, np.int64), truncation=0)
     assert_same_pixels(images[[0, 1]], images[[1, 2]])
 
 
-def test_more_images_than_a_batch_are_the_images_of_their_seeds(generator: OnnxGenerator) -> None:
+def test_more_seeds_than_a_batch_each_get_their_image(generator: OnnxGenerator) -> None:
     seeds = list(range(2 * MAX_BATCH + 1))
     images, _ = generator.generate(seeds)
     last, _ = generator.generate(seeds[-1:])
@@ -82,7 +82,7 @@ def test_a_model_without_classes_takes_no_labels(generator_without_classes: Onnx
         (np.zeros((2, 8)), [0], "must be 2 whole numbers, one for each image"),
     ],
 )
-def test_inputs_that_the_network_cannot_take_are_named(
+def test_invalid_latents_and_labels_are_refused(
     generator: OnnxGenerator, latents: object, labels: object, sentence: str
 ) -> None:
     with pytest.raises(InputError, match=sentence):
@@ -95,7 +95,7 @@ def test_a_seed_out_of_range_is_refused(generator: OnnxGenerator, seed: int) -> 
         generator.generate([seed])
 
 
-def test_a_model_file_cut_short_anywhere_is_refused(model_path: Path, tmp_path: Path) -> None:
+def test_a_truncated_model_file_is_refused(model_path: Path, tmp_path: Path) -> None:
     content = model_path.read_bytes()
     for length in [0, 1, *range(50, len(content), len(content) // 40), len(content) - 1]:
         cut = tmp_path / "cut.onnx"
@@ -104,7 +104,7 @@ def test_a_model_file_cut_short_anywhere_is_refused(model_path: Path, tmp_path: 
             OnnxGenerator.load(cut, provider="cpu")
 
 
-def test_a_model_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_model_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"none\.onnx does not exist; train a model"):
         OnnxGenerator.load(tmp_path / "none.onnx")
     with pytest.raises(ModelError, match="cannot be read"):
@@ -150,7 +150,7 @@ def _with_two_images_a_latent(model: onnx.ModelProto) -> None:
         (_with_two_images_a_latent, r"output images has the shape \[2, 8, 8, 3\] for a batch of 1"),
     ],
 )
-def test_a_model_file_at_odds_with_its_card_is_refused(
+def test_a_model_file_that_contradicts_its_card_is_refused(
     tmp_path: Path, damage: Callable[[onnx.ModelProto], object], sentence: str
 ) -> None:
     model = tiny_model()
@@ -160,7 +160,7 @@ def test_a_model_file_at_odds_with_its_card_is_refused(
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_a_model_file_that_makes_one_image_a_run_is_refused(tmp_path: Path, threads: int) -> None:
+def test_a_model_file_that_generates_one_image_a_run_is_refused(tmp_path: Path, threads: int) -> None:
     model = tiny_model()
     _with_one_image_a_run(model)
     with pytest.raises(ModelError, match=r"output images has the shape \[[12], 8, 8, 3\] for a batch of [24]"):
@@ -168,7 +168,7 @@ def test_a_model_file_that_makes_one_image_a_run_is_refused(tmp_path: Path, thre
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 9, 40, MAX_BATCH])
-def test_the_images_are_the_same_and_in_order_however_many_cores_share_them(
+def test_images_and_their_order_do_not_depend_on_the_number_of_cores(
     generator: OnnxGenerator, model_path: Path, count: int
 ) -> None:
     one_by_one = np.concatenate([generator.generate([seed])[0] for seed in range(count)])
@@ -178,7 +178,7 @@ def test_the_images_are_the_same_and_in_order_however_many_cores_share_them(
         assert np.abs(images.astype(int) - one_by_one).max() <= 1
 
 
-def test_an_image_that_fails_on_another_core_fails_the_run(tmp_path: Path) -> None:
+def test_an_error_on_another_core_fails_the_run(tmp_path: Path) -> None:
     generator = OnnxGenerator.load(save(tiny_model(brittle=True), tmp_path / "brittle.onnx"), "cpu", threads=3)
     latents, labels = generator.latent_space.sample(list(range(MAX_BATCH)))
     for row in (0, MAX_BATCH - 1):
@@ -190,18 +190,18 @@ def test_an_image_that_fails_on_another_core_fails_the_run(tmp_path: Path) -> No
 
 
 class Interrupted(ArrayInputs):
-    """Inputs of which the last cannot be made."""
+    """Inputs whose last rows raise an error."""
 
     def arrays(self, rows: slice) -> ArrayInputs:
         if rows.stop == len(self):
-            raise OSError("cannot be made")
+            raise OSError("no inputs")
         return super().arrays(rows)
 
 
-def test_inputs_that_cannot_be_made_fail_the_run_and_leave_the_cores_free(model_path: Path) -> None:
+def test_an_error_in_the_inputs_fails_the_run_and_leaves_the_cores_free(model_path: Path) -> None:
     generator = OnnxGenerator.load(model_path, "cpu", threads=3)
     inputs = generator.latent_space.sample(list(range(MAX_BATCH)))
-    with pytest.raises(OSError, match="cannot be made"):
+    with pytest.raises(OSError, match="no inputs"):
         generator.session.run(Interrupted(*inputs))
     assert len(generator.session.run(ArrayInputs(*inputs)).images) == MAX_BATCH
 
@@ -216,7 +216,7 @@ def test_the_model_id_is_the_start_of_the_files_hash_and_changes_with_the_weight
 
 
 @pytest.mark.skipif(cuda_devices() > 0, reason="this machine has a GPU")
-def test_without_a_gpu_auto_takes_the_cpu_and_cuda_is_refused(
+def test_without_a_gpu_auto_uses_the_cpu_and_cuda_is_refused(
     model_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert OnnxGenerator.load(model_path, provider="auto").provider == "cpu"

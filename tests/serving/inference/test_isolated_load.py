@@ -1,4 +1,4 @@
-"""A model file that crashes, or takes too much, does so in a process of its own."""
+"""Isolated check of model files: crashes, limits and time-outs of the subprocess."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ PATH = Path("new file.onnx")
 
 
 def taking(gigabytes: int) -> onnx.ModelProto:
-    """A sound model that fills so much memory each time it runs, from a file of a few kilobytes."""
+    """A valid model that fills so much memory in each run, from a file of a few kilobytes."""
     model = tiny_model()
     count = numpy_helper.from_array(np.array([gigabytes << 28], np.int64), "many")
     model.graph.initializer.append(count)
@@ -34,7 +34,7 @@ def taking(gigabytes: int) -> onnx.ModelProto:
     return model
 
 
-def test_a_sound_file_passes_and_one_that_takes_too_much_memory_is_refused() -> None:
+def test_a_valid_file_passes_and_one_that_exceeds_the_memory_limit_is_refused() -> None:
     check_in_subprocess(embed_checksum(tiny_model().SerializeToString()), PATH)
     with pytest.raises(ModelError, match=r"new file\.onnx takes more than 4 GB of memory; export a smaller one"):
         check_in_subprocess(embed_checksum(taking(5).SerializeToString()), PATH)
@@ -50,10 +50,10 @@ def test_a_sound_file_passes_and_one_that_takes_too_much_memory_is_refused() -> 
         ("raise SystemExit(0)", None),
     ],
 )
-def test_the_end_of_a_trial_is_told_in_a_sentence(
+def test_the_exit_of_the_subprocess_becomes_a_sentence(
     script: str, sentence: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a child that ends so by itself, as no file is known that makes ONNX Runtime do it."""
+    """With a script in place of Python, as no file is known that makes ONNX Runtime crash."""
     python = tmp_path / "python"
     python.write_text(f"#!{isolated_load.sys.executable}\n{script}\n")
     python.chmod(0o755)
@@ -65,7 +65,7 @@ def test_the_end_of_a_trial_is_told_in_a_sentence(
             check_in_subprocess(b"", PATH)
 
 
-def test_a_trial_that_does_not_end_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_check_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\nexec sleep 600\n")
     python.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Names and numbers of classes: never two meanings of one."""
+"""Labels: class names and indices, without ambiguity."""
 
 import pytest
 
@@ -14,7 +14,7 @@ PADDED = ClassNames(["00", "02", "04"])
     [
         (ONE_TO_TWELVE, "2", 1),
         (ONE_TO_TWELVE, "12", 11),
-        (ONE_TO_TWELVE, 0, 0),  # no class is called so
+        (ONE_TO_TWELVE, 0, 0),  # no class has this name
         (ONE_TO_TWELVE, "0", 0),
         (PADDED, "02", 1),
         (PADDED, 0, 0),
@@ -30,7 +30,7 @@ def test_a_class_is_found_by_name_and_by_index(classes: ClassNames, label: int |
 
 
 @pytest.mark.parametrize(
-    ("classes", "label", "said"),
+    ("classes", "label", "sentence"),
     [
         (
             ONE_TO_TWELVE,
@@ -41,7 +41,9 @@ def test_a_class_is_found_by_name_and_by_index(classes: ClassNames, label: int |
         (PADDED, "2", 'label 2 could be the class "02" or the one at index 2, "04"; write its name'),
     ],
 )
-def test_an_index_that_is_another_classs_name_is_refused(classes: ClassNames, label: int | str, said: str) -> None:
+def test_an_index_that_is_another_classs_name_is_refused_as_ambiguous(
+    classes: ClassNames, label: int | str, sentence: str
+) -> None:
     with pytest.raises(InputError) as refusal:
         label_index(label, classes)
-    assert str(refusal.value).startswith(said)
+    assert str(refusal.value).startswith(sentence)

@@ -1,4 +1,4 @@
-"""Seeds are a promise: numpy's frozen stream, one latent a seed, for ever."""
+"""Latents: numpy's frozen random stream, one latent a seed for ever; truncation and interpolation."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -25,14 +25,14 @@ def test_the_latent_of_seed_7_has_not_changed() -> None:
     assert labels.tolist() == [8]
 
 
-def test_threads_do_not_disturb_each_others_seeds() -> None:
+def test_threads_do_not_share_a_random_stream() -> None:
     alone, _ = from_seeds(list(range(500)), 16)
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda _: from_seeds(list(range(500)), 16)[0], range(16)))
     assert all(np.array_equal(alone, latents) for latents in together)
 
 
-def test_truncation_goes_from_the_mean_to_the_latent() -> None:
+def test_truncation_interpolates_from_the_mean_to_the_latent() -> None:
     latents, _ = from_seeds([1, 2], 8)
     mean = np.full(8, 0.5, np.float32)
     assert np.array_equal(truncate(latents, mean, 1), latents)
@@ -40,27 +40,27 @@ def test_truncation_goes_from_the_mean_to_the_latent() -> None:
     assert np.allclose(truncate(latents, mean, 0.5), (latents + mean) / 2)
 
 
-STOPS = np.random.RandomState(0).standard_normal((3, 64)).astype(np.float32)
+KEYFRAMES = np.random.RandomState(0).standard_normal((3, 64)).astype(np.float32)
 
 
-def test_a_path_begins_and_ends_at_its_stops_and_passes_the_others() -> None:
-    frames, nearest = interpolate(STOPS, steps=4)
+def test_a_path_passes_through_its_keyframes() -> None:
+    frames, nearest = interpolate(KEYFRAMES, steps=4)
     assert len(frames) == len(nearest) == 9
-    assert np.allclose(frames[[0, 4, 8]], STOPS, atol=1e-6)
+    assert np.allclose(frames[[0, 4, 8]], KEYFRAMES, atol=1e-6)
     assert nearest.tolist() == [0, 0, 1, 1, 1, 1, 2, 2, 2]
 
 
-def test_a_loop_leads_back_without_showing_its_first_frame_twice() -> None:
-    frames, nearest = interpolate(STOPS, steps=4, loop=True)
+def test_a_loop_returns_without_repeating_its_first_frame() -> None:
+    frames, nearest = interpolate(KEYFRAMES, steps=4, loop=True)
     assert len(frames) == 12
-    assert np.allclose(frames[[0, 4, 8]], STOPS, atol=1e-6)
+    assert np.allclose(frames[[0, 4, 8]], KEYFRAMES, atol=1e-6)
     step_home = np.linalg.norm(frames[-1] - frames[0])
     assert step_home == pytest.approx(np.linalg.norm(frames[-1] - frames[-2]), rel=0.1)
     assert nearest.tolist() == [0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 0, 0]
 
 
-def test_slerp_stays_on_the_shell_where_lerp_cuts_through() -> None:
-    a, b = STOPS[0], STOPS[1]
+def test_slerp_stays_on_the_shell_and_lerp_cuts_through() -> None:
+    a, b = KEYFRAMES[0], KEYFRAMES[1]
     shell = (np.linalg.norm(a) + np.linalg.norm(b)) / 2
     assert np.linalg.norm(slerp(a, b, 0.5)) == pytest.approx(shell, rel=0.03)
     assert np.linalg.norm(lerp(a, b, 0.5)) < 0.8 * shell
@@ -71,6 +71,6 @@ def test_slerp_turns_by_equal_angles() -> None:
     assert np.allclose(slerp(east, north, 1 / 3), [np.cos(np.pi / 6), np.sin(np.pi / 6)], atol=1e-6)
 
 
-@pytest.mark.parametrize("end", [2 * STOPS[0], -STOPS[0], np.zeros(64, np.float32)])
-def test_between_vectors_without_one_arc_the_line_is_taken(end: Latents) -> None:
-    assert np.allclose(slerp(STOPS[0], end, 0.25), 0.75 * STOPS[0] + 0.25 * end, atol=1e-5)
+@pytest.mark.parametrize("end", [2 * KEYFRAMES[0], -KEYFRAMES[0], np.zeros(64, np.float32)])
+def test_slerp_falls_back_to_lerp_where_no_arc_is_unique(end: Latents) -> None:
+    assert np.allclose(slerp(KEYFRAMES[0], end, 0.25), 0.75 * KEYFRAMES[0] + 0.25 * end, atol=1e-5)

@@ -1,4 +1,4 @@
-"""The folder of the models is followed whatever its files, its disk and the system do meanwhile."""
+"""Model registry under failures: hanging disks, unreadable files, unlistable folders, odd names."""
 
 import asyncio
 import errno
@@ -28,7 +28,7 @@ from tests.tiny_model import save, tiny_card, tiny_model, with_card
 
 pytestmark = pytest.mark.anyio
 
-LIMIT_S = 60
+TIMEOUT_S = 60
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def default(tmp_path: Path) -> Path:
 
 
 class Gate:
-    """A trial that lets every file pass but those of one name, which it holds until they are let go."""
+    """A check that passes every file at once, except those of one name: they wait for `release`."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -48,35 +48,35 @@ class Gate:
     def __call__(self, content: bytes, path: Path) -> None:
         if path.stem == self.name:
             self.reached.set()
-            assert self.release.wait(LIMIT_S)
+            assert self.release.wait(TIMEOUT_S)
 
 
-def models_of(default: Path, trial: Callable[[bytes, Path], None] = skip_isolated_load) -> ModelRegistry:
-    return ModelRegistry(default, "cpu", threads=1, check=trial)
+def registry_of(default: Path, check: Callable[[bytes, Path], None] = skip_isolated_load) -> ModelRegistry:
+    return ModelRegistry(default, "cpu", threads=1, check=check)
 
 
-async def started(default: Path, trial: Callable[[bytes, Path], None] = skip_isolated_load) -> ModelRegistry:
-    models = models_of(default, trial)
+async def loaded_registry(default: Path, check: Callable[[bytes, Path], None] = skip_isolated_load) -> ModelRegistry:
+    models = registry_of(default, check)
     await models.load()
     return models
 
 
-async def settled(models: ModelRegistry) -> None:
+async def poll_and_load(models: ModelRegistry) -> None:
     await models.poll()
     await models.poll()
     await models.wait_until_loaded()
 
 
-async def until(true: Callable[[], bool], step: Callable[[], Awaitable[None]] | None = None) -> None:
-    async with asyncio.timeout(LIMIT_S):
-        while not true():
+async def wait_until(condition: Callable[[], bool], step: Callable[[], Awaitable[None]] | None = None) -> None:
+    async with asyncio.timeout(TIMEOUT_S):
+        while not condition():
             if step:
                 await step()
             await asyncio.sleep(0.002)
 
 
 def failing(error: OSError, times: int) -> Callable[..., Any]:
-    """A function that fails so many times and then lists or reads as the system does."""
+    """A decorator: the function fails so many times and then works as before."""
     left = [times]
 
     def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -91,17 +91,17 @@ def failing(error: OSError, times: int) -> Callable[..., Any]:
     return wrap
 
 
-async def test_a_file_that_hangs_holds_up_no_other_and_is_served_when_it_lets_go(default: Path) -> None:
+async def test_a_file_that_hangs_delays_no_other_and_is_served_once_it_loads(default: Path) -> None:
     gate = Gate("hanging")
-    models = await started(default, gate)
+    models = await loaded_registry(default, gate)
     for name in ("hanging", "sound"):
         shutil.copy(default, default.with_name(f"{name}.onnx"))
     await models.poll()
     await models.poll()
-    await until(lambda: gate.reached.is_set() and len(list(models.ready())) == 2)
+    await wait_until(lambda: gate.reached.is_set() and len(list(models.ready())) == 2)
     assert [name for name, _ in models.ready()] == ["faces", "sound"]
     save(tiny_model(weights=1), default)
-    await until(
+    await wait_until(
         lambda: models.get().model_id != OnnxGenerator.load(default.with_name("sound.onnx"), "cpu").model_id,
         models.poll,
     )
@@ -110,28 +110,28 @@ async def test_a_file_that_hangs_holds_up_no_other_and_is_served_when_it_lets_go
     assert [name for name, _ in models.ready()] == ["faces", "hanging", "sound"]
 
 
-async def test_a_file_that_hangs_too_long_is_named_and_tried_again(
+async def test_a_file_that_exceeds_its_deadline_is_reported_and_retried(
     default: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate("hanging")
-    models = await started(default, gate)
+    models = await loaded_registry(default, gate)
     shutil.copy(default, default.with_name("hanging.onnx"))
     with monkeypatch.context() as patch:
         patch.setattr(models_module, "LOAD_TIMEOUT_S", 0.01)
-        await settled(models)
+        await poll_and_load(models)
         assert "hanging.onnx could not be loaded (its disk does not answer" in models.problems()["hanging"]
-        await settled(models)  # the thread that hangs is not joined by a second one
+        await poll_and_load(models)  # no second thread beside the one that hangs
         assert sum(thread.name == "mint-model-file" for thread in threading.enumerate()) == 1
     gate.release.set()
-    await until(lambda: not models.problems(), lambda: settled(models))
+    await wait_until(lambda: not models.problems(), lambda: poll_and_load(models))
     assert models.get("hanging").model_id == models.get().model_id
 
 
-async def test_a_fifo_or_a_folder_in_the_place_of_a_file_is_refused_at_once(default: Path) -> None:
+async def test_a_fifo_or_a_folder_named_as_a_model_is_refused_at_once(default: Path) -> None:
     os.mkfifo(default.with_name("pipe.onnx"))
     default.with_name("folder.onnx").mkdir()
     default.with_name("gone.onnx").symlink_to(default.with_name("nowhere"))
-    models = await started(default)
+    models = await loaded_registry(default)
     assert models.problems().keys() == {"pipe", "folder"}
     assert all("is not a regular file" in problem for problem in models.problems().values())
     with pytest.raises(ModelError, match="is not a regular file"):
@@ -139,10 +139,10 @@ async def test_a_fifo_or_a_folder_in_the_place_of_a_file_is_refused_at_once(defa
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EMFILE, errno.ENOMEM, errno.EIO])
-async def test_a_file_that_cannot_be_read_now_is_tried_again_at_the_next_look(
+async def test_an_unreadable_file_is_retried_at_the_next_poll(
     default: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
-    models = await started(default)
+    models = await loaded_registry(default)
     other = shutil.copy(default, default.with_name("cats.onnx"))
     real = os.open
 
@@ -154,56 +154,56 @@ async def test_a_file_that_cannot_be_read_now_is_tried_again_at_the_next_look(
     refused = REGISTRY.get_sample_value("mint_model_swaps_total", {"model": "cats", "outcome": "refused"}) or 0
     with monkeypatch.context() as patch:
         patch.setattr("serving.inference.model_files.os.open", refuse)
-        await settled(models)
+        await poll_and_load(models)
         assert os.strerror(code) in models.problems()["cats"]
-        await settled(models)
+        await poll_and_load(models)
     assert (
         REGISTRY.get_sample_value("mint_model_swaps_total", {"model": "cats", "outcome": "refused"}) == refused + 1
     )  # once, however often it is tried
-    await settled(models)
+    await poll_and_load(models)
     assert models.problems() == {}
     assert models.get("cats").model_id == models.get().model_id
 
 
-async def test_a_trial_that_the_system_cannot_start_is_tried_again(default: Path) -> None:
+async def test_a_check_that_the_system_cannot_start_is_retried(default: Path) -> None:
     fail = [True]
 
-    def trial(content: bytes, path: Path) -> None:
+    def check(content: bytes, path: Path) -> None:
         if fail[0]:
             raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
 
-    models = await started(default, trial)
+    models = await loaded_registry(default, check)
     shutil.copy(default, default.with_name("cats.onnx"))
-    await settled(models)
+    await poll_and_load(models)
     assert "Resource temporarily unavailable" in models.problems()["cats"]
     fail[0] = False
-    await settled(models)
+    await poll_and_load(models)
     assert models.problems() == {}
 
 
 @pytest.mark.parametrize("code", [errno.EMFILE, errno.EACCES, errno.ENOENT, errno.EIO])
-async def test_a_folder_that_cannot_be_listed_loses_no_model_and_is_followed_again(
+async def test_an_unlistable_folder_loses_no_model_and_is_polled_again(
     default: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     other = shutil.copy(default, default.with_name("cats.onnx"))
-    models = await started(default)
+    models = await loaded_registry(default)
     monkeypatch.setattr(models_module, "POLL_INTERVAL_S", 0.001)
     faults = REGISTRY.get_sample_value("mint_faults_total", {"part": "model folder"}) or 0
     watching = asyncio.create_task(models.watch())
     with monkeypatch.context() as patch:
         scandir = failing(OSError(code, os.strerror(code)), 10**9)(os.scandir)
         patch.setattr("serving.inference.model_files.os.scandir", scandir)
-        await until(lambda: models.poll_problem is not None)
+        await wait_until(lambda: models.poll_problem is not None)
         assert os.strerror(code) in str(models.poll_problem)
         assert [name for name, _ in models.ready()] == ["faces", "cats"]
     assert (REGISTRY.get_sample_value("mint_faults_total", {"part": "model folder"}) or 0) == faults + 1
-    await until(lambda: models.poll_problem is None)
+    await wait_until(lambda: models.poll_problem is None)
     Path(other).unlink()
-    await until(lambda: [name for name, _ in models.ready()] == ["faces"])
+    await wait_until(lambda: [name for name, _ in models.ready()] == ["faces"])
     watching.cancel()
 
 
-async def test_readyz_says_that_the_folder_is_not_followed_and_stays_200(default: Path) -> None:
+async def test_readyz_reports_a_poll_failure_and_stays_200(default: Path) -> None:
     state = await asyncio.to_thread(load_state, default)
     state.models.poll_problem = "the model folder is not followed (Too many open files)"
     response = await asyncio.to_thread(call_app(App(state)), "GET", "/readyz")
@@ -213,17 +213,17 @@ async def test_readyz_says_that_the_folder_is_not_followed_and_stays_200(default
     )
 
 
-async def test_a_copy_of_the_same_size_and_time_is_noticed(default: Path) -> None:
-    models = await started(default)
+async def test_a_replacement_of_the_same_size_and_mtime_is_noticed(default: Path) -> None:
+    models = await loaded_registry(default)
     before, status = models.get().model_id, default.stat()
     for replace in (write_over, rename_over):
         replace(default, save(tiny_model(weights=len(before)), default.with_suffix(".new")).read_bytes())
         os.utime(default, ns=(status.st_atime_ns, status.st_mtime_ns))
         assert (default.stat().st_size, default.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
-        await settled(models)
+        await poll_and_load(models)
         assert models.get().model_id != before
         default.write_bytes(save(tiny_model(), default.with_suffix(".new")).read_bytes())
-        await settled(models)
+        await poll_and_load(models)
         assert models.get().model_id == before
 
 
@@ -239,13 +239,11 @@ def rename_over(path: Path, content: bytes) -> None:
 @pytest.mark.parametrize(
     ("name", "shown"), [(b"caf\xe9", "caf\\xe9"), (b"two\nlines", "two\\nlines"), ("\u202etxt".encode(), "\\u202etxt")]
 )
-async def test_a_name_that_cannot_be_printed_is_refused_and_breaks_no_page(
-    default: Path, name: bytes, shown: str
-) -> None:
+async def test_an_unprintable_name_is_refused_and_breaks_no_route(default: Path, name: bytes, shown: str) -> None:
     with open(os.fsencode(default.parent) + b"/" + name + b".onnx", "wb") as file:  # noqa: PTH123
         file.write(default.read_bytes())
     state = await asyncio.to_thread(load_state, default)
-    await settled(state.models)
+    await poll_and_load(state.models)
     call = call_app(App(state))
     for path in ("/metrics", "/models", "/model", "/readyz"):
         assert (await asyncio.to_thread(call, "GET", path)).status_code == 200
@@ -255,37 +253,39 @@ async def test_a_name_that_cannot_be_printed_is_refused_and_breaks_no_page(
     assert "\n" not in listed["problem"]
 
 
-async def test_a_default_model_whose_name_cannot_be_printed_ends_the_start(tmp_path: Path) -> None:
+async def test_an_unprintable_default_name_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"caf\\xe9\.onnx is not printable UTF-8; rename the file"):
-        await models_of(tmp_path / os.fsdecode(b"caf\xe9.onnx")).load_default()
+        await registry_of(tmp_path / os.fsdecode(b"caf\xe9.onnx")).load_default()
 
 
 async def test_names_in_any_script_are_served(default: Path) -> None:
     for name in ("Gesichter für Köln", "顔", "a.b"):
         shutil.copy(default, default.with_name(f"{name}.onnx"))
-    models = await started(default)
+    models = await loaded_registry(default)
     assert [name for name, _ in models.ready()] == ["faces", "Gesichter für Köln", "a.b", "顔"]
 
 
-async def test_a_file_that_fails_its_trial_is_not_opened_here(default: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_file_that_fails_its_check_is_never_opened_in_this_process(
+    default: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(content: bytes, path: Path) -> None:
         raise ModelError(f"{path} makes ONNX Runtime crash (SIGSEGV); export it again")
 
-    models = await started(default, refuse)  # the default one is served: it is not tried
+    models = await loaded_registry(default, refuse)  # the default model is loaded without a check
     before = models.get()
     monkeypatch.setattr(OnnxGenerator, "open", lambda *arguments: pytest.fail("it was opened"))
     save(tiny_model(weights=1), default.with_name("cats.onnx"))
     save(tiny_model(weights=1), default)
-    await settled(models)
+    await poll_and_load(models)
     assert models.get() is before
     assert models.problems().keys() == {"cats", "faces"}
     assert all("crash (SIGSEGV)" in problem for problem in models.problems().values())
 
 
-async def test_a_default_model_that_cannot_be_read_is_served_as_soon_as_it_can(
+async def test_an_unreadable_default_model_is_served_once_it_can_be_read(
     default: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    models = models_of(default)
+    models = registry_of(default)
     with monkeypatch.context() as patch:
         patch.setattr(
             "serving.inference.model_files.os.open", failing(OSError(errno.EMFILE, "Too many open files"), 1)(os.open)
@@ -293,26 +293,26 @@ async def test_a_default_model_that_cannot_be_read_is_served_as_soon_as_it_can(
         await models.load()
         with pytest.raises(NotReadyError, match="Too many open files"):
             models.get()
-    await settled(models)
+    await poll_and_load(models)
     assert models.get().path == default
 
 
-async def test_a_call_that_hangs_is_given_up_and_nothing_waits_behind_it() -> None:
+async def test_a_hanging_call_is_abandoned_and_the_next_refused_until_it_returns() -> None:
     thread, release = DeadlineThread("mint-test"), threading.Event()
     with pytest.raises(TimeoutError):
-        await thread.call(lambda: release.wait(LIMIT_S), 0.01)
+        await thread.call(lambda: release.wait(TIMEOUT_S), 0.01)
     with pytest.raises(TimeoutError, match="an earlier call has not returned"):
-        await thread.call(lambda: True, LIMIT_S)
+        await thread.call(lambda: True, TIMEOUT_S)
     release.set()
 
-    async def again() -> bool:
+    async def call_again() -> bool:
         try:
-            return await thread.call(lambda: True, LIMIT_S)
+            return await thread.call(lambda: True, TIMEOUT_S)
         except TimeoutError:
             return False
 
-    async with asyncio.timeout(LIMIT_S):
-        while not await again():
+    async with asyncio.timeout(TIMEOUT_S):
+        while not await call_again():
             await asyncio.sleep(0.002)
 
 
@@ -336,7 +336,7 @@ def wide_model(latent_dim: int) -> onnx.ModelProto:
     return with_card(model, tiny_card(latent_dim=latent_dim, mean_latent=(0.0,) * latent_dim))
 
 
-def test_a_body_may_be_as_long_as_the_model_that_it_asks_needs(wide: tuple[AppState, Call]) -> None:
+def test_the_body_limit_allows_for_the_largest_model(wide: tuple[AppState, Call]) -> None:
     state, call = wide
     assert state.body_limit >= 16 * 4096 * BYTES_A_NUMBER
     row = [0.123456789012345678] * 4096

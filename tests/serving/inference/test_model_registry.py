@@ -1,4 +1,4 @@
-"""Model files come, change and go under load; what is served is always a sound one."""
+"""Model registry: files are added, replaced and deleted under load, and only valid ones are served."""
 
 import asyncio
 import shutil
@@ -30,8 +30,8 @@ async def models(default: Path) -> ModelRegistry:
     return load_state
 
 
-async def settle(models: ModelRegistry) -> None:
-    """Two looks: a file that has changed must have been at rest for one. Then what they have begun."""
+async def poll_and_load(models: ModelRegistry) -> None:
+    """Polls twice, since a changed file must be unchanged over two polls, and waits for what they load."""
     await models.poll()
     await models.poll()
     await models.wait_until_loaded()
@@ -45,70 +45,70 @@ def replace(path: Path, weights: int) -> str:
     return model_id
 
 
-async def test_before_it_is_loaded_there_is_none(default: Path) -> None:
+async def test_a_model_that_is_not_loaded_yet_is_not_ready(default: Path) -> None:
     with pytest.raises(NotReadyError, match="still loading"):
         ModelRegistry(default, "cpu", threads=1).get()
 
 
-async def test_a_file_that_is_dropped_in_is_served_under_its_name_and_id(models: ModelRegistry, default: Path) -> None:
+async def test_a_new_file_is_served_under_its_name_and_id(models: ModelRegistry, default: Path) -> None:
     model_id = replace(default.with_name("cats.onnx"), weights=1)
-    await settle(models)
+    await poll_and_load(models)
     assert models.get("cats").model_id == models.get(model_id).model_id == model_id
     assert [name for name, _ in models.ready()] == ["faces", "cats"]
     assert models.get().path == default
 
 
-async def test_a_file_that_is_replaced_takes_over(models: ModelRegistry, default: Path) -> None:
+async def test_a_replaced_file_takes_over(models: ModelRegistry, default: Path) -> None:
     before = models.get()
     model_id = replace(default, weights=1)
-    await settle(models)
+    await poll_and_load(models)
     assert models.get().model_id == model_id != before.model_id
-    assert len(before.generate([7])[0]) == 1  # those who still hold the old one are served by it
+    assert len(before.generate([7])[0]) == 1  # requests in progress finish on the old model
 
 
-async def test_a_bad_file_leaves_the_old_one_serving_and_says_so(models: ModelRegistry, default: Path) -> None:
+async def test_an_invalid_file_is_reported_and_the_old_model_keeps_serving(
+    models: ModelRegistry, default: Path
+) -> None:
     before = models.get()
     default.write_bytes(default.read_bytes()[:-100])
-    await settle(models)
+    await poll_and_load(models)
     assert models.get() is before
     assert "is not a whole ONNX file" in models.problems()["faces"]
     model_id = replace(default, weights=1)
-    await settle(models)
+    await poll_and_load(models)
     assert models.get().model_id == model_id
     assert models.problems() == {}
 
 
-async def test_a_file_is_not_looked_into_while_it_is_being_written(models: ModelRegistry, default: Path) -> None:
+async def test_a_file_is_not_opened_while_it_is_being_written(models: ModelRegistry, default: Path) -> None:
     whole = save(tiny_model(weights=1), default.with_suffix(".new")).read_bytes()
     for part in (1000, 2000, 3000):
         default.write_bytes(whole[:part])
         await models.poll()
     assert models.problems() == {}
     default.write_bytes(whole)
-    await settle(models)
+    await poll_and_load(models)
     assert models.get().sha256 != OnnxGenerator.load(save(tiny_model(), default.with_suffix(".old")), "cpu").sha256
 
 
-async def test_a_file_that_is_gone_is_served_no_more_unless_it_is_the_default(
-    models: ModelRegistry, default: Path
-) -> None:
+async def test_a_deleted_file_is_served_no_more_unless_it_is_the_default(models: ModelRegistry, default: Path) -> None:
     other = default.with_name("cats.onnx")
     shutil.copy(default, other)
-    await settle(models)
+    await poll_and_load(models)
     other.unlink()
     default.unlink()
-    await settle(models)
+    await poll_and_load(models)
     with pytest.raises(ModelNotFoundError, match='there is no model "cats" here; the models are faces'):
         models.get("cats")
     assert models.get().path == default
 
 
-async def test_a_name_that_is_nearly_right_is_corrected(models: ModelRegistry) -> None:
+async def test_a_misspelt_name_gets_a_suggestion(models: ModelRegistry) -> None:
     with pytest.raises(ModelNotFoundError, match='did you mean "faces"?'):
         models.get("face")
 
 
-async def test_a_flipped_bit_among_the_weights_is_found(default: Path) -> None:
+async def test_a_flipped_bit_among_the_weights_is_detected(default: Path) -> None:
     content = bytearray(default.read_bytes())
     content[content.index(tiny_model().graph.initializer[0].raw_data) + 100] ^= 1
     default.write_bytes(bytes(content))
@@ -133,7 +133,7 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Call]:
     yield from serve_model(default)
 
 
-def test_every_route_answers_for_the_model_that_is_named(call: Call) -> None:
+def test_every_route_accepts_the_name_of_a_model(call: Call) -> None:
     grey = call("GET", "/model?model=grey").json()
     assert grey["card"]["classes"] == []
     for response in (
@@ -146,7 +146,7 @@ def test_every_route_answers_for_the_model_that_is_named(call: Call) -> None:
     assert_error(call("POST", "/generate", json={"seeds": [7], "model": "gray"}), 404, 'did you mean "grey"?')
 
 
-def test_the_list_of_models_shows_the_default_first_and_what_is_wrong_with_the_rest(call: Call) -> None:
+def test_the_list_of_models_has_the_default_first_and_the_problems_of_others(call: Call) -> None:
     listed = call("GET", "/models").json()["models"]
     assert [(one["name"], one["default"], one["problem"] is None) for one in listed] == [
         ("faces", True, True),
@@ -156,7 +156,7 @@ def test_the_list_of_models_shows_the_default_first_and_what_is_wrong_with_the_r
     assert "torn.onnx is not a whole ONNX file" in listed[2]["problem"]
 
 
-async def test_replacing_a_file_fails_no_request_that_is_under_way(models: ModelRegistry, default: Path) -> None:
+async def test_replacing_a_file_fails_no_request_in_progress(models: ModelRegistry, default: Path) -> None:
     ids = set()
 
     async def ask() -> None:
@@ -169,6 +169,6 @@ async def test_replacing_a_file_fails_no_request_that_is_under_way(models: Model
     asking = asyncio.create_task(ask())
     for weights in range(1, 4):
         replace(default, weights)
-        await settle(models)
+        await poll_and_load(models)
     await asking
     assert len(ids) > 1

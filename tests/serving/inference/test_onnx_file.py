@@ -1,4 +1,4 @@
-"""A model file is looked into before ONNX Runtime opens it."""
+"""Validation of ONNX files before ONNX Runtime opens them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +36,7 @@ def constant(tensor: TensorProto) -> onnx.NodeProto:
 
 
 def within(graphs: int, node: onnx.NodeProto) -> onnx.NodeProto:
-    """A node in the branch of an If, in the branch of an If, and so on."""
+    """A node in the branches of so many nested Ifs."""
     for _ in range(graphs):
         node = helper.make_node("If", ["yes"], ["out"], then_branch=helper.make_graph([node], "then", [], []))
     return node
@@ -66,7 +66,7 @@ PLACES = [in_an_initializer, in_a_constant, in_a_branch, in_a_sparse_initializer
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_numbers_in_another_file_are_refused_wherever_they_are_named(
+def test_external_data_is_refused_wherever_it_is_declared(
     place: Callable[[onnx.ModelProto, TensorProto], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "secret").write_bytes(bytes(64))
@@ -79,7 +79,7 @@ def test_numbers_in_another_file_are_refused_wherever_they_are_named(
         opened(model)
 
 
-def test_a_place_in_another_file_is_refused_without_the_mark_that_says_so() -> None:
+def test_external_data_is_refused_without_its_data_location() -> None:
     model = tiny_model()
     entry = model.graph.initializer[0].external_data.add()
     entry.key, entry.value = "location", "/etc/hostname"
@@ -89,7 +89,7 @@ def test_a_place_in_another_file_is_refused_without_the_mark_that_says_so() -> N
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("dims", [[1 << 40], [1 << 20, 1 << 20], [-1, 5]])
-def test_a_tensor_larger_than_the_file_holds_is_refused(
+def test_a_tensor_larger_than_its_values_is_refused(
     place: Callable[[onnx.ModelProto, TensorProto], None], dims: list[int]
 ) -> None:
     model = tiny_model()
@@ -98,7 +98,7 @@ def test_a_tensor_larger_than_the_file_holds_is_refused(
         opened(model)
 
 
-def test_numbers_are_found_in_every_field_that_may_hold_them() -> None:
+def test_values_are_found_in_every_field_that_may_hold_them() -> None:
     arrays = [
         *(np.ones(3, kind) for kind in (np.float32, np.float16, np.float64, np.int8, np.int64, np.uint64, np.bool_)),
         np.array(["", "a", ""], dtype=object),
@@ -114,7 +114,7 @@ def test_numbers_are_found_in_every_field_that_may_hold_them() -> None:
     assert CARD_KEY in read_metadata(model.SerializeToString(), "some.onnx")
 
 
-def test_graphs_within_graphs_end_somewhere() -> None:
+def test_deeply_nested_graphs_are_refused() -> None:
     fine, deep = tiny_model(), tiny_model()
     fine.graph.node.append(within(onnx_file.MAX_NESTING - 1, helper.make_node("Relu", ["z"], ["out"])))
     read_metadata(fine.SerializeToString(), "some.onnx")
@@ -123,7 +123,7 @@ def test_graphs_within_graphs_end_somewhere() -> None:
         opened(deep)
 
 
-def test_a_file_of_more_parts_than_any_model_has_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_too_many_fields_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_file, "MAX_FIELDS", 50)
     with pytest.raises(ModelError, match="has more than 50 parts"):
         opened(tiny_model())
@@ -141,19 +141,21 @@ def test_a_file_of_more_parts_than_any_model_has_is_refused(monkeypatch: pytest.
         b"PK\x03\x04 a zip",
     ],
 )
-def test_what_is_no_onnx_file_is_refused_without_opening_it(content: bytes) -> None:
+def test_bytes_that_are_not_onnx_are_refused(content: bytes) -> None:
     with pytest.raises(ModelError, match=r"some\.onnx is not a whole ONNX file"):
         read_metadata(content, "some.onnx")
 
 
-def test_card_and_checksum_are_read_as_onnx_reads_them() -> None:
+def test_the_metadata_are_those_that_onnx_reads() -> None:
     model = tiny_model()
     expected = {entry.key: entry.value for entry in model.metadata_props}
     assert read_metadata(model.SerializeToString(), "some.onnx") == expected
     assert expected.keys() == {CARD_KEY, CHECKSUM_KEY}
 
 
-def test_a_file_without_card_or_seal_is_never_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_onnx_runtime_never_opens_a_file_without_a_card_or_with_a_wrong_checksum(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def open_none(*arguments: object) -> None:
         raise AssertionError("ONNX Runtime was asked to open the file")
 
@@ -187,9 +189,7 @@ def _with_an_unknown_operator(model: onnx.ModelProto) -> None:
         (_with_an_unknown_operator, r"\(No Op registered for Dream with domain_version of 18\);"),
     ],
 )
-def test_what_onnx_runtime_has_against_a_file_is_in_the_sentence(
-    change: Callable[[onnx.ModelProto], None], sentence: str
-) -> None:
+def test_the_reason_of_onnx_runtime_is_in_the_error(change: Callable[[onnx.ModelProto], None], sentence: str) -> None:
     model = tiny_model()
     change(model)
     with pytest.raises(ModelError, match=sentence) as refused:
