@@ -68,18 +68,26 @@ async def generate(request: Request) -> Response:
 
 async def _read_job(request: Request, state: AppState) -> tuple[OnnxGenerator, GenerationJob, OutputFormat | None]:
     """The job in a JSON or a .npy body, and the format if it names one."""
-    state.batcher.check_admission()  # a full queue refuses before a body is read
     if request_media_type(request.headers, JSON, NPY) == NPY:
         query = parse_query(request, LatentsQuery)
         generator = state.models.get(query.model)
-        latents = read_latents(await read_body(request, state.body_limit))
+        latents = read_latents(await read_admitted_body(request, state))
         return generator, job_from_array(latents, query, generator, state.settings.max_images), query.format
     parse_query(request, Query)
-    body = await read_body(request, state.body_limit)
+    body = await read_admitted_body(request, state)
     options = await offload_if_large(len(body), partial(GenerateRequest.parse, body))
     generator = state.models.get(options.model)
     job = await offload_if_large(len(body), partial(job_from_json, options, generator, state.settings.max_images))
     return generator, job, options.format
+
+
+async def read_admitted_body(request: Request, state: AppState) -> bytes:
+    """The body of a request, unless the queue is full: refused here, it costs no reading and parsing.
+
+    The decision is the batcher's when the job is submitted, which then has its number of images. Raises QueueFullError.
+    """
+    state.batcher.check_admission()
+    return await read_body(request, state.body_limit)
 
 
 def job_from_json(request: GenerateRequest, generator: OnnxGenerator, max_images: int) -> GenerationJob:

@@ -10,8 +10,16 @@ from serving.encoding.images import encode, resize
 from serving.encoding.multi_image import strip, to_animation, to_npy
 from serving.errors import InputError
 from serving.http.content_negotiation import preferred_format
-from serving.http.parsing import JSON, offload_if_large, parse_query, read_body, request_media_type
-from serving.http.routes.generate import Indices, check_count, class_indices, image_headers, rectangular, run_job
+from serving.http.parsing import JSON, offload_if_large, parse_query, request_media_type
+from serving.http.routes.generate import (
+    Indices,
+    check_count,
+    class_indices,
+    image_headers,
+    read_admitted_body,
+    rectangular,
+    run_job,
+)
 from serving.http.schemas import ANIMATION_MEDIA_TYPES, AnimationFormat, InterpolateRequest, Query
 from serving.http.state import app_state
 from serving.inference.generator import OnnxGenerator
@@ -26,10 +34,9 @@ async def interpolate(request: Request) -> Response:
     """POST /interpolate."""
     state = app_state(request)
     async with asyncio.timeout(state.settings.timeout):
-        state.batcher.check_admission()  # a full queue refuses before a body is read
         request_media_type(request.headers, JSON)
         parse_query(request, Query)
-        body = await read_body(request, state.body_limit)
+        body = await read_admitted_body(request, state)
         options = await offload_if_large(len(body), partial(InterpolateRequest.parse, body))
         generator = state.models.get(options.model)
         accept = request.headers.get("accept", "")
