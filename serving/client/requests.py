@@ -13,7 +13,6 @@ from pydantic import BaseModel, ValidationError
 from serving.client import arguments
 from serving.client.arguments import Label, given, optional
 from serving.errors import InputError, MintError
-from serving.http.number_ranges import read_numbers
 from serving.http.schemas import (
     ANIMATION_MEDIA_TYPES,
     MEDIA_TYPES,
@@ -22,6 +21,7 @@ from serving.http.schemas import (
     ModelResponse,
     ModelsResponse,
     Problem,
+    numbers_from_header,
 )
 
 JSON, NPY = MEDIA_TYPES["json"], MEDIA_TYPES["npy"]
@@ -221,7 +221,7 @@ def _read_bytes(response: httpx.Response) -> bytes:
 
 
 def _numbers(header: str | None) -> tuple[int, ...] | None:
-    return None if header is None else read_numbers(header)
+    return None if header is None else numbers_from_header(header)
 
 
 def _check_source(**sources: object) -> None:

@@ -1,5 +1,6 @@
-"""Requests and responses as pydantic models."""
+"""Wire format of the API: requests and responses as pydantic models, media types, lists of numbers in headers."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -40,6 +41,8 @@ IMAGE_MEDIA_TYPES = {name: MEDIA_TYPES[name] for name in ("png", "jpeg", "webp")
 MAX_SIZE = 2048  # pixels of a side: 12 MB in memory
 MAX_IMAGES = 1024  # that a service can be set up to make in one request
 MAX_NAME_LENGTH = 1000  # characters of a class or a model
+MAX_NUMBERS_LENGTH = 1600  # characters of a list in a header: two lists and all other headers fit 4 KB
+OMITTED = "omitted"
 BOM = b"\xef\xbb\xbf"  # that some editors write before UTF-8
 
 
@@ -290,6 +293,42 @@ class ErrorResponse(BaseModel):
 
     error: str
     detail: list[Problem]
+
+
+def numbers_to_header(numbers: Sequence[int]) -> str:
+    """Whole numbers, such as seeds and labels, as a header value that every proxy accepts.
+
+    Proxies and clients accept 4 to 8 KB of headers in all. A short list is written as it is, a longer one with ranges
+    such as 0-299; one that is too long even so is omitted.
+    """
+    text = ",".join(map(str, numbers))
+    if len(text) > MAX_NUMBERS_LENGTH:
+        text = ",".join(_ranges(numbers))
+    return text if len(text) <= MAX_NUMBERS_LENGTH else OMITTED
+
+
+def numbers_from_header(text: str) -> tuple[int, ...] | None:
+    """The numbers of such a header value, or None where they were omitted; raises ValueError for any other text."""
+    if text == OMITTED:
+        return None
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        numbers += range(int(first), int(last) + 1) if dash else [int(first)]
+    return tuple(numbers)
+
+
+def _ranges(numbers: Sequence[int]) -> list[str]:
+    """Runs of three or more consecutive numbers as `first-last`, the others one by one."""
+    parts: list[str] = []
+    start = 0
+    for end in range(1, len(numbers) + 1):
+        if end < len(numbers) and numbers[end] == numbers[end - 1] + 1:
+            continue
+        run = numbers[start:end]
+        parts += [f"{run[0]}-{run[-1]}"] if len(run) > 2 else map(str, run)
+        start = end
+    return parts
 
 
 def _in_a_row(names: tuple[str, ...]) -> str:

@@ -29,7 +29,6 @@ from serving.errors import InputError
 from serving.http.content_negotiation import preferred_format
 from serving.http.exception_handlers import ClientDisconnectedError
 from serving.http.npy_body import read_latents
-from serving.http.number_ranges import write_numbers
 from serving.http.parsing import JSON, offload_if_large, parse_query, read_body, request_media_type
 from serving.http.schemas import (
     MEDIA_TYPES,
@@ -40,6 +39,7 @@ from serving.http.schemas import (
     LatentsQuery,
     OutputFormat,
     Query,
+    numbers_to_header,
 )
 from serving.http.state import AppState, app_state
 from serving.inference.generator import OnnxGenerator
@@ -62,7 +62,7 @@ async def generate(request: Request) -> Response:
         content, labels = await run_job(request, generator, job, finish, format)
     headers = image_headers(generator, labels)
     if job.seeds is not None:
-        headers["X-Mint-Seeds"] = write_numbers(job.seeds)
+        headers["X-Mint-Seeds"] = numbers_to_header(job.seeds)
     return Response(content, media_type=MEDIA_TYPES[format], headers=headers)
 
 
@@ -222,7 +222,7 @@ def image_headers(generator: OnnxGenerator, labels: Indices) -> dict[str, str]:
     """The headers that describe generated images."""
     headers = {"X-Mint-Model": generator.model_id}
     if labels is not None:
-        headers["X-Mint-Labels"] = write_numbers(labels)
+        headers["X-Mint-Labels"] = numbers_to_header(labels)
     return headers
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from serving.app import App
-from serving.http.number_ranges import LONGEST, OMITTED, read_numbers, write_numbers
+from serving.http.schemas import MAX_NUMBERS_LENGTH, OMITTED, numbers_from_header, numbers_to_header
 from tests.pixels import assert_same_pixels
 from tests.serving.conftest import Call, assert_error, call_app, load_state, serve_model
 from tests.tiny_model import save, tiny_model
@@ -58,7 +58,7 @@ def test_a_long_list_is_written_as_ranges_or_left_out(
     if seeds is not None:
         assert response.headers["x-mint-seeds"] == seeds
     else:  # random ones are chosen so that a header can list them all
-        drawn = read_numbers(response.headers["x-mint-seeds"])
+        drawn = numbers_from_header(response.headers["x-mint-seeds"])
         assert drawn is not None
         again = call_for_many("POST", "/generate", json={"seeds": drawn, "format": "npy"})
         assert_same_pixels(np.load(io.BytesIO(again.content)), np.load(io.BytesIO(response.content)))
@@ -81,10 +81,10 @@ def test_the_labels_of_a_film_are_bounded_too(call_for_many: Call) -> None:
 @settings(max_examples=50)
 @given(st.lists(st.integers(0, 2**32 - 1) | st.integers(0, 9), min_size=1, max_size=400))
 def test_numbers_come_back_from_a_header_or_not_at_all(numbers: list[int]) -> None:
-    text = write_numbers(numbers)
-    assert len(text) <= LONGEST
-    assert read_numbers(text) in (tuple(numbers), None)
-    assert read_numbers(write_numbers(list(range(numbers[0], numbers[0] + 1024)))) is not None
+    text = numbers_to_header(numbers)
+    assert len(text) <= MAX_NUMBERS_LENGTH
+    assert numbers_from_header(text) in (tuple(numbers), None)
+    assert numbers_from_header(numbers_to_header(list(range(numbers[0], numbers[0] + 1024)))) is not None
 
 
 @pytest.mark.parametrize(
