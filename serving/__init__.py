@@ -1,9 +1,9 @@
-"""Mint's serving side: an ONNX generator becomes images, over HTTP or on the command line.
+"""Inference and serving: images from an ONNX generator, over HTTP or on the command line.
 
-Nothing here imports torch or `training`; the line is held by import-linter in `make lint`.
+Nothing here imports torch or `training`; import-linter checks this in `make lint`.
 """
 
 import os
 
-# ONNX Runtime reports usage unless told otherwise before it is imported; Mint never talks to anyone unasked.
+# ONNX Runtime reports usage unless this is set before its import; Mint sends nothing anywhere.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

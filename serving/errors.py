@@ -1,8 +1,21 @@
-"""Errors written for the person who caused them: one sentence, what is wrong and what to change."""
+"""Exceptions for people: one sentence that says what is wrong and what to change, shown without a traceback.
+
+Each class knows the HTTP status, headers and location of its response; serving.http.exception_handlers writes it.
+"""
+
+from collections.abc import Sequence
 
 
 class MintError(Exception):
-    """Base of every error that is shown without a traceback."""
+    """Base class of every error that is shown without a traceback.
+
+    status: HTTP status; None where the server is at fault, which clients see as a 500. headers: sent with it. loc: the
+    place in the request, a field and list positions inside it, such as ("seeds", 0).
+    """
+
+    status: int | None = None
+    headers: Sequence[tuple[str, str]] = ()
+    loc: tuple[str | int, ...] = ()
 
 
 class ModelError(MintError):
@@ -10,7 +23,7 @@ class ModelError(MintError):
 
 
 class ModelUnreadableError(ModelError):
-    """A model file that the system does not let be read now: permissions, descriptors or memory, which may pass."""
+    """A model file that the system cannot read now, for want of permissions, descriptors or memory; it may later."""
 
 
 class SettingsError(MintError):
@@ -18,10 +31,9 @@ class SettingsError(MintError):
 
 
 class InputError(MintError):
-    """Seeds, latents, labels or options that this model cannot make images from.
+    """Seeds, latents, labels or options that this model cannot make images from."""
 
-    `loc` says where in the request: a field, and inside it list positions, such as ("seeds", 0).
-    """
+    status = 400
 
     def __init__(self, sentence: str, *loc: str | int) -> None:
         super().__init__(sentence)
@@ -29,8 +41,16 @@ class InputError(MintError):
 
 
 class ProtocolError(MintError):
-    """A request that did not arrive as HTTP/1.1 has it, or not in time; `status` is that of its answer."""
+    """A request that breaks HTTP/1.1, a limit of the connection or its time limit."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
         self.status = status
+        if status == 503:
+            self.headers = [("Retry-After", "1")]
+
+
+class ClientDisconnectedError(MintError):
+    """The client has closed its connection before its response was ready."""
+
+    status = 499  # nginx's number: nobody reads the response, but metrics and logs tell it from others

@@ -1,28 +1,28 @@
-"""Health check of the service in the same container: exits with 0 when it is ready.
+"""Health check for the container: exits with 0 when the service in it is ready.
 
-python -m serving.health
+    python -m serving.health
 
-Imports next to nothing, as it runs every few seconds. http.client and not urllib.request, which would ask a proxy
-named in the environment.
+It runs every few seconds, so it imports next to nothing. http.client and not urllib.request, which would use a proxy
+that the environment names.
 """
 
 import http.client
 import os
 import sys
 
+from serving.address import Address
 from serving.errors import MintError
-from serving.server.listener import Address
 
 TIMEOUT_S = 4
-DEFAULT = "127.0.0.1:3000"  # of MINT_LISTEN
-# A server that listens on every address is asked on loopback.
+DEFAULT_LISTEN = "127.0.0.1:3000"  # of MINT_LISTEN
+# A server that listens on every address is reached on loopback.
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def main() -> None:
-    """Asks /readyz at the address in MINT_LISTEN; a service that is not ready ends this with a sentence and 1."""
+    """Request /readyz at the address in MINT_LISTEN; exit with a sentence and 1 if the service is not ready."""
     try:
-        address = Address.parse(os.environ.get("MINT_LISTEN", DEFAULT))
+        address = Address.parse(os.environ.get("MINT_LISTEN", DEFAULT_LISTEN))
         connection = http.client.HTTPConnection(
             LOOPBACK.get(address.host, address.host), address.port, timeout=TIMEOUT_S
         )

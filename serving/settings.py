@@ -1,9 +1,8 @@
-"""What the environment says about the service: every MINT_ variable that it reads, and what each one means."""
+"""Settings of the service: every MINT_ environment variable, with its default, range and meaning."""
 
 import os
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Self
@@ -20,27 +19,26 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from serving.address import Address
+from serving.error_messages import did_you_mean, invalid_fields
 from serving.errors import SettingsError
-from serving.http.schemas import MAX_IMAGES
+from serving.inference.latents import MAX_IMAGES
 from serving.inference.ort_session import Provider
-from serving.server.listener import Address
 
 PREFIX = "MINT_"
-BYTES_A_NUMBER = 32  # a 64-bit float takes up to 25 characters in JSON, with its comma
-ROOM_FOR_THE_REST = 1 << 20  # seeds, labels and white space
-CLIENT_KEY = "MINT_API_KEY"  # what `mint generate` sends; a letter away from the service's own MINT_API_KEYS
-# What Kubernetes sets in every pod beside services called mint or mint-something; `_PORT` alone holds an address.
+CLIENT_KEY = "MINT_API_KEY"  # of `mint generate`; a letter away from the service's own MINT_API_KEYS
+# Set by Kubernetes in every pod beside services called mint or mint-something; `_PORT` alone holds an address.
 SET_BY_KUBERNETES = re.compile(
     r"MINT_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)=|"
     r"MINT_(\w+_)?PORT=(tcp|udp|sctp)://"
 )
-DEFAULT_PORTS = {"http": 80, "https": 443}  # browsers leave them out of an origin
+DEFAULT_PORTS = {"http": 80, "https": 443}  # left out of an origin
 
 Network = IPv4Network | IPv6Network
 
 
-def _listed(value: object) -> object:
-    """`a, b` as the environment writes a list; raises ValueError for one of nothing but commas."""
+def _split(value: object) -> object:
+    """Split `a, b`; raises ValueError for nothing but commas."""
     if not isinstance(value, str):
         return value
     parts = tuple(part.strip() for part in value.split(",") if part.strip())
@@ -49,10 +47,10 @@ def _listed(value: object) -> object:
     return parts
 
 
-def _origin(value: str) -> str:
-    """An origin as browsers write it (RFC 6454, section 6.1): scheme, host in lower case, port unless the usual one.
+def _normalise(value: str) -> str:
+    """Write an origin as browsers do (RFC 6454, section 6.1): scheme, host in lower case, port unless the default.
 
-    Raises ValueError for what no browser sends as one.
+    Raises ValueError for one that no browser sends.
     """
     if value == "*":
         return value
@@ -68,21 +66,21 @@ def _origin(value: str) -> str:
     return f"{parts.scheme}://{host}" + ("" if port in (None, DEFAULT_PORTS[parts.scheme]) else f":{port}")
 
 
-def _network(value: object) -> object:
-    """A range of addresses, or a single one; raises ValueError."""
+def _parse_network(value: object) -> object:
+    """Parse a range of addresses, or a single one; raises ValueError."""
     try:
         return ip_network(value, strict=False) if isinstance(value, str) else value
     except ValueError:
         raise ValueError("each must be an address or a range of them, such as 10.0.0.0/8") from None
 
 
-KeyHashes = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_listed)]
-Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_listed)]
-Networks = Annotated[tuple[Annotated[Network, BeforeValidator(_network)], ...], NoDecode, BeforeValidator(_listed)]
+KeyHashes = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_normalise)], ...], NoDecode, BeforeValidator(_split)]
+Networks = Annotated[tuple[Annotated[Network, BeforeValidator(_parse_network)], ...], NoDecode, BeforeValidator(_split)]
 
 
 class Settings(BaseSettings):
-    """The MINT_ variables with their defaults."""
+    """Values of the MINT_ variables."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
@@ -138,7 +136,7 @@ class Settings(BaseSettings):
 
     @field_validator("listen")
     @classmethod
-    def _address_is_one(cls, text: str) -> str:
+    def _check_address(cls, text: str) -> str:
         try:
             return str(Address.parse(text))
         except SettingsError as error:
@@ -146,13 +144,13 @@ class Settings(BaseSettings):
 
     @field_validator("api_keys")
     @classmethod
-    def _keys_are_hashed(cls, hashes: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    def _check_key_hashes(cls, hashes: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         if not all(re.fullmatch("[0-9a-f]{64}", each.get_secret_value()) for each in hashes):
             raise ValueError("each must be 64 hexadecimal digits in lower case")
         return hashes
 
     @model_validator(mode="after")
-    def _the_largest_request_fits(self) -> Self:
+    def _check_queue_fits_request(self) -> Self:
         if self.max_queue < self.max_images:
             raise ValueError(
                 f"MINT_MAX_QUEUE={self.max_queue} is smaller than the largest request (MINT_MAX_IMAGES="
@@ -162,36 +160,31 @@ class Settings(BaseSettings):
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Reads the MINT_ variables; raises SettingsError that names the one at fault."""
+        """Read the MINT_ variables; raises SettingsError that names the one at fault."""
         _check_names(os.environ, cls.model_fields)
         try:
             return cls()
         except ValidationError as error:
-            problem = error.errors()[0]
-            said = problem["msg"].removeprefix("Value error, ")
-            if not problem["loc"]:
-                raise SettingsError(said) from None
-            name = str(problem["loc"][0])
-            given = "(hidden)" if name == "api_keys" else os.environ.get(f"{PREFIX}{name.upper()}", problem["input"])
+            invalid = invalid_fields(error)[0]
+            reason = invalid.reason
+            if not invalid.loc:
+                raise SettingsError(reason) from None
+            name = str(invalid.loc[0])
+            given = "(hidden)" if name == "api_keys" else os.environ.get(f"{PREFIX}{name.upper()}", invalid.value)
             rule = cls.model_fields[name].description
             raise SettingsError(
-                f"{PREFIX}{name.upper()}={given} does not work ({said[0].lower() + said[1:]}); it is {rule}"
+                f"{PREFIX}{name.upper()}={given} does not work ({reason[0].lower() + reason[1:]}); it is {rule}"
             ) from None
 
     def lines(self) -> list[str]:
-        """Each variable and its value, secrets masked, as they are printed at the start."""
-        return [f"{PREFIX}{name.upper()}={_shown(getattr(self, name))}" for name in type(self).model_fields]
-
-    def max_body_bytes(self, latent_dim: int) -> int:
-        """A request body of this size holds the largest request there can be."""
-        return self.max_images * latent_dim * BYTES_A_NUMBER + ROOM_FOR_THE_REST
+        """List each variable with its value, secrets masked, for the log."""
+        return [f"{PREFIX}{name.upper()}={_format(getattr(self, name))}" for name in type(self).model_fields]
 
 
 def _check_names(environment: Mapping[str, str], fields: Mapping[str, object]) -> None:
-    """Raises SettingsError for a variable that nobody would read, or that is set and says nothing.
+    """Raise SettingsError for an unknown MINT_ variable, and for one that is set but blank.
 
-    Either way whoever wrote it believes in a setting that is not there: MINT_API_KEYS misspelt or left blank would
-    open the service to everybody.
+    To ignore either would be dangerous: MINT_API_KEYS misspelt or left blank would open the service to everybody.
     """
     names = [PREFIX + field.upper() for field in fields]
     given = {name: value for name, value in environment.items() if name.upper().startswith(PREFIX)}
@@ -203,9 +196,9 @@ def _check_names(environment: Mapping[str, str], fields: Mapping[str, object]) -
             if PREFIX + "API_KEYS" not in given:
                 raise SettingsError(f"{name} is for clients; the service takes the hashes of its keys in {name}S")
         elif not SET_BY_KUBERNETES.match(f"{name}={value}"):
-            nearest = get_close_matches(name[:60].upper(), names, n=1, cutoff=0)[0]
-            raise SettingsError(f"{name} is not a variable of this service; did you mean {nearest}?")
+            hint = did_you_mean(name[:60].upper(), names, otherwise="remove it", cutoff=0)
+            raise SettingsError(f"{name} is not a variable of this service; {hint}")
 
 
-def _shown(value: object) -> str:
+def _format(value: object) -> str:
     return ",".join(str(part) for part in value) if isinstance(value, tuple) else str(value)

@@ -16,8 +16,8 @@ from bentoml._internal.utils.analytics.usage_stats import do_not_track
 from onnxruntime.capi import onnxruntime_pybind11_state
 from packaging.specifiers import SpecifierSet
 
+from serving.address import Address
 from serving.cli import app
-from serving.server.listener import Address
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

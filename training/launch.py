@@ -13,12 +13,12 @@ import re
 import sys
 import time
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from serving.error_messages import did_you_mean
 from serving.errors import MintError
 from serving.files import atomic_write
 from training import paths
@@ -90,8 +90,7 @@ def _given(environment: Mapping[str, str]) -> dict[str, str]:
     """The values by variable. Raises MintError for variables that mean nothing and for text that is no UTF-8."""
     for name in sorted(set(environment.get(NAMES, "").split()) - OF_MAKE):
         if name not in VARIABLES:
-            nearest = get_close_matches(name, VARIABLES, n=1)
-            hint = f"did you mean {nearest[0]}?" if nearest else f"it takes {', '.join(VARIABLES)}"
+            hint = did_you_mean(name, VARIABLES, otherwise=f"it takes {', '.join(VARIABLES)}")
             raise MintError(f"make train takes no {name}; {hint}")
     given = {name: environment[name] for name in VARIABLES if environment.get(name)}
     for name, value in given.items():

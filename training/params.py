@@ -3,13 +3,13 @@
 python -m training.params      checks params.yaml and prints the resolved values
 """
 
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from serving.error_messages import InvalidField, did_you_mean, invalid_fields
 from serving.errors import MintError
 from training import paths
 from training.param_rules import find_conflicts
@@ -100,25 +100,23 @@ def validate_params(raw: dict[str, Any], where: str) -> Params:
         return Params.model_validate(raw)
     except ValidationError as error:
         # A misspelt key is also a missing one; what the person wrote comes first.
-        problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-        raise ParamsError(f"{where}: {_explain(problems[0])}") from None
+        first = min(invalid_fields(error), key=lambda invalid: invalid.type != "extra_forbidden")
+        raise ParamsError(f"{where}: {_explain(first)}") from None
 
 
-def _explain(problem: Any) -> str:
-    """One sentence for a problem that pydantic found."""
-    key = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        nearest = get_close_matches(key, known_keys(), n=1, cutoff=0.5)
-        hint = f"did you mean {nearest[0]}?" if nearest else "remove it"
-        return f"{key} is not a parameter; {hint}"
-    if problem["type"] == "missing":
+def _explain(invalid: InvalidField) -> str:
+    """Describes an invalid parameter in one sentence."""
+    key = invalid.key
+    if invalid.type == "extra_forbidden":
+        return f"{key} is not a parameter; {did_you_mean(key, known_keys(), otherwise='remove it', cutoff=0.5)}"
+    if invalid.type == "missing":
         return f"{key} is missing; add it (the committed params.yaml shows its range)"
-    if problem["type"] == "model_type":
+    if invalid.type == "model_type":
         return f"{key} is a section; write its keys below it, indented"
-    said = str(problem["msg"]).removeprefix("Value error, ").replace("Input should", "it should")
+    reason = invalid.reason.replace("Input should", "it should")
     if not key:
-        return said
-    return f"{key} = {problem['input']!r} does not work: {said[0].lower()}{said[1:]}"
+        return reason
+    return f"{key} = {invalid.value!r} does not work: {reason[0].lower()}{reason[1:]}"
 
 
 if __name__ == "__main__":

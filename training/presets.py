@@ -9,12 +9,12 @@ two presets tried one after the other do not mix.
 
 import copy
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from serving.error_messages import did_you_mean
 from serving.errors import MintError
 from training.stage import run_stage
 
@@ -43,8 +43,7 @@ def preset_names() -> list[str]:
 def load_preset(name: str) -> Preset:
     """Reads presets/<name>.yaml over its base. Raises MintError for a name that does not exist."""
     if name not in preset_names():
-        nearest = get_close_matches(name, preset_names(), n=1)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(preset_names())}"
+        hint = did_you_mean(name, preset_names(), otherwise=f"there are {', '.join(preset_names())}")
         raise MintError(f"{name} is not a preset; {hint}")
     written = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
     below = {} if name == DEFAULT else load_preset(written.get("base", DEFAULT)).values

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
+from serving.error_messages import escaped
 from serving.errors import MintError
 from serving.files import remove_stale_temporaries
-from serving.quoting import visible
 from training import paths
 from training.system_errors import ready_streams, sentence
 
@@ -47,7 +47,7 @@ def run_stage(main: Callable[[], None]) -> None:
 def _end(told: str, status: int) -> NoReturn:
     """Tells a last sentence, in which no name can steer a terminal, to whoever still reads and ends the process."""
     with suppress(OSError):  # a terminal that was closed
-        print(visible(told), file=sys.stderr, flush=True)
+        print(escaped(told), file=sys.stderr, flush=True)
     try:
         sys.stdout.flush()
     except OSError:  # Python would try again on its way out, and complain

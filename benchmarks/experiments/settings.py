@@ -6,6 +6,7 @@ from typing import Literal
 import yaml
 from pydantic import Field, ValidationError
 
+from serving.error_messages import invalid_fields
 from training.param_sections import Section
 from training.params import ParamsError
 
@@ -35,6 +36,5 @@ def load_settings(path: Path = SETTINGS) -> ExperimentSettings:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ParamsError(f"{path} cannot be read: {error}; restore it from version control") from None
     except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        raise ParamsError(f"{path}: {key}: {problem['msg']}") from None
+        invalid = invalid_fields(error)[0]
+        raise ParamsError(f"{path}: {invalid.key}: {invalid.reason}") from None

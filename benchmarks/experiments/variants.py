@@ -6,9 +6,9 @@ on two cores. Rates are then a few times the source's, because so short a run ha
 """
 
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 
 from benchmarks.experiments.settings import ROOT, Scale
+from serving.error_messages import did_you_mean
 from serving.errors import MintError
 from training.params import Params, read_params, validate_params
 from training.presets import ParamDict, deep_merge, load_preset
@@ -288,6 +288,5 @@ def find(name: str) -> Variant:
     """The variant of that name. Raises MintError where there is none."""
     variants = {variant.name: variant for variant in all_variants()}
     if name not in variants:
-        nearest = get_close_matches(name, variants, n=1)
-        raise MintError(f"{name} is not a variant; {f'did you mean {nearest[0]}?' if nearest else 'see variants.py'}")
+        raise MintError(f"{name} is not a variant; {did_you_mean(name, variants, otherwise='see variants.py')}")
     return variants[name]

@@ -30,10 +30,10 @@ from benchmarks.load.cpu_timer import signal_every
 from benchmarks.load.http_client import HOST, READY, Request, send
 from benchmarks.load.measure import CONNECTIONS, WARM_UP_S, not_modified_request
 from benchmarks.load.servers import free_port
-from serving.app import App
+from serving.address import Address
 from serving.http.state import AppState
 from serving.inference import batcher
-from serving.server.listener import Address, bind
+from serving.server.listener import bind
 from serving.server.uvicorn_server import MintServer
 from serving.settings import Settings
 
@@ -67,7 +67,6 @@ PURPOSES = {
     "serving": MIDDLEWARE,
     "serving.http.schemas": VALIDATION,
     "serving.http.parsing": VALIDATION,
-    "serving.http.content_negotiation": VALIDATION,
     "serving.inference.labels": VALIDATION,
     "serving.http.routes.generate": VALIDATION,
     "serving.inference.latents": VALIDATION,
@@ -94,7 +93,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=10, help="duration of each load")
     seconds = parser.parse_args().seconds
     port = free_port()
-    server = MintServer(App(AppState(Settings.from_environment())))
+    server = MintServer(AppState(Settings.from_environment()))
     profiler = CpuProfiler()
     with ThreadPoolExecutor(1) as executor:
         profiles = executor.submit(profile_both, server, port, seconds, profiler)

@@ -1,4 +1,4 @@
-"""Who may ask: keys that the server knows by their SHA-256 only."""
+"""API keys, of which the server knows only the SHA-256."""
 
 import base64
 import binascii
@@ -9,34 +9,38 @@ from collections.abc import Sequence
 
 from serving.errors import MintError
 
-CHALLENGES = ("Bearer", 'Basic realm="Mint", charset="UTF-8"')  # a header each: browsers read one challenge a line
-BYTES = 32  # of randomness in a key: nothing to guess, so a plain hash is enough
+KEY_BYTES = 32  # of randomness: nothing to guess, so a plain hash is enough
 
 
 class MissingKeyError(MintError):
     """A request without a key where one is needed."""
 
+    status = 401
+    # A header each: browsers read one challenge a line.
+    headers = (("WWW-Authenticate", "Bearer"), ("WWW-Authenticate", 'Basic realm="Mint", charset="UTF-8"'))
+
 
 class UnknownKeyError(MintError):
-    """A request with a key that is not known here."""
+    """A request with a key that the server does not know."""
+
+    status = 403
 
 
 def new_key() -> str:
-    """A random key for a client."""
-    return secrets.token_urlsafe(BYTES)
+    """Generate a random key for a client."""
+    return secrets.token_urlsafe(KEY_BYTES)
 
 
 def key_hash(key: str) -> str:
-    """What the server knows of a key: its SHA-256 in hexadecimal."""
+    """Return the SHA-256 of a key in hexadecimal, which is all that the server stores."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def check_key(authorization: str | None, hashes: Sequence[str]) -> None:
-    """Raises MissingKeyError or UnknownKeyError unless an Authorization header carries one of the keys.
+    """Raise MissingKeyError or UnknownKeyError unless an Authorization header carries one of the keys.
 
-    `Bearer KEY` for programs; `Basic` with the key as password for browsers, which can show the page that way.
-    Hashes are compared, all of them and in constant time: how long it takes says nothing about how much of a key is
-    right.
+    `Bearer KEY` for programs; `Basic` with the key as password for browsers, which can show the page that way. The key
+    is compared with all hashes and in constant time: the duration tells nothing about how much of a key is right.
     """
     scheme, _, credentials = (authorization or "").partition(" ")
     match scheme.lower():
@@ -47,13 +51,13 @@ def check_key(authorization: str | None, hashes: Sequence[str]) -> None:
         case _:
             raise MissingKeyError("this server needs a key; send the header Authorization: Bearer KEY")
     given = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
-    known = [hmac.compare_digest(given, each) for each in hashes]
-    if not any(known):
+    matches = [hmac.compare_digest(given, known) for known in hashes]
+    if not any(matches):
         raise UnknownKeyError("this key is not known here; ask whoever runs the server for one")
 
 
 def _password(credentials: str) -> str:
-    """The password of Basic credentials; empty when they cannot be read (RFC 7617)."""
+    """Decode the password of Basic credentials (RFC 7617); empty when they cannot be read."""
     try:
         return base64.b64decode(credentials, validate=True).decode().partition(":")[2]
     except (binascii.Error, UnicodeDecodeError):

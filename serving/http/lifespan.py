@@ -1,53 +1,42 @@
-"""App lifespan: models are loaded and followed while the app runs; draining before it stops."""
+"""App lifespan: load the models, watch their files, drain before the server stops."""
 
 import asyncio
 import gc
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Protocol
 
 from serving.http.state import AppState
 
 logger = logging.getLogger(__name__)
 
 
-class Drained(Protocol):
-    """An app that can send its clients elsewhere."""
-
-    state: AppState
-
-    def drain(self) -> None:
-        """From now on every answer asks its client to leave."""
-
-
 @asynccontextmanager
-async def lifespan(app: Drained) -> AsyncIterator[None]:
-    """Loads the models beside the event loop, so that the probes can answer meanwhile; at the end lets a run end."""
-    settings = app.state.settings
-    logger.info("settings: %s", " ".join(settings.lines()))
-    models = asyncio.create_task(_keep_models(app.state))
+async def lifespan(state: AppState) -> AsyncIterator[None]:
+    """Load the models in the background, so that probes are answered meanwhile; at exit let the last batch finish."""
+    logger.info("settings: %s", " ".join(state.settings.lines()))
+    models = asyncio.create_task(_load_and_watch(state))
     try:
         yield
     finally:
         models.cancel()
-        await asyncio.to_thread(app.state.batcher.close)
+        await asyncio.to_thread(state.batcher.close)
 
 
-async def _keep_models(state: AppState) -> None:
-    """Loads the models, then follows their files for ever."""
+async def _load_and_watch(state: AppState) -> None:
+    """Load the models, then watch their files until cancelled."""
     await state.models.start()
-    gc.freeze()  # what is there now stays: no collection has to look at all of it again, in the middle of a request
+    gc.freeze()  # what exists now stays: no collection has to traverse it again in the middle of a request
     await state.models.watch()
 
 
-def drain(app: Drained, loop: asyncio.AbstractEventLoop, stop: Callable[[], object], seconds: float) -> None:
-    """Sends everybody elsewhere for so many seconds and then calls `stop`; to be called by a signal's handler.
+def drain(state: AppState, loop: asyncio.AbstractEventLoop, stop: Callable[[], object], seconds: float) -> None:
+    """Delay `stop` so that load balancers can deregister the instance; to be called by a signal handler.
 
-    The server that stops refuses connections at once, and closes those that are idle at that moment, perhaps with a
-    request on its way. With /readyz at 503 a load balancer stops sending; with `Connection: close` on every answer
+    A server that stops refuses connections at once, and closes those that are idle at that moment, perhaps with a
+    request on its way. With /readyz at 503 a load balancer stops sending; with `Connection: close` on every response
     no connection is idle but for want of requests.
     """
     logger.info("draining for %g s", seconds)
-    app.drain()
+    state.draining = True
     loop.call_soon_threadsafe(loop.call_later, seconds, stop)

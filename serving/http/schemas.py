@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from serving.http.validation import to_input_error
-from serving.inference.latents import MAX_SEED, Curve
+from serving.inference.latents import MAX_IMAGES, MAX_SEED, Curve
 from serving.inference.model_card import ModelCard
 
 OutputFormat = Literal["png", "jpeg", "webp", "json", "zip", "npy"]
@@ -39,7 +39,6 @@ ANIMATION_MEDIA_TYPES: dict[AnimationFormat, str] = {
 IMAGE_MEDIA_TYPES = {name: MEDIA_TYPES[name] for name in ("png", "jpeg", "webp")}
 
 MAX_SIZE = 2048  # pixels of a side: 12 MB in memory
-MAX_IMAGES = 1024  # that a service can be set up to make in one request
 MAX_NAME_LENGTH = 1000  # characters of a class or a model
 MAX_NUMBERS_LENGTH = 1600  # characters of a list in a header: two lists and all other headers fit 4 KB
 OMITTED = "omitted"

@@ -1,8 +1,6 @@
-"""What the routes answer from."""
+"""State of one process that its routes share: settings, models and queue."""
 
 from dataclasses import dataclass, field
-
-from starlette.requests import Request
 
 from serving.inference.batcher import Batcher
 from serving.inference.generator import OnnxGenerator
@@ -12,25 +10,16 @@ from serving.settings import Settings
 
 @dataclass
 class AppState:
-    """The settings, the models and the queue of one process."""
+    """Settings, models and queue; routes find it as `request.app.state.mint`."""
 
     settings: Settings
     models: ModelRegistry = field(init=False)
     batcher: Batcher = field(init=False)
-    draining: bool = False  # SIGTERM has come: what is accepted is answered, and nobody should send more
+    draining: bool = False  # after SIGTERM: requests are still served, but clients should go elsewhere
 
     def __post_init__(self) -> None:
         self.models = ModelRegistry(self.settings.model, self.settings.provider, self.settings.threads)
         self.batcher = Batcher(self.settings.max_queue, self.settings.max_encode)
-
-    @property
-    def body_limit(self) -> int:
-        """Bytes of the largest request that any model can be asked: a body is read before it says which one.
-
-        Raises NotReadyError while there is no default model.
-        """
-        latent_dims = [generator.card.latent_dim for _, generator in self.models.ready()]
-        return self.settings.max_body_bytes(max(self.models.get().card.latent_dim, *latent_dims))
 
     def check_ready(self) -> OnnxGenerator:
         """Return the default generator; raises NotReadyError while it loads, when threads fail and while draining."""
@@ -39,9 +28,3 @@ class AppState:
         if self.batcher.problem:
             raise NotReadyError(self.batcher.problem)
         return self.models.get()
-
-
-def app_state(request: Request) -> AppState:
-    """The backend of the app that a request has come to."""
-    state: AppState = request.app.state.mint
-    return state

@@ -1,14 +1,13 @@
 """Labels: class names and indices, as people write them, to class indices."""
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from unicodedata import normalize
 
 import numpy as np
 
+from serving.error_messages import MAX_QUOTED, did_you_mean, escaped, quoted
 from serving.errors import InputError
 from serving.inference.latents import Labels
-from serving.quoting import MAX_QUOTED, quoted, visible
 
 MAX_LISTED = 20  # classes that an error lists
 MAX_HINTED = 1000  # classes; among more, a search for the nearest name would take longer than the rest of the request
@@ -46,11 +45,14 @@ class ClassNames:
 
     def hint(self, name: str) -> str:
         """The nearest name as a question, or the list of names."""
-        if len(name) <= MAX_HINTED_LENGTH and len(self) <= MAX_HINTED:
-            for nearest in get_close_matches(_folded(name), self._by_folded_name, n=1):
-                index = self._by_folded_name[nearest]
-                return f"did you mean {quoted(nearest if index is None else self.names[index])}?"
-        return f"its classes are {self.listed}"
+        classes = f"its classes are {self.listed}"
+        if len(name) > MAX_HINTED_LENGTH or len(self) > MAX_HINTED:
+            return classes
+        return did_you_mean(_folded(name), self._by_folded_name, otherwise=classes, quote=self._quote_folded)
+
+    def _quote_folded(self, folded: str) -> str:
+        index = self._by_folded_name[folded]
+        return quoted(folded if index is None else self.names[index])
 
 
 def label_index(label: int | str, classes: ClassNames) -> int:
@@ -106,7 +108,7 @@ def _is_index(text: str) -> bool:
 def _listed(names: Sequence[str]) -> str:
     """The first names, separated by commas, and the number of the others."""
     rest = len(names) - MAX_LISTED
-    row = ", ".join(visible(name[:MAX_QUOTED]) for name in names[:MAX_LISTED])
+    row = ", ".join(escaped(name[:MAX_QUOTED]) for name in names[:MAX_LISTED])
     return row + (f" and {rest} more" if rest > 0 else "")
 
 

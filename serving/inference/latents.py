@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from serving.errors import InputError
 
+MAX_IMAGES = 1024  # in one request, whatever the settings
 MAX_SEED = 2**32 - 1
 
 Latents = NDArray[np.float32]

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from serving.error_messages import invalid_fields
 from serving.errors import ModelError
 from serving.inference.labels import ClassNames
 
@@ -67,10 +68,10 @@ def read_card(metadata: dict[str, str], path: str) -> ModelCard:
     try:
         return ModelCard.model_validate_json(metadata[CARD_KEY])
     except ValidationError as error:
-        problem = error.errors()[0]
-        field = ".".join(str(part) for part in problem["loc"]) or "card"
+        invalid = invalid_fields(error)[0]
         raise ModelError(
-            f"{path}: the model card's {field} is wrong ({problem['msg']}); export the model again with this Mint"
+            f"{path}: the model card's {invalid.key or 'card'} is wrong ({invalid.reason}); "
+            "export the model again with this Mint"
         ) from None
 
 

@@ -9,11 +9,11 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 from prometheus_client import Counter
 
+from serving.error_messages import did_you_mean
 from serving.errors import MintError, ModelError, ModelUnreadableError
 from serving.inference.deadlines import DeadlineThread
 from serving.inference.generator import MAX_BATCH, OnnxGenerator
@@ -37,9 +37,15 @@ SWAPS = Counter("mint_model_swaps", "Model files taken up or refused after the s
 class NotReadyError(MintError):
     """The model is still loading, or could not be loaded, or the server is about to stop."""
 
+    status = 503
+    headers = (("Retry-After", "1"),)
+
 
 class ModelNotFoundError(MintError):
     """No model of that name or id is served here."""
+
+    status = 404
+    loc = ("model",)
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,11 @@ class ModelRegistry:
             if name in (known, generator.model_id):
                 return generator
         raise ModelNotFoundError(f'there is no model "{name[:40]}" here; {self._hint(name)}')
+
+    def max_latent_dim(self) -> int:
+        """The largest latent size of all models; raises NotReadyError while there is no default model."""
+        self.get()
+        return max(generator.card.latent_dim for _, generator in self.ready())
 
     def ready(self) -> Iterator[tuple[str, OnnxGenerator]]:
         """Names and generators of all models that are loaded, the default first; any thread may call it."""
@@ -241,8 +252,7 @@ class ModelRegistry:
 
     def _hint(self, name: str) -> str:
         names = [known for known, _ in self.ready()]
-        nearest = get_close_matches(name, names, n=1)
-        return f'did you mean "{nearest[0]}"?' if nearest else f"the models are {', '.join(names) or 'still loading'}"
+        return did_you_mean(name, names, f"the models are {', '.join(names) or 'still loading'}", quote='"{}"'.format)
 
 
 def _log_served(path: Path, generator: OnnxGenerator) -> None:

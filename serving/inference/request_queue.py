@@ -37,9 +37,11 @@ Render = Callable[[Images, Labels | None], Any]
 class QueueFullError(MintError):
     """More work is pending than the service accepts; `retry_after_s` is when there should be room."""
 
+    status = 429
+
     def __init__(self, work: str, retry_after_s: int) -> None:
         super().__init__(f"{work} waiting already; try again in {retry_after_s} s")
-        self.retry_after_s = retry_after_s
+        self.headers = [("Retry-After", str(retry_after_s))]
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,12 @@
-"""A connection and its limits: on the time that its client takes, and on what all connections hold together.
+"""Connection of uvicorn's, with limits on the time that its client takes and on what all connections hold together.
 
-Where a limit on all of them is reached, those give way for whom the service has waited longest.
+Where a limit on all of them is reached, those are ended whose clients have kept the service waiting longest.
 """
 
 import asyncio
 import ctypes
 import math
-import resource
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from uvicorn.config import Config
@@ -16,56 +14,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from serving.errors import ProtocolError
+from serving.server.limits import MIN_PEAK_CONNECTIONS, SPARE_CONNECTIONS, ConnectionLimits, ConnectionUsage
 from serving.server.request_cycle import RequestCycle, ResponseTransport
-from serving.settings import Settings
 
-SPARE_CONNECTIONS = 64  # beyond the limit, to say that it is reached
-OTHER_FILES = 128 + SPARE_CONNECTIONS  # that the process has open: models, libraries, its log
-SHARE_OF_TIMEOUT = 0.9  # a body that is late is told from images that are
-
-
-MANY_CONNECTIONS = 256  # from here on, connections hold memory to speak of
-GIVE_BACK_AFTER_S = 0.5  # many end at once
+TRIM_AFTER_S = 0.5  # many connections end at once
 malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)  # of glibc (malloc_trim(3))
 
 
-@dataclass(frozen=True)
-class ConnectionLimits:
-    """Bounds on one connection, and on all of them together."""
-
-    connections: int = 4096
-    read_s: float = 30  # for a whole head, for a whole body, and for the end of a client that has its last answer
-    write_s: float = 30  # without a byte of an answer being read
-    head_bytes: int = 24 << 10
-    headers: int = 100
-    ahead: int = 16  # requests that wait for the answer of the one before
-    held_bytes: int = 128 << 20  # of bodies whose requests are not answered, over all connections
-    unread_bytes: int = 128 << 20  # of answers, over all connections
-    drained_bytes: int = 64 << 20  # of a body that nobody wants, so that its client sees the answer
-
-    @classmethod
-    def of(cls, settings: Settings) -> "ConnectionLimits":
-        """The bounds that the settings ask for, within the open files that the system allows this process."""
-        files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        return cls(
-            connections=max(1, min(settings.max_connections, files - OTHER_FILES)),
-            read_s=min(settings.read_timeout, SHARE_OF_TIMEOUT * settings.timeout),
-            write_s=settings.write_timeout,
-        )
-
-
-@dataclass
-class ConnectionUsage:
-    """What all connections of a server hold. The first of an order is the one that has waited longest."""
-
-    held_bytes: int = 0
-    unread_bytes: dict["LimitedConnection", int] = field(default_factory=dict)
-    waiting: dict["LimitedConnection", None] = field(default_factory=dict)  # for their clients to send something
-    most_connections: int = MANY_CONNECTIONS  # since memory was last given back
-
-
 class LimitedConnection(HttpToolsProtocol):
-    """One connection: who is waited for, and for how long. What is said on it is the subclass's."""
+    """Time and memory limits of one connection; the subclass parses its requests."""
 
     cycle: RequestCycle
 
@@ -84,26 +41,25 @@ class LimitedConnection(HttpToolsProtocol):
         self.usage = usage
         self._in_head = False
         self._in_body = False
-        self._refused = False  # what was sent is no request, and more of it may come
-        self._deaf = False  # nothing that comes is looked at any more
-        self._ended = False  # the client has ended its side
-        self._unread = False  # the last answer has been made and not been read
+        self._refused = False  # the client sent no valid request, and more of it may arrive
+        self._discarding = False  # all that still arrives is dropped
+        self._half_closed = False  # the client has ended its side
+        self._unread = False  # the last response is complete but not read
         self._dropped_bytes = 0
-        self._running: RequestCycle | None = (
-            None  # the request that is being answered; `cycle` is the last one that has come
-        )
-        self._awaited: str | None = None  # what the client has to send: "head", "body", "request", "end" or nothing
+        # The request that is being answered; `cycle` is the last one that has arrived.
+        self._running: RequestCycle | None = None
+        self._awaited: str | None = None  # of the client: "head", "body", "request", "end" or nothing
         self._timer: asyncio.TimerHandle | None = None
         self._unread_timer: asyncio.TimerHandle | None = None
 
     def _refuse(self, error: ProtocolError) -> None:
-        """Answers with an error and reads nothing more."""
+        """Respond with an error and read nothing more."""
         raise NotImplementedError
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Takes a connection; when there are too many, instead of the one that has been waited for longest."""
+        """Accept a connection; above the limit, in place of the one that has kept the service waiting longest."""
         super().connection_made(ResponseTransport(transport, self))  # type: ignore[arg-type]
-        self.usage.most_connections = max(self.usage.most_connections, len(self.connections))
+        self.usage.peak_connections = max(self.usage.peak_connections, len(self.connections))
         if len(self.connections) > self.limits.connections:
             longest = next(iter(self.usage.waiting), None)
             if longest is not None:
@@ -116,58 +72,58 @@ class LimitedConnection(HttpToolsProtocol):
         return None
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forgets the connection and gives back what it holds."""
+        """Release what the connection holds."""
         self._await(None)
         self._forget_unread()
         for cycle, _ in self.pipeline:
             cycle.release()  # type: ignore[attr-defined]
         self.pipeline.clear()
-        self._give_memory_back()
+        self._trim_memory()
         if self._running is not None:
             self._running.disconnect()
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Keeps the connection for the answers of a client that has ended only its own side (RFC 9112, section 9.6)."""
+        """Keep the connection for its responses if the client has ended only its own side (RFC 9112, section 9.6)."""
         if self._awaited == "end":
             return False
-        cut = ProtocolError(400, "the connection ended before the request was whole; send all of it")
-        if self._in_head and not self._deaf:
-            self._refuse(cut)
+        truncated = ProtocolError(400, "the connection ended before the request was whole; send all of it")
+        if self._in_head and not self._discarding:
+            self._refuse(truncated)
         elif self._in_body and not self.cycle.response_complete:
-            self.cycle.fail(cut)
-        self._in_head = self._in_body = self._refused = False  # nothing more will come
-        self._ended = True
-        self._listen_no_more()
-        if not self._unanswered:
+            self.cycle.fail(truncated)
+        self._in_head = self._in_body = self._refused = False  # nothing more will arrive
+        self._half_closed = True
+        self._discard_input()
+        if not self._must_queue:
             return False
         self.cycle.keep_alive = False
         self.transport.probe()  # type: ignore[attr-defined]
         return True
 
-    def _give_memory_back(self) -> None:
-        """Has the C library return what many connections held, when most of them are gone: by itself it keeps it."""
-        most = self.usage.most_connections
-        if most > MANY_CONNECTIONS and len(self.connections) < most / 2:
-            self.usage.most_connections = MANY_CONNECTIONS
-            self.loop.call_later(GIVE_BACK_AFTER_S, self.loop.run_in_executor, None, malloc_trim, 0)
+    def _trim_memory(self) -> None:
+        """Have the C library return memory to the system when most of many connections are gone: else it keeps it."""
+        peak = self.usage.peak_connections
+        if peak > MIN_PEAK_CONNECTIONS and len(self.connections) < peak / 2:
+            self.usage.peak_connections = MIN_PEAK_CONNECTIONS
+            self.loop.call_later(TRIM_AFTER_S, self.loop.run_in_executor, None, malloc_trim, 0)
 
     def abort(self) -> None:
-        """Ends the connection at once."""
+        """End the connection at once."""
         self._await(None)
         self._forget_unread()
-        self.connections.discard(self)  # it counts no longer, though the event loop tells of its end later
+        self.connections.discard(self)  # now, though `connection_lost` is called later
         self.transport.abort()
 
     def close(self) -> None:
-        """Ends the connection when its last answer is sent, and all that may still come before has been taken in.
+        """End the connection when its last response is sent and the client has stopped sending.
 
-        A connection that is closed with something unread is reset, and the client may lose the answer.
+        A connection that is closed with unread input is reset, and the client may lose the response.
         """
         if self._in_head or self._in_body or self._refused:
-            self._listen_no_more()
+            self._discard_input()
             self.flow.resume_reading()
-            with suppress(OSError, RuntimeError):  # it has ended by itself
+            with suppress(OSError, RuntimeError):  # it has ended already
                 self.transport.write_eof()
             self._await("end")
         else:
@@ -176,15 +132,15 @@ class LimitedConnection(HttpToolsProtocol):
         self._watch_unread()
 
     def shutdown(self) -> None:
-        """Ends the connection after the request in progress, where there is one: the server is about to stop."""
-        if self._unanswered:
+        """End the connection, after the request in progress if there is one: the server is about to stop."""
+        if self._must_queue:
             super().shutdown()
         else:
             self._in_head = self._in_body = self._refused = False
             self.transport.close_now()  # type: ignore[attr-defined]
 
     def _drop(self, size: int) -> None:
-        """Counts what nobody reads; a client that never stops sending it is cut off."""
+        """Count discarded bytes; a client that never stops sending them is disconnected."""
         self._dropped_bytes += size
         if self._dropped_bytes > self.limits.drained_bytes:
             self.abort()
@@ -194,33 +150,33 @@ class LimitedConnection(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
-        """An answer has been handed over: when it has been read, the next request begins, or is awaited."""
+        """Start the next request, or wait for one, as soon as the client has read the response."""
         self._unread = self.flow.write_paused
         if self._unread:
             return
         super().on_response_complete()
         self._await_client(idle="request")
-        if self._ended and not self._unanswered:
+        if self._half_closed and not self._must_queue:
             self.transport.close()
 
     @property
-    def _unanswered(self) -> bool:
-        """Whether a new request has to wait: a connection holds one answer at a time."""
+    def _must_queue(self) -> bool:
+        """Whether a new request has to wait: a connection holds one response at a time."""
         return self.cycle is not None and (self._unread or not self.cycle.response_complete)
 
     @property
-    def preparing(self) -> bool:
-        """Whether an answer is awaited from the app and has not begun."""
+    def awaits_response(self) -> bool:
+        """Whether the app has a request whose response has not started."""
         return self._running is not None and not self._running.response_started
 
-    def _listen_no_more(self) -> None:
-        """Takes what is still sent for nothing, and waits for nothing more from the client."""
-        self._deaf = True
+    def _discard_input(self) -> None:
+        """Ignore all further input, and wait for nothing more from the client."""
+        self._discarding = True
         self._await(None)
 
     def _await_client(self, idle: str) -> None:
-        """Watches what is to come from the client; idle: what that is between two requests."""
-        if self._deaf:
+        """Start the time limit for the client's next input; idle: what is awaited between two requests."""
+        if self._discarding:
             return
         if self._in_body:
             failed = self.cycle.failure is not None
@@ -228,23 +184,23 @@ class LimitedConnection(HttpToolsProtocol):
         elif self._in_head:
             self._await("head")
         else:
-            self._await(None if self._unanswered else idle)
+            self._await(None if self._must_queue else idle)
 
-    def _await(self, what: str | None) -> None:
-        if what == self._awaited:
+    def _await(self, awaited: str | None) -> None:
+        if awaited == self._awaited:
             return
-        self._awaited = what
+        self._awaited = awaited
         self.usage.waiting.pop(self, None)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if what is not None:
+        if awaited is not None:
             self.usage.waiting[self] = None
-            if what != "request":  # for which uvicorn has its own time limit, of idle connections
-                self._timer = self.loop.call_later(self.limits.read_s, self._on_late)
+            if awaited != "request":  # uvicorn has its own time limit for idle connections
+                self._timer = self.loop.call_later(self.limits.read_s, self._on_timeout)
 
-    def _on_late(self) -> None:
-        """What was awaited has not come."""
+    def _on_timeout(self) -> None:
+        """Handle a client that has not sent what was awaited in time."""
         awaited, seconds = self._awaited, f"{self.limits.read_s:g} s"
         self._await(None)
         if awaited == "head" and self._in_head:
@@ -257,7 +213,7 @@ class LimitedConnection(HttpToolsProtocol):
             self.abort()
 
     def pause_writing(self) -> None:
-        """The client does not read as fast as it is answered; where too much is unread, the slowest are cut off."""
+        """Note a client that reads too slowly; when too much is unread in all, the slowest are disconnected."""
         super().pause_writing()
         self.usage.unread_bytes[self] = self.transport.get_write_buffer_size()
         self._watch_unread()
@@ -265,7 +221,7 @@ class LimitedConnection(HttpToolsProtocol):
             next(iter(self.usage.unread_bytes)).abort()
 
     def resume_writing(self) -> None:
-        """The client has read."""
+        """Note that the client has read."""
         super().resume_writing()
         self._forget_unread()
         if self._unread:
@@ -278,7 +234,7 @@ class LimitedConnection(HttpToolsProtocol):
             self._unread_timer = None
 
     def _watch_unread(self, before: float = math.inf) -> None:
-        """Cuts off a client that has read nothing since the look before."""
+        """Disconnect a client that has read nothing since the last check."""
         if self._unread_timer is not None:
             self._unread_timer.cancel()
         size = self.transport.get_write_buffer_size()

@@ -1,8 +1,8 @@
-"""HTTP/1.1 as it is spoken here: uvicorn's protocol, held against limits before a key is checked.
+"""HTTP/1.1 protocol: uvicorn's httptools protocol with limits and stricter parsing, before any key is checked.
 
-The size of a head, headers, requests sent ahead, bodies that are held. What is no sound HTTP/1.1 is refused, so that a
-proxy in front never takes for one request what is two here. `Upgrade` is ignored, whatever it asks for (RFC 9110,
-section 7.8).
+The limits are on the size of a head, the number of headers, pipelined requests and bodies in progress. Malformed
+HTTP/1.1 is refused, so that no request is one for a proxy in front and two for this server (request smuggling).
+`Upgrade` is ignored (RFC 9110, section 7.8).
 """
 
 import asyncio
@@ -16,53 +16,54 @@ from starlette.types import Receive, Scope, Send
 from serving.errors import ProtocolError
 from serving.http.exception_handlers import error_response
 from serving.http.middleware import RequestMiddleware
-from serving.server.connection import ConnectionLimits, ConnectionUsage, LimitedConnection
+from serving.server.connection import LimitedConnection
+from serving.server.limits import ConnectionLimits, ConnectionUsage
 from serving.server.request_cycle import RequestCycle
-from serving.server.request_head import MAX_TARGET, check_head, check_target, sentence_about
+from serving.server.request_head import MAX_TARGET, check_head, check_target, describe_parser_error
 from serving.settings import Settings
 
-PIECE = 4096  # bytes that are parsed at a time, so that limits are looked at in between
-SMALL_BODY = 1 << 14  # bytes of each body that are let in, however many are held
+PIECE = 4096  # bytes that are parsed at a time, so that limits are checked in between
+SMALL_BODY = 1 << 14  # bytes of each body that are accepted, however many are held
 EXTRA_PER_BYTE = 8  # of chunk extensions and the like, for bodies in tiny chunks
 
 
 def protocol_for(settings: Settings) -> Callable[..., "RequestProtocol"]:
-    """What uvicorn makes each connection's protocol with."""
+    """Return the factory with which uvicorn makes the protocol of each connection."""
     return partial(RequestProtocol, limits=ConnectionLimits.of(settings), usage=ConnectionUsage())
 
 
 class RequestProtocol(LimitedConnection):
-    """The requests of one connection."""
+    """Parser of the requests of one connection."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._head_bytes = 0
-        self._counted_bytes = 0  # of headers that are whole
+        self._counted_bytes = 0  # of complete headers
         self._body_bytes = 0
         self._extra_bytes = 0  # of a body: chunk extensions and trailers
-        self._upgrade = False  # the parser is about to stop at a header that is to be ignored
-        self._found: ProtocolError | None = None  # what a callback of the parser has found
+        self._upgrade = False  # the parser is about to stop at an Upgrade header
+        self._callback_error: ProtocolError | None = None  # raised in a callback of the parser
 
     def data_received(self, data: bytes) -> None:
-        """Parses what has come, by pieces."""
+        """Parse received data, piece by piece."""
         self._unset_keepalive_if_required()
         for start in range(0, len(data), PIECE):
-            if self._deaf:
+            if self._discarding:
                 self._drop(len(data) - start)
                 return
             self._feed(data[start : start + PIECE])
         self._await_client(idle="head")
 
     def _feed(self, piece: bytes) -> None:
-        """Parses a piece; what comes before its end goes to the callbacks below."""
+        """Parse a piece, which calls the callbacks below."""
         was_in_body, body_bytes = self._in_body, self._body_bytes
         try:
             self.parser.feed_data(piece)
         except httptools.HttpParserUpgrade as upgrade:
             self._ignore_upgrade(piece[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            if not self._deaf:
-                self._refuse(self._found or ProtocolError(400, sentence_about(error)))
+            if not self._discarding:
+                self._refuse(self._callback_error or ProtocolError(400, describe_parser_error(error)))
             return
         if self._in_head:
             self._head_bytes += len(piece)
@@ -74,30 +75,30 @@ class RequestProtocol(LimitedConnection):
                 self._refuse(ProtocolError(400, "the body is nearly all chunk extensions or trailers; leave them out"))
 
     def _ignore_upgrade(self, rest: bytes) -> None:
-        """Parses the request again without the header for which the parser has stopped, and then what follows it."""
+        """Parse the request again without the Upgrade header at which the parser stopped, and then what follows."""
         head = [b"%b %b HTTP/1.1\r\n" % (self.parser.get_method(), self.url)]
         head += [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
         self._upgrade = False
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self._feed(b"".join(head) + b"\r\n")
-        if rest and not self._deaf:
+        if rest and not self._discarding:
             self._feed(rest)
 
     def on_message_begin(self) -> None:
-        """A head begins."""
+        """Start a request head."""
         super().on_message_begin()
         self._in_head = True
         self._head_bytes = self._counted_bytes = 0
 
     def on_url(self, url: bytes) -> None:
-        """Part of the address."""
+        """Append a part of the request target."""
         super().on_url(url)
         if len(self.url) > MAX_TARGET:
             self._stop(ProtocolError(414, f"the address is longer than {MAX_TARGET} bytes; send a POST with a body"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header of a head, or one that comes after the body: nothing here reads those."""
+        """Add a header of the head; trailers, which follow the body, are dropped."""
         if not self._in_head:
             return
         self._counted_bytes += len(name) + len(value) + 4
@@ -106,7 +107,7 @@ class RequestProtocol(LimitedConnection):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The head is whole: the request begins, after those before it."""
+        """Check the complete head and start the request, after those before it."""
         method, version = self.parser.get_method().decode("ascii"), self.parser.get_http_version()
         if self.parser.should_upgrade() and method != "CONNECT":
             self._upgrade = True
@@ -116,9 +117,9 @@ class RequestProtocol(LimitedConnection):
             path, raw_path, query = check_target(method, self.url)
         except ProtocolError as error:
             self._stop(error)
-        if len(self.pipeline) >= self.limits.ahead:
+        if len(self.pipeline) >= self.limits.pipelined:
             self.cycle.keep_alive = False  # the client sends the others again, on another connection
-            self._listen_no_more()
+            self._discard_input()
             self._stop(ProtocolError(400, "too many requests are sent ahead"))
         scope: Any = self.scope
         scope |= {"method": method, "http_version": version, "path": path, "raw_path": raw_path, "query_string": query}
@@ -128,7 +129,7 @@ class RequestProtocol(LimitedConnection):
         self._begin(self._new_cycle(scope, keep_alive, self.expect_100_continue), self.app)
 
     def on_body(self, body: bytes) -> None:
-        """Part of a body."""
+        """Append a part of the body, or discard it."""
         self._body_bytes += len(body)
         if self.cycle.response_complete or self.cycle.failure:
             self._drop(len(body))
@@ -140,13 +141,13 @@ class RequestProtocol(LimitedConnection):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """End the request."""
         if self._upgrade:
             return
         self._in_body = False
         super().on_message_complete()
         if not self.parser.should_keep_alive():
-            self._listen_no_more()  # it has said that it is the last one
+            self._discard_input()  # the client has said that it is its last one
 
     @property
     def _head_too_large(self) -> ProtocolError:
@@ -154,8 +155,8 @@ class RequestProtocol(LimitedConnection):
         return ProtocolError(431, f"the head of the request has more than {size}; send fewer or shorter headers")
 
     def _stop(self, error: ProtocolError) -> NoReturn:
-        """Ends a callback, and with it the parser."""
-        self._found = error
+        """Raise an error from a callback, which stops the parser."""
+        self._callback_error = error
         raise error
 
     def _new_cycle(self, scope: Any, keep_alive: bool, expect_100_continue: bool = False) -> RequestCycle:
@@ -166,7 +167,7 @@ class RequestProtocol(LimitedConnection):
             flow=self.flow,
             logger=self.logger,
             access_logger=self.access_logger,
-            access_log=False,  # the edge writes it
+            access_log=False,  # RequestMiddleware writes it
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=expect_100_continue,
@@ -175,19 +176,19 @@ class RequestProtocol(LimitedConnection):
         )
 
     def _begin(self, cycle: RequestCycle, app: Any) -> None:
-        """Runs a request now, or after those before it."""
-        waits = self._unanswered
+        """Run a request now, or after those before it."""
+        must_queue = self._must_queue
         self.cycle = cycle
-        if waits:
+        if must_queue:
             self.flow.pause_reading()
             self.pipeline.appendleft((cycle, app))
         else:
             self._start_asgi_task(cycle, app)
 
     def _refuse(self, error: ProtocolError) -> None:
-        """Answers what is no request with an error, after the answers before it, and reads nothing more."""
+        """Respond to an invalid request with an error, after the responses before it, and read nothing more."""
         self._refused = True
-        self._listen_no_more()
+        self._discard_input()
         if self._in_body and not self.cycle.response_complete:
             self.cycle.fail(error)
             return
@@ -206,7 +207,7 @@ class RequestProtocol(LimitedConnection):
             "headers": [],
         }
 
-        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        async def respond(scope: Scope, receive: Receive, send: Send) -> None:
             await error_response(error)(scope, receive, send)
 
-        self._begin(self._new_cycle(scope, keep_alive=False), RequestMiddleware(answer))
+        self._begin(self._new_cycle(scope, keep_alive=False), RequestMiddleware(respond))

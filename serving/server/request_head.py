@@ -1,4 +1,4 @@
-"""The head of a request, held against HTTP/1.1: what llhttp lets pass and two servers could read in two ways."""
+"""Validation of request heads: rejects what llhttp accepts but two servers could read in two ways."""
 
 from collections.abc import Sequence
 from urllib.parse import unquote
@@ -7,13 +7,17 @@ import httptools
 
 from serving.errors import ProtocolError
 
-MAX_TARGET = 16 << 10  # bytes of an address
+MAX_TARGET = 16 << 10  # bytes of a request target
 VERSIONS = ("1.0", "1.1")
 SCHEMES = (b"http", b"https")
+BAD_TARGET = (
+    "the address is not one that HTTP allows; it starts with /, and characters outside of ASCII, blanks and # are "
+    "percent-encoded in it, such as %C3%A9 for \u00e9"
+)
 
 
 def check_head(method: str, version: str, headers: Sequence[tuple[bytes, bytes]]) -> None:
-    """Raises ProtocolError for a version, method, host or transfer coding that is not served (RFC 9112)."""
+    """Raise ProtocolError for a version, method, host or transfer coding that is not served (RFC 9112)."""
     if version not in VERSIONS:
         raise ProtocolError(505, f"HTTP/{version} is not spoken here; use HTTP/1.1")
     if method == "CONNECT":
@@ -29,30 +33,24 @@ def check_head(method: str, version: str, headers: Sequence[tuple[bytes, bytes]]
 
 
 def check_target(method: str, target: bytes) -> tuple[str, bytes, bytes]:
-    """Path, path as it was sent, and query of an address; raises ProtocolError for one that is none.
+    """Split a request target into path, raw path and query; raises ProtocolError for an invalid one.
 
-    An absolute address names its path and query as well (RFC 9112, section 3.2.2).
+    The absolute form, http://host/path, is allowed as well (RFC 9112, section 3.2.2).
     """
     try:
         parsed = httptools.parse_url(target)
     except httptools.HttpParserInvalidURLError:
         raise ProtocolError(400, BAD_TARGET) from None
-    raw: bytes = parsed.path or b"/"
-    scheme = parsed.schema  # None, whatever its stub says, in all addresses but absolute ones
-    if b"#" in target or (raw == b"*" and method != "OPTIONS") or (scheme and scheme.lower() not in SCHEMES):
+    raw_path: bytes = parsed.path or b"/"
+    scheme = parsed.schema  # None but in the absolute form, whatever its stub says
+    if b"#" in target or (raw_path == b"*" and method != "OPTIONS") or (scheme and scheme.lower() not in SCHEMES):
         raise ProtocolError(400, BAD_TARGET)
-    path = raw.decode("ascii")
-    return (unquote(path) if "%" in path else path), raw, parsed.query or b""
+    path = raw_path.decode("ascii")
+    return (unquote(path) if "%" in path else path), raw_path, parsed.query or b""
 
 
-BAD_TARGET = (
-    "the address is not one that HTTP allows; it starts with /, and characters outside of ASCII, blanks and # are "
-    "percent-encoded in it, such as %C3%A9 for \u00e9"
-)
-
-
-def sentence_about(error: httptools.HttpParserError) -> str:
-    """What llhttp found wrong, for people."""
+def describe_parser_error(error: httptools.HttpParserError) -> str:
+    """Describe an error of llhttp's for people."""
     if isinstance(error, httptools.HttpParserInvalidURLError) or "HTTP/, RTSP/" in str(error):
         return BAD_TARGET
     if isinstance(error, httptools.HttpParserInvalidMethodError):

@@ -7,8 +7,9 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.types import ASGIApp
 
-from serving.app import App
+from serving.app import create_app
 from serving.http.state import AppState
 from serving.inference.generator import OnnxGenerator
 from serving.inference.model_registry import ModelRegistry
@@ -19,7 +20,7 @@ MAX_IMAGES = 16
 Call = Callable[..., httpx.Response]
 
 
-def call_app(app: App) -> Call:
+def call_app(app: ASGIApp) -> Call:
     """A function that sends one request to the app, as httpx would over a network."""
 
     async def send(method: str, path: str, **request: Any) -> httpx.Response:
@@ -45,7 +46,7 @@ def load_state(model: Path, **settings: Any) -> AppState:
 def serve_model(model: Path, **settings: Any) -> Iterator[Call]:
     """The app in front of a model file, ready."""
     state = load_state(model, **{"max_images": MAX_IMAGES, "max_queue": 2 * MAX_IMAGES} | settings)
-    yield call_app(App(state))
+    yield call_app(create_app(state))
     state.batcher.close()
 
 

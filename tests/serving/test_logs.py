@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from serving.json_logging import JsonFormatter
-from serving.log_writer import BUFFER_BYTES, NonBlockingHandler
+from serving.json_logging import BUFFER_BYTES, JsonFormatter, NonBlockingHandler
 
 TIME_LIMIT_S = 90
 LINES = 3 * BUFFER_BYTES // 1000

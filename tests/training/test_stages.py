@@ -30,6 +30,7 @@ STAGES: dict[str, dict[str, Any]] = {
 # Imported by many stages, shapes no output: validation, errors, locks, console output, atomic writes.
 INERT = {
     "serving/__init__.py",
+    "serving/error_messages.py",
     "serving/errors.py",
     "serving/files.py",
     "training/__init__.py",

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from serving.quoting import visible
+from serving.error_messages import escaped
 from training import paths
 from training.data.manifest import IgnoredFiles, Manifest
 
@@ -18,9 +18,9 @@ def summary_lines(manifest: Manifest) -> list[str]:
     """Return the lines of the summary."""
     lines = [_classes(manifest)]
     if figures := _dropped(manifest):
-        lines.append(f"{visible(figures)} (see {paths.MANIFEST})")
+        lines.append(f"{escaped(figures)} (see {paths.MANIFEST})")
     if manifest.left_out:
-        lines.append(f"left out: {visible(format_ignored(manifest.left_out))}")
+        lines.append(f"left out: {escaped(format_ignored(manifest.left_out))}")
     if enlarged := manifest.counts.enlarged:
         lines.append(f"enlarged: {enlarged} of {manifest.images} pictures, smaller than {manifest.resolution} pixels")
     return [f"  {line}" for line in lines]
@@ -39,7 +39,7 @@ def _classes(manifest: Manifest) -> str:
         return "classes: none"
     counts = manifest.images_per_class
     shown = manifest.classes if len(counts) <= LISTED_CLASSES else manifest.classes[:FIRST_CLASSES]
-    listed = ", ".join(f"{visible(name)} ({counts[name]})" for name in shown)
+    listed = ", ".join(f"{escaped(name)} ({counts[name]})" for name in shown)
     if rest := len(counts) - len(shown):
         few, many = min(counts.values()), max(counts.values())
         listed += f" and {rest} more; {few} to {many} images each"

@@ -25,11 +25,17 @@ from serving.encoding.images import (
     resize,
 )
 from serving.encoding.multi_image import file_names, to_npy, to_zip
-from serving.errors import InputError
-from serving.http.content_negotiation import preferred_format
-from serving.http.exception_handlers import ClientDisconnectedError
+from serving.errors import ClientDisconnectedError, InputError
 from serving.http.npy_body import read_latents
-from serving.http.parsing import JSON, offload_if_large, parse_query, read_body, request_media_type
+from serving.http.parsing import (
+    JSON,
+    max_body_bytes,
+    offload_if_large,
+    parse_query,
+    preferred_format,
+    read_body,
+    request_media_type,
+)
 from serving.http.schemas import (
     MEDIA_TYPES,
     AnimationFormat,
@@ -41,7 +47,7 @@ from serving.http.schemas import (
     Query,
     numbers_to_header,
 )
-from serving.http.state import AppState, app_state
+from serving.http.state import AppState
 from serving.inference.generator import OnnxGenerator
 from serving.inference.labels import label_indices
 from serving.inference.latents import MAX_SEED, GenerationJob, Images, Labels, Latents
@@ -54,7 +60,7 @@ Indices = list[int] | None  # the class of each image; None for a model without 
 
 async def generate(request: Request) -> Response:
     """POST /generate."""
-    state = app_state(request)
+    state: AppState = request.app.state.mint
     async with asyncio.timeout(state.settings.timeout):
         generator, job, requested_format = await _read_job(request, state)
         format = requested_format or preferred_format(request.headers.get("accept", ""), MEDIA_TYPES)
@@ -87,7 +93,8 @@ async def read_admitted_body(request: Request, state: AppState) -> bytes:
     The decision is the batcher's when the job is submitted, which then has its number of images. Raises QueueFullError.
     """
     state.batcher.check_admission()
-    return await read_body(request, state.body_limit)
+    # The largest request to any model: the body is read before it names one.
+    return await read_body(request, max_body_bytes(state.settings.max_images, state.models.max_latent_dim()))
 
 
 def job_from_json(request: GenerateRequest, generator: OnnxGenerator, max_images: int) -> GenerationJob:
@@ -128,8 +135,9 @@ async def run_job(
 
     card = generator.card
     encode_s = encoding_seconds(len(job), size or card.resolution, card.channels, format)
+    state: AppState = request.app.state.mint
     with _cancelled_on_disconnect(request):
-        return await app_state(request).batcher.submit(generator, job, finish_in_thread, encode_s)
+        return await state.batcher.submit(generator, job, finish_in_thread, encode_s)
 
 
 @contextmanager

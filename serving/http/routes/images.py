@@ -14,7 +14,7 @@ from serving.errors import InputError
 from serving.http.parsing import parse_query
 from serving.http.routes.generate import image_headers, render, run_job
 from serving.http.schemas import MEDIA_TYPES, ImageQuery
-from serving.http.state import app_state
+from serving.http.state import AppState
 from serving.inference.generator import OnnxGenerator
 from serving.inference.labels import label_index
 from serving.inference.latents import MAX_SEED, GenerationJob
@@ -25,7 +25,7 @@ MAX_IF_NONE_MATCH = 4096  # characters: about a hundred ETags
 
 async def image(request: Request) -> Response:
     """GET /images/{seed}.{ext}."""
-    state = app_state(request)
+    state: AppState = request.app.state.mint
     query = parse_query(request, ImageQuery)
     generator = state.models.get(query.model)
     format = _image_format(request.path_params["ext"])

@@ -18,7 +18,7 @@ from serving.http.api_docs import docs_page
 from serving.http.openapi import openapi_document
 from serving.http.parsing import parse_query
 from serving.http.schemas import Limits, ListedModel, ModelQuery, ModelResponse, ModelsResponse
-from serving.http.state import AppState, app_state
+from serving.http.state import AppState
 from serving.settings import Settings
 
 METRICS_FILE = Path("reports/metrics.json")  # written by the pipeline's last stage
@@ -27,7 +27,7 @@ DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; f
 
 async def model(request: Request) -> Response:
     """GET /model: the card of a model that is served, and how it was measured."""
-    state = app_state(request)
+    state: AppState = request.app.state.mint
     generator = state.models.get(parse_query(request, ModelQuery).model)
     name = next(name for name, known in state.models.ready() if known is generator)
     answer = ModelResponse(
@@ -44,7 +44,7 @@ async def model(request: Request) -> Response:
 
 async def models(request: Request) -> Response:
     """GET /models: every model file of the folder, and what is wrong with those that cannot be served."""
-    models = app_state(request).models
+    models = request.app.state.mint.models
     problems = models.problems()
     listed = [
         ListedModel(
@@ -68,13 +68,13 @@ async def models(request: Request) -> Response:
 
 async def docs(request: Request) -> Response:
     """GET /docs: the OpenAPI document as a page without scripts."""
-    page, _ = _documentation(app_state(request).settings)
+    page, _ = _documentation(request.app.state.mint.settings)
     return HTMLResponse(page, headers={"Content-Security-Policy": DOCS_POLICY})
 
 
 async def openapi(request: Request) -> Response:
     """GET /openapi.json."""
-    _, document = _documentation(app_state(request).settings)
+    _, document = _documentation(request.app.state.mint.settings)
     return Response(document, media_type="application/json")
 
 
@@ -92,7 +92,7 @@ async def livez(request: Request) -> Response:
 
 async def readyz(request: Request) -> Response:
     """GET /readyz: the default model has run, images are made, and the server is not about to stop."""
-    state = app_state(request)
+    state: AppState = request.app.state.mint
     state.check_ready()
     return PlainTextResponse(f"ready\n{state.models.poll_problem or ''}".strip() + "\n")
 
@@ -101,7 +101,7 @@ def metrics(request: Request) -> Response:
     """GET /metrics: Mint's figures, over all workers where there are several, and the state of this one."""
     counted = REGISTRY
     current = CollectorRegistry()
-    current.register(_StateCollector(app_state(request)))
+    current.register(_StateCollector(request.app.state.mint))
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:  # as BentoML sets it
         counted = CollectorRegistry()
         MultiProcessCollector(counted)  # type: ignore[no-untyped-call]

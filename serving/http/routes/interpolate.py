@@ -9,8 +9,7 @@ from starlette.responses import Response
 from serving.encoding.images import encode, resize
 from serving.encoding.multi_image import strip, to_animation, to_npy
 from serving.errors import InputError
-from serving.http.content_negotiation import preferred_format
-from serving.http.parsing import JSON, offload_if_large, parse_query, request_media_type
+from serving.http.parsing import JSON, offload_if_large, parse_query, preferred_format, request_media_type
 from serving.http.routes.generate import (
     Indices,
     check_count,
@@ -21,7 +20,7 @@ from serving.http.routes.generate import (
     run_job,
 )
 from serving.http.schemas import ANIMATION_MEDIA_TYPES, AnimationFormat, InterpolateRequest, Query
-from serving.http.state import app_state
+from serving.http.state import AppState
 from serving.inference.generator import OnnxGenerator
 from serving.inference.latents import GenerationJob, Images
 from serving.inference.latents import interpolate as interpolate_latents
@@ -32,7 +31,7 @@ MAX_GIF_S = 655  # a frame's time is 16 bits of hundredths, and equal frames bec
 
 async def interpolate(request: Request) -> Response:
     """POST /interpolate."""
-    state = app_state(request)
+    state: AppState = request.app.state.mint
     async with asyncio.timeout(state.settings.timeout):
         request_media_type(request.headers, JSON)
         parse_query(request, Query)

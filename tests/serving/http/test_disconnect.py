@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.types import ASGIApp
 
-from serving.app import App
+from serving.app import create_app
 from serving.http.state import AppState
 from tests.serving.busy_model import BusyModel
 from tests.serving.conftest import load_state
@@ -37,7 +38,7 @@ async def start_state(model: Path, **settings: Any) -> AppState:
     return await asyncio.to_thread(load_state, model, **settings)
 
 
-async def answer_to(app: App, receive: Receive) -> list[dict[str, Any]]:
+async def answer_to(app: ASGIApp, receive: Receive) -> list[dict[str, Any]]:
     """What the app sends to a client whose side of the connection is `receive`."""
     sent: list[dict[str, Any]] = []
 
@@ -66,7 +67,7 @@ async def test_the_images_of_a_client_that_has_left_are_not_made(model_path: Pat
     held = BusyModel(state.batcher, state.models.get())
     await held.wait_until_running()
     leave = asyncio.Event()
-    asking = asyncio.create_task(answer_to(App(state), whole_request_then({"count": 100}, leave)))
+    asking = asyncio.create_task(answer_to(create_app(state), whole_request_then({"count": 100}, leave)))
     while state.batcher.pending_images < 101:
         await asyncio.sleep(0.001)
     leave.set()
@@ -84,7 +85,7 @@ async def test_a_client_that_leaves_before_its_body_is_whole_costs_nothing(model
     async def receive() -> dict[str, Any]:
         return messages.pop()
 
-    await asyncio.wait_for(answer_to(App(state), receive), 60)
+    await asyncio.wait_for(answer_to(create_app(state), receive), 60)
     assert state.batcher.pending_images == 0
 
 
@@ -95,7 +96,7 @@ async def test_a_body_that_never_ends_is_answered_in_time(model_path: Path) -> N
         await asyncio.sleep(0.05)
         return {"type": "http.request", "body": b" ", "more_body": True}
 
-    sent = await asyncio.wait_for(answer_to(App(state), receive), 60)
+    sent = await asyncio.wait_for(answer_to(create_app(state), receive), 60)
     assert sent[0]["status"] == 504
     assert b"the answer was not ready within 0.2 s" in sent[1]["body"]
 
@@ -104,7 +105,7 @@ async def test_images_that_take_too_long_are_answered_in_time_and_dropped(model_
     state = await start_state(model_path, timeout=0.2)
     held = BusyModel(state.batcher, state.models.get())
     await held.wait_until_running()
-    sent = await asyncio.wait_for(answer_to(App(state), whole_request_then({"count": 9}, asyncio.Event())), 60)
+    sent = await asyncio.wait_for(answer_to(create_app(state), whole_request_then({"count": 9}, asyncio.Event())), 60)
     assert sent[0]["status"] == 504
     assert state.batcher.pending_images == 1
     await held.finish()

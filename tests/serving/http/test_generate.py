@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from serving.app import App
+from serving.app import create_app
 from serving.encoding.images import contact_sheet
 from serving.http.schemas import MEDIA_TYPES
 from serving.http.state import AppState
@@ -238,7 +238,9 @@ def test_a_full_queue_responds_429_with_retry_after(model_path: Path) -> None:
     async def two() -> list[httpx.Response]:
         held = BusyModel(state.batcher, state.models.get())
         await held.wait_until_running()
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(App(state)), base_url="http://mint") as client:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(create_app(state)), base_url="http://mint"
+        ) as client:
             refused = await client.post("/generate", json={"seeds": [1]})
             await held.finish()
             return [refused, await client.post("/generate", json={"seeds": [1]})]
@@ -251,7 +253,7 @@ def test_a_full_queue_responds_429_with_retry_after(model_path: Path) -> None:
 
 
 def test_without_a_model_the_service_is_not_ready() -> None:
-    response = call_app(App(AppState(Settings())))("POST", "/generate", json={"seeds": [1]})
+    response = call_app(create_app(AppState(Settings())))("POST", "/generate", json={"seeds": [1]})
     assert_error(response, 503, "the model is still loading; try again in a moment")
 
 

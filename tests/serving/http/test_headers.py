@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from starlette.types import ASGIApp
 
-from serving.app import App
+from serving.app import create_app
 from serving.http.schemas import MAX_NUMBERS_LENGTH, OMITTED, numbers_from_header, numbers_to_header
 from tests.pixels import assert_same_pixels
 from tests.serving.conftest import Call, assert_error, call_app, load_state, serve_model
@@ -114,21 +115,21 @@ def test_jpg_is_jpeg_wherever_a_format_is_named(call: Call) -> None:
 
 
 @pytest.fixture(scope="module")
-def german(tmp_path_factory: pytest.TempPathFactory) -> App:
+def german(tmp_path_factory: pytest.TempPathFactory) -> ASGIApp:
     """A model of bears and foxes, whose names have umlauts and a line end."""
     model = tiny_model(classes=("B\u00e4r", "F\u00fcchse", "line\nend\u202e"))
-    return App(load_state(save(model, tmp_path_factory.mktemp("model") / "german.onnx")))
+    return create_app(load_state(save(model, tmp_path_factory.mktemp("model") / "german.onnx")))
 
 
 @pytest.fixture(scope="module")
-def call_in_german(german: App) -> Call:
+def call_in_german(german: ASGIApp) -> Call:
     """The same as a function."""
     return call_app(german)
 
 
 @pytest.mark.parametrize("label", ["B\u00e4r", "B%C3%A4r", "b%c3%a4r", "Ba%CC%88r"])
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
-def test_a_label_may_stand_in_an_address_as_it_is_written(german: App, label: str, encoding: str) -> None:
+def test_a_label_may_stand_in_an_address_as_it_is_written(german: ASGIApp, label: str, encoding: str) -> None:
     sent: list[Any] = []
 
     async def receive() -> Any:

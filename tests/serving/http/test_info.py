@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.app import ROUTES, App
+from serving.app import ROUTES, create_app
 from serving.http.openapi import openapi_document
 from serving.http.schemas import ANIMATION_MEDIA_TYPES, MEDIA_TYPES
 from serving.http.state import AppState
@@ -45,7 +45,7 @@ def test_model_shows_the_measurements_of_this_very_file_only(
 
 
 def test_the_process_is_alive_at_once_and_ready_when_the_model_is(call: Call) -> None:
-    loading = call_app(App(AppState(Settings())))
+    loading = call_app(create_app(AppState(Settings())))
     assert loading("GET", "/livez").status_code == 200
     assert_error(loading("GET", "/readyz"), 503, "the model is still loading")
     assert_error(loading("GET", "/model"), 503, "the model is still loading")
@@ -55,7 +55,7 @@ def test_the_process_is_alive_at_once_and_ready_when_the_model_is(call: Call) ->
 def test_a_model_that_failed_to_load_is_named_by_the_probe(tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(b"no model")
-    failed = call_app(App(load_state(damaged)))
+    failed = call_app(create_app(load_state(damaged)))
     assert_error(failed("GET", "/readyz"), 503, f"{damaged} is not a whole ONNX file")
 
 
@@ -107,7 +107,7 @@ def test_the_openapi_document_covers_every_route_and_status(call: Call) -> None:
 
 def test_a_fault_in_the_server_is_logged_and_not_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     state = load_state(save(tiny_model(brittle=True), tmp_path / "brittle.onnx"))
-    response = call_app(App(state))("POST", "/generate", json={"latents": [[500] * 8], "labels": 0})
+    response = call_app(create_app(state))("POST", "/generate", json={"latents": [[500] * 8], "labels": 0})
     assert_error(response, 500, "something went wrong in the server; its log says what")
     assert "out of data bounds" in caplog.text
     state.batcher.close()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serving.app import App
+from serving.app import create_app
 from serving.inference.labels import MAX_HINTED, ClassNames
 from tests.serving.conftest import Call, assert_error, call_app, load_state, serve_model
 from tests.tiny_model import save, tiny_model
@@ -167,7 +167,7 @@ def test_names_that_differ_only_in_how_an_accent_is_stored_are_the_same() -> Non
 
 
 def test_the_documentation_is_made_once(model_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    call = call_app(App(load_state(model_path, max_images=13)))
+    call = call_app(create_app(load_state(model_path, max_images=13)))
     first = call("GET", "/docs").text, call("GET", "/openapi.json").json()
     monkeypatch.setattr("serving.http.routes.info.openapi_document", None)
     monkeypatch.setattr("serving.http.routes.info.docs_page", None)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.app import App
+from serving.app import create_app
 from serving.http.auth import check_key, key_hash, new_key
 from serving.http.state import AppState
 from serving.json_logging import JsonFormatter
@@ -99,7 +99,7 @@ def test_what_is_compared_are_hashes_all_of_them_and_whole(monkeypatch: pytest.M
 
 def test_other_origins_may_call_only_when_they_are_named(model_path: Path) -> None:
     state = load_state(model_path, cors_origins=("https://shop.example",), api_keys=(key_hash(KEY),))
-    call = call_app(App(state))
+    call = call_app(create_app(state))
     asks = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST"}
     preflight = call("OPTIONS", "/generate", headers=asks | {"Access-Control-Request-Headers": "authorization"})
     assert preflight.status_code == 200
@@ -124,7 +124,9 @@ def test_other_origins_may_call_only_when_they_are_named(model_path: Path) -> No
 def test_a_preflight_is_a_request_like_any_other(
     model_path: Path, header: str, value: str, refused: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    call = call_app(App(load_state(model_path, cors_origins=("https://shop.example",), api_keys=(key_hash(KEY),))))
+    call = call_app(
+        create_app(load_state(model_path, cors_origins=("https://shop.example",), api_keys=(key_hash(KEY),)))
+    )
     asks = {"Origin": "https://shop.example", "Access-Control-Request-Method": "POST", "X-Request-ID": "pre"}
     with caplog.at_level(logging.INFO, "serving.access"):
         granted = call("OPTIONS", "/generate", headers=asks)
@@ -187,7 +189,7 @@ def test_the_log_has_the_clients_address_through_trusted_proxies_only(
     client: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    call = call_app(App(AppState(Settings(model=model_path, trusted_proxies=trusted))))
+    call = call_app(create_app(AppState(Settings(model=model_path, trusted_proxies=trusted))))
     with caplog.at_level(logging.INFO, "serving.access"):
         call("GET", "/docs", headers=headers)
     (record,) = caplog.records
@@ -227,10 +229,10 @@ def test_a_request_is_one_line_of_json_with_its_id(call: Call, caplog: pytest.Lo
 
 
 def test_a_draining_server_sends_everybody_elsewhere_and_answers_all_the_same(model_path: Path) -> None:
-    app = App(load_state(model_path))
-    call = call_app(app)
+    state = load_state(model_path)
+    call = call_app(create_app(state))
     assert "connection" not in call("GET", "/images/7.png").headers
-    app.drain()
+    state.draining = True
     assert_error(call("GET", "/readyz"), 503, "the server is about to stop; ask another one")
     answer = call("GET", "/images/8.png")
     assert (answer.status_code, answer.headers["connection"]) == (200, "close")

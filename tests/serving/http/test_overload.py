@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.app import App
+from serving.app import create_app
 from serving.inference import supervision
 from serving.inference.batcher import ENCODERS, Batcher
 from serving.inference.generator import OnnxGenerator
@@ -165,7 +165,7 @@ async def test_too_much_pending_encoding_responds_429_with_retry_after(model_pat
     occupying = await encodings.occupy_all()
     more = encodings.submit("more", 14.0)
     await wait_until(lambda: state.batcher.pending_encode_s > 14)
-    call = call_app(App(state))
+    call = call_app(create_app(state))
     refused = await asyncio.to_thread(call, "GET", "/images/7.webp?size=2047")
     assert_error(refused, 429, "s of encoding are waiting already; try again in")
     assert int(refused.headers["retry-after"]) >= 1
@@ -185,7 +185,7 @@ async def test_a_thread_that_fails_outside_a_run_continues_and_is_reported(
 ) -> None:
     state = await asyncio.to_thread(load_state, model_path)
     batcher, generator = state.batcher, state.models.get()
-    call = call_app(App(state))
+    call = call_app(create_app(state))
     inputs = ArrayInputs(*generator.latent_space.sample([7]))
     with monkeypatch.context() as patch:
         patch.setattr("serving.inference.batcher.BATCH_SIZE", Failing(error))

@@ -15,14 +15,14 @@ import pytest
 from onnx import helper, numpy_helper
 from prometheus_client import REGISTRY
 
-from serving.app import App
+from serving.app import create_app
 from serving.errors import ModelError
+from serving.http.parsing import BYTES_PER_NUMBER, max_body_bytes
 from serving.http.state import AppState
 from serving.inference import model_registry as models_module
 from serving.inference.deadlines import DeadlineThread
 from serving.inference.generator import OnnxGenerator
 from serving.inference.model_registry import ModelRegistry, NotReadyError
-from serving.settings import BYTES_A_NUMBER
 from tests.serving.conftest import Call, call_app, load_state, skip_isolated_load
 from tests.tiny_model import save, tiny_card, tiny_model, with_card
 
@@ -206,7 +206,7 @@ async def test_an_unlistable_folder_loses_no_model_and_is_polled_again(
 async def test_readyz_reports_a_poll_failure_and_stays_200(default: Path) -> None:
     state = await asyncio.to_thread(load_state, default)
     state.models.poll_problem = "the model folder is not followed (Too many open files)"
-    response = await asyncio.to_thread(call_app(App(state)), "GET", "/readyz")
+    response = await asyncio.to_thread(call_app(create_app(state)), "GET", "/readyz")
     assert (response.status_code, response.text) == (
         200,
         "ready\nthe model folder is not followed (Too many open files)\n",
@@ -244,7 +244,7 @@ async def test_an_unprintable_name_is_refused_and_breaks_no_route(default: Path,
         file.write(default.read_bytes())
     state = await asyncio.to_thread(load_state, default)
     await poll_and_load(state.models)
-    call = call_app(App(state))
+    call = call_app(create_app(state))
     for path in ("/metrics", "/models", "/model", "/readyz"):
         assert (await asyncio.to_thread(call, "GET", path)).status_code == 200
     listed = (await asyncio.to_thread(call, "GET", "/models")).json()["models"][1]
@@ -321,7 +321,7 @@ def wide(default: Path) -> Iterator[tuple[AppState, Call]]:
     """A model of latents of 8 numbers, and beside it one of 4,096."""
     save(wide_model(4096), default.with_name("wide.onnx"))
     state = load_state(default, max_images=16)
-    yield state, call_app(App(state))
+    yield state, call_app(create_app(state))
     state.batcher.close()
 
 
@@ -338,8 +338,8 @@ def wide_model(latent_dim: int) -> onnx.ModelProto:
 
 def test_the_body_limit_allows_for_the_largest_model(wide: tuple[AppState, Call]) -> None:
     state, call = wide
-    assert state.body_limit >= 16 * 4096 * BYTES_A_NUMBER
+    assert max_body_bytes(16, state.models.max_latent_dim()) >= 16 * 4096 * BYTES_PER_NUMBER
     row = [0.123456789012345678] * 4096
     body = {"latents": [row] * 16, "labels": 0, "model": "wide", "format": "npy"}
-    assert len(str(body)) > state.settings.max_body_bytes(8)
+    assert len(str(body)) > max_body_bytes(16, 8)
     assert call("POST", "/generate", json=body).status_code == 200

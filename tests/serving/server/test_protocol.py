@@ -15,7 +15,7 @@ import uvicorn
 
 from serving.errors import MintError
 from serving.http.exception_handlers import error_response
-from serving.server.connection import ConnectionLimits, ConnectionUsage
+from serving.server.limits import ConnectionLimits, ConnectionUsage
 from serving.server.protocol import RequestProtocol
 
 TIME_LIMIT_S = 90  # of what should come at once
@@ -324,7 +324,7 @@ def test_a_new_connection_takes_the_place_of_the_one_that_has_idled_longest() ->
 
 
 def test_requests_sent_ahead_are_answered_in_order_up_to_a_limit() -> None:
-    with serving(ahead=3) as (app, port), Client(port) as client:
+    with serving(pipelined=3) as (app, port), Client(port) as client:
         ahead = b"".join(b"GET /%d HTTP/1.1\r\nHost: mint\r\n\r\n" % number for number in range(20))
         client.send(b"GET /held HTTP/1.1\r\nHost: mint\r\n\r\n" + ahead)
         app.begun.acquire()

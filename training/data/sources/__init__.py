@@ -4,9 +4,9 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 
+from serving.error_messages import did_you_mean
 from training import paths
 from training.data.manifest import DataError
 from training.data.sources.arrays import find_idx_files, idx_source, npz_source
@@ -39,8 +39,8 @@ def source_path(source: str) -> Path | None:
             )
         return path
     siblings = [str(sibling) for sibling in path.parent.iterdir()] if path.parent.is_dir() else []
-    nearest = get_close_matches(source, siblings + [PREFIX + name for name in DATASETS], n=1, cutoff=0.7)
-    hint = f"did you mean {nearest[0]}?" if nearest else "write the path of a folder or an archive of images"
+    known = siblings + [PREFIX + name for name in DATASETS]
+    hint = did_you_mean(source, known, otherwise="write the path of a folder or an archive of images", cutoff=0.7)
     raise DataError(f"params.yaml: data.source = {source!r} does not exist; {hint}")
 
 

@@ -3,13 +3,13 @@
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 
 import numpy as np
 
+from serving.error_messages import did_you_mean
 from training.data.manifest import DataError
 from training.data.sources.arrays import array_items, with_labels
 from training.data.sources.base import Item, Source, read_file
@@ -22,8 +22,7 @@ def dataset_name(source: str) -> str:
     """Return the NAME of `torchvision:NAME`. Raises DataError for an unsupported one."""
     name = source.removeprefix(PREFIX)
     if name not in DATASETS:
-        nearest = get_close_matches(name, DATASETS, n=1)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"choose one of {', '.join(DATASETS)}"
+        hint = did_you_mean(name, DATASETS, otherwise=f"choose one of {', '.join(DATASETS)}")
         raise DataError(f"params.yaml: data.source = {source!r} is not a data set that Mint knows; {hint}")
     return name
 
