@@ -1,5 +1,5 @@
-"""Mint's training side: images -> preprocess -> train -> export -> evaluate, one module a stage."""
+"""Training pipeline: images -> preprocess -> train -> export -> evaluate, one module a stage."""
 
 import os
 
-PARENT_PID = os.getppid()  # what started this process, noted before the seconds in which torch is loaded
+PARENT_PID = os.getppid()  # of this process, read before the seconds that importing torch takes

@@ -1,8 +1,8 @@
-"""Torch's files with a checksum inside: `torch.load` notices neither a flipped bit nor a file that is not its own.
+"""Torch files with an embedded checksum, since `torch.load` does not detect flipped bits.
 
-torch.save writes a zip archive, and a zip archive may end in a comment. The comment holds the SHA-256 of all bytes
-before it, so that one file carries its own checksum and torch reads it as ever. It finds damage, not forgery; against
-that stands `weights_only`, which unpickles tensors and plain values and nothing else.
+torch.save writes a zip archive, which may end in a comment. The comment holds the SHA-256 of all bytes before it, so
+that the file carries its own checksum and torch.load still reads it. This detects damage, not forgery; malicious
+pickles are stopped by `weights_only`, which loads tensors and plain values only.
 """
 
 import hashlib
@@ -16,31 +16,31 @@ import torch
 from serving.files import atomic_write
 
 BLOCK = 1 << 20  # bytes hashed at a time
-LENGTH_FIELD = struct.Struct("<H")  # how long the comment is: the field before it, the last of an archive without one
+LENGTH_FIELD = struct.Struct("<H")  # length of the comment, just before it; ends an archive without a comment
 COMMENT_BYTES = LENGTH_FIELD.size + len("sha256:") + 64
 
 
 class DamagedFileError(Exception):
-    """A file that is not, byte for byte, what `save_with_checksum` wrote."""
+    """A file that differs from what `save_with_checksum` wrote."""
 
 
 def save_with_checksum(value: Any, path: Path) -> None:
-    """Writes tensors and plain values to `path`, whole or not at all. Equal values give equal bytes.
+    """Write tensors and plain values to `path` atomically. Equal values give equal bytes.
 
-    torch is given an open file because it would write the name of a path, here a temporary one, into the archive.
+    torch.save gets an open file, because it would store the name of a path, here a temporary one, in the archive.
     """
     with atomic_write(path) as temporary:
         with temporary.open("wb") as file:
             torch.save(value, file)
         with temporary.open("r+b") as file:
-            size = file.seek(0, os.SEEK_END) - LENGTH_FIELD.size  # torch leaves no comment
+            size = file.seek(0, os.SEEK_END) - LENGTH_FIELD.size  # torch writes no comment
             comment = _comment(file, size)
             file.seek(size)
             file.write(comment)
 
 
 def load_with_checksum(path: Path) -> Any:
-    """What was saved, on the CPU. Raises DamagedFileError for any other bytes, FileNotFoundError for none."""
+    """Load what was saved, on the CPU. Raises DamagedFileError if the file is damaged, FileNotFoundError if missing."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END) - COMMENT_BYTES
         if size < 0:
@@ -54,7 +54,7 @@ def load_with_checksum(path: Path) -> Any:
 
 
 def _comment(file: IO[bytes], size: int) -> bytes:
-    """The archive's comment and its length, with the checksum of the first `size` bytes."""
+    """Comment of the archive after its length: the checksum of the first `size` bytes."""
     digest = hashlib.sha256()
     file.seek(0)
     while size > 0 and (block := file.read(min(BLOCK, size))):

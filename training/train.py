@@ -39,7 +39,7 @@ def main() -> None:
     fabric = make_fabric(params.train.device)
     data = load_training_data(manifest, fabric.device, params.train.batch)
     gan = GANTrainer(params, class_tag_matrix(params, manifest), fabric)
-    goal = TrainingBudget.of(params.train.length, data.images_per_epoch(gan.batch), gan.images_per_step)
+    goal = TrainingBudget.of(params.train.length, data.images_per_epoch(gan.batch_size), gan.images_per_step)
     with open_run(fingerprint(params, manifest)) as run:
         seconds = train(gan, data, goal, run, params.train, run.latest(goal.covers))
     save_sample_grid(gan.ema, gan.latent_dim, gan.classes, "last")
@@ -69,7 +69,7 @@ class TrainingBudget:
 
     def covers(self, state: dict[str, Any]) -> bool:
         """Whether a run may still pass through the state of a checkpoint."""
-        return bool(state["game"]["steps"] <= self.steps and state["seconds"] <= self.seconds)
+        return bool(state["trainer"]["steps"] <= self.steps and state["seconds"] <= self.seconds)
 
 
 def make_fabric(device: str) -> Fabric:
@@ -114,12 +114,12 @@ def train(
     """
     seconds = 0.0
     if resumed is not None:
-        gan.restore(resumed["game"])
+        gan.load_state_dict(resumed["trainer"])
         seconds = resumed["seconds"]
         print(f"going on from {gan.images_seen / 1000:.1f} kimg in {run.path}", flush=True)
     began = time.monotonic() - seconds
     saved_at = gan.steps
-    per_epoch = data.images_per_epoch(gan.batch)
+    per_epoch = data.images_per_epoch(gan.batch_size)
     batches = data.batches(gan.steps * gan.batches_per_step, params)
     report = TrainingReport(gan.images_seen, resumed and resumed["pending"])
     with report, stop_requests() as stop:
@@ -151,7 +151,7 @@ def crossed_interval(every_images: float, gan: GANTrainer) -> bool:
 
 def run_state(gan: GANTrainer, seconds: float, pending: dict[str, Tensor]) -> dict[str, Any]:
     """What a checkpoint holds: plain tensors and numbers, readable with torch.load(weights_only=True)."""
-    return {"game": gan.state(), "images_seen": gan.images_seen, "seconds": seconds, "pending": pending}
+    return {"trainer": gan.state_dict(), "images_seen": gan.images_seen, "seconds": seconds, "pending": pending}
 
 
 def save_ema_weights(gan: GANTrainer) -> None:

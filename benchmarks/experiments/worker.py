@@ -84,7 +84,7 @@ def play(task: Job) -> SeedResult:
     fabric = make_fabric(params.train.device)
     gan = GANTrainer(params, None, fabric)
     data = training_data(split.training, fabric.device)
-    run = Run(gan, size.epochs, data.images_per_epoch(gan.batch))
+    run = Run(gan, size.epochs, data.images_per_epoch(gan.batch_size))
     watch = evaluator.load_evaluator(split, task.pictures, size.classifier_epochs)
     train(run, data, params, watch, size.evaluated, task.result.parent / SHEETS if task.seed == 0 else None)
     images, sampled_per_second = sample(gan, size.evaluated)

@@ -105,7 +105,7 @@ class Evil:
 
 def without_a_key(path: Path) -> None:
     kept = load_with_checksum(path)
-    del kept["state"]["game"]
+    del kept["state"]["trainer"]
     torch.save(kept, path)
 
 

@@ -116,8 +116,8 @@ def test_r3gan_starts_and_ends_its_burn_in_at_the_values_of_its_configurations(
     objective, train = params.objective, params.train
     assert objective.r1 == objective.r2
     paces = [schedule_values(train, 0), schedule_values(train, int(train.burn_in.kimg * 1000))]
-    assert [objective.r1 * now.penalty for now in paces] == pytest.approx(gamma)
-    assert [train.discriminator_lr * now.rate for now in paces] == pytest.approx(rate)
+    assert [objective.r1 * now.penalty_factor for now in paces] == pytest.approx(gamma)
+    assert [train.discriminator_lr * now.lr_factor for now in paces] == pytest.approx(rate)
     assert [now.beta2 for now in paces] == pytest.approx([0.9, 0.99])
     assert (train.beta1, train.batch, train.ema_half_life_kimg) == (0.0, batch, half_life)
     assert train.generator_lr == train.discriminator_lr

@@ -109,7 +109,7 @@ def test_a_length_counts_the_images_that_the_discriminator_learns_from(ready: Pr
     configure(ready, "2 epochs", discriminator_steps=3, objective={"name": "relativistic"}, sheet_epochs=[1, 2])
     train.main()
     state = newest()
-    assert state["game"]["steps"] == 3
+    assert state["trainer"]["steps"] == 3
     assert state["images_seen"] == 144  # 48 at a step: the first to reach two epochs of 64
     assert {path.name for path in paths.SAMPLES.iterdir()} == {"epoch-0001.png", "epoch-0002.png", "last.png"}
 
@@ -174,7 +174,7 @@ def test_a_length_counts_whole_steps(text: str, batches: int, steps: int) -> Non
 def test_a_run_that_explodes_stops_with_a_sentence_and_saves_nothing_of_it(ready: Project) -> None:
     train.main()
     saved = newest()
-    saved["game"]["discriminator"]["logit.weight"].fill_(float("nan"))
+    saved["trainer"]["discriminator"]["head.weight"].fill_(float("nan"))
     last = run_folder().save(saved, keep=2)
     configure(ready, "4 epochs")
     with pytest.raises(MintError, match="a loss is not a number; lower train.generator_lr"):

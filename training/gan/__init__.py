@@ -1,1 +1,1 @@
-"""GAN training: the trainer with its losses, penalties, stabilisers, augmentation, optimisers and checkpoints."""
+"""GAN training: trainer, losses, penalties, stabilisers, augmentation, optimisers, EMA and checkpoints."""

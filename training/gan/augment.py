@@ -1,6 +1,6 @@
 """Discriminator augmentation on the training device: DiffAugment, and ADA's adaptive probability.
 
-Every draw comes from torch's global stream, on the device of the images: no loop over them, no wait for a GPU.
+Random numbers come from torch's global generator on the device of the images: no Python loop, no GPU sync.
 """
 
 from typing import NamedTuple, Self
@@ -11,10 +11,10 @@ from torch import Tensor
 BATCHES_PER_UPDATE = 4  # of ADA's p
 
 
-class Draws(NamedTuple):
-    """What `augment` draws for each image: [N] each, uniform in 0..1, in the order of use."""
+class RandomNumbers(NamedTuple):
+    """Random numbers of `augment`: [N] each, uniform in 0..1, in the order of use."""
 
-    colour: Tensor  # the group is applied where this is under p; so with translation and cutout
+    colour: Tensor  # the group is applied where this is below p; likewise translation and cutout
     brightness: Tensor
     saturation: Tensor
     contrast: Tensor
@@ -26,51 +26,53 @@ class Draws(NamedTuple):
     column: Tensor
 
     @classmethod
-    def fresh(cls, images: Tensor) -> Self:
-        """New draws for each of the images [N, C, H, W], on their device."""
-        # float32 whatever the images are: bfloat16 would round the last draws up to 1.
+    def sample(cls, images: Tensor) -> Self:
+        """Sample new numbers for images [N, C, H, W], on their device."""
+        # float32 whatever the images are: bfloat16 would round numbers close to 1 up to 1.
         numbers = torch.rand(len(cls._fields), len(images), device=images.device, dtype=torch.float32)
         return cls(*numbers.unbind())
 
 
-def augment(images: Tensor, p: float | Tensor, draws: Draws | None = None) -> Tensor:
+def augment(images: Tensor, p: float | Tensor, random: RandomNumbers | None = None) -> Tensor:
     """DiffAugment (Zhao et al. 2020): colour, translation and cutout, each applied to an image with probability p.
 
-    p = 1 is the paper's; steered by `AdaptiveP` it is adaptive (Karras et al. 2020, section 3). Reals and fakes must
-    both pass through with the same p, in the steps of both players, or the generator learns to imitate augmentations.
+    p = 1 is the paper's; `AdaptiveP` makes it adaptive (Karras et al. 2020, section 3). Augment reals and fakes with
+    the same p, in the discriminator's steps and the generator's, or the generator learns to imitate augmentations.
 
     images: [N, C, H, W] in [-1, 1], of any floating type, which is kept. p: 0..1, a number or a scalar on their device.
-    draws: fresh ones by default; given, the same ones do the same to other images. Returns [N, C, H, W]. Colours
-    may leave [-1, 1] by design: clamping would cut gradients off. Can be differentiated twice.
+    random: sampled by default; equal numbers apply equal operations to other images. Returns [N, C, H, W]. Colours
+    may leave [-1, 1] by design: clamping would cut gradients off. Twice differentiable.
     """
     if not isinstance(p, Tensor) and p == 0:
         return images
-    draw = draws or Draws.fresh(images)
+    u = random or RandomNumbers.sample(images)
     height, width = images.shape[2:]
 
-    colours = jitter_colours(images, draw.brightness - 0.5, draw.saturation * 2, draw.contrast + 0.5)
-    images = torch.where(_each(draw.colour < p), colours, images)
+    colours = jitter_colours(images, u.brightness - 0.5, u.saturation * 2, u.contrast + 0.5)
+    images = torch.where(_broadcast(u.colour < p), colours, images)
 
-    moved = draw.translation < p
+    translated = u.translation < p
     # By up to an eighth of the side, a half rounded up as in the paper's code.
     down, right = (
-        _pick(drawn, -limit, limit) * moved
-        for drawn, limit in ((draw.down, int(height / 8 + 0.5)), (draw.right, int(width / 8 + 0.5)))
+        _to_integers(uniform, -limit, limit) * translated
+        for uniform, limit in ((u.down, int(height / 8 + 0.5)), (u.right, int(width / 8 + 0.5)))
     )
     images = translate(images, down, right)
 
-    row = _pick(draw.row, 0, height)
-    row = torch.where(draw.cutout < p, row, -height)  # outside, where it cuts nothing
-    return cut_out(images, row, _pick(draw.column, 0, width))
+    row = _to_integers(u.row, 0, height)
+    row = torch.where(u.cutout < p, row, -height)  # outside the image, where it cuts nothing
+    return cut_out(images, row, _to_integers(u.column, 0, width))
 
 
 def jitter_colours(images: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
-    """Adds `brightness`, then scales colours about each pixel's grey, then values about each image's mean.
+    """Add `brightness`, then scale colours about each pixel's grey, then values about each image's mean.
 
-    images: [N, C, H, W]; the others [N]: a shift and two factors, 0 and 1 for no change. Saturation changes nothing
+    images: [N, C, H, W]; the others [N]: a shift and two factors, 0 and 1 for no change. Saturation has no effect
     where C is 1. Returns [N, C, H, W].
     """
-    brightness, saturation, contrast = (_each(change.to(images.dtype)) for change in (brightness, saturation, contrast))
+    brightness, saturation, contrast = (
+        _broadcast(change.to(images.dtype)) for change in (brightness, saturation, contrast)
+    )
     images = images + brightness
     grey = images.mean(1, keepdim=True)  # [N, 1, H, W]
     images = grey + (images - grey) * saturation
@@ -79,7 +81,7 @@ def jitter_colours(images: Tensor, brightness: Tensor, saturation: Tensor, contr
 
 
 def translate(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """Moves each image by whole pixels; zeros enter, as in the paper.
+    """Shift each image by whole pixels, with zero padding as in the paper.
 
     images: [N, C, H, W]; down, right: int64 [N], of either sign. Returns [N, C, H, W].
     """
@@ -87,61 +89,61 @@ def translate(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
 
 
 def _shift(images: Tensor, by: Tensor, dim: int) -> Tensor:
-    """Moves each image by its own count of pixels along `dim`."""
+    """Shift each image by its own number of pixels along `dim`."""
     side = images.shape[dim]
     source = torch.arange(side, device=images.device) - by[:, None]  # [N, side]
     inside = (source >= 0) & (source < side)
     shape = (-1, 1, side, 1) if dim == 2 else (-1, 1, 1, side)
-    # What leaves comes back on the other side and is masked there. Each pixel is read once, so that the gradient
-    # is written once and is the same on every run; and gather can be differentiated twice, unlike grid_sample.
+    # Pixels wrap around and are masked. Each pixel is read once, so its gradient is written once and is the same on
+    # every run; and gather is twice differentiable, unlike grid_sample.
     rolled = images.gather(dim, source.remainder(side).view(shape).expand_as(images))
     return rolled * inside.view(shape)
 
 
 def cut_out(images: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """Sets a square of half the side to zero, around row and column, as far as it lies within the image.
+    """Zero a square of half the side around (row, column), as far as it lies within the image.
 
     images: [N, C, H, W]; row, column: int64 [N], its centre, in pixels. Returns [N, C, H, W].
     """
     height, width = images.shape[2:]
-    rows = _span(height, row - height // 4, height // 2).view(-1, 1, height, 1)
-    columns = _span(width, column - width // 4, width // 2).view(-1, 1, 1, width)
+    rows = _interval_mask(height, row - height // 4, height // 2).view(-1, 1, height, 1)
+    columns = _interval_mask(width, column - width // 4, width // 2).view(-1, 1, 1, width)
     return images * ~(rows & columns)
 
 
-def _span(side: int, first: Tensor, length: int) -> Tensor:
-    """Where 0..side-1 lies in `length` places from `first` on: bool [N, side]."""
-    place = torch.arange(side, device=first.device)
-    return (place >= first[:, None]) & (place < first[:, None] + length)
+def _interval_mask(side: int, first: Tensor, length: int) -> Tensor:
+    """Mask of the positions first..first+length-1 among 0..side-1: bool [N, side]."""
+    position = torch.arange(side, device=first.device)
+    return (position >= first[:, None]) & (position < first[:, None] + length)
 
 
-def _each(values: Tensor) -> Tensor:
-    """[N] as [N, 1, 1, 1], to meet images."""
+def _broadcast(values: Tensor) -> Tensor:
+    """[N] -> [N, 1, 1, 1], to broadcast over images."""
     return values.view(-1, 1, 1, 1)
 
 
-def _pick(draw: Tensor, low: int, high: int) -> Tensor:
-    """Uniform draws in 0..1, below 1, as integers low..high, both included."""
-    return low + (draw * (high - low + 1)).long()
+def _to_integers(uniform: Tensor, low: int, high: int) -> Tensor:
+    """Uniform numbers in 0..1, below 1, as uniform integers low..high, both included."""
+    return low + (uniform * (high - low + 1)).long()
 
 
 class AdaptiveP:
-    """ADA's controller (Karras et al. 2020, section 3.2): augment more when the discriminator overfits, else less.
+    """ADA's controller (Karras et al. 2020, section 3.2): raises p while the discriminator overfits, else lowers it.
 
-    r_t = E[sign D(real)] is near 0 while D cannot tell and 1 when it knows every real. Each four batches p takes one
-    step towards the r_t wanted, by the images seen over `kimg`: 500 kimg lead from 0 to 1.
+    r_t = E[sign D(real)] is near 0 while D cannot tell reals from fakes and 1 when it recognises every real. Every
+    four batches p moves towards the target r_t by the images seen over `kimg`: 500 kimg take it from 0 to 1.
     """
 
     def __init__(self, kimg: float = 500.0, target: float = 0.6) -> None:
         self.p = 0.0
         self._images_from_0_to_1 = kimg * 1000
         self._target = target
-        self._signs: Tensor | float = 0.0  # a tensor between updates: reading it at every batch would wait for the GPU
+        self._signs: Tensor | float = 0.0  # a tensor between updates: reading it after every batch would sync the GPU
         self._images = 0
         self._batches = 0
 
     def update(self, real_logits: Tensor) -> None:
-        """Counts one batch of D(real), [N] or any shape with one logit an image; with every fourth, moves p."""
+        """Count one batch of D(real), one logit per image in any shape; after every fourth, move p."""
         # In float32: bfloat16 cannot count past 256.
         self._signs = self._signs + real_logits.detach().sign().sum(dtype=torch.float32)
         self._images += real_logits.numel()
@@ -155,11 +157,11 @@ class AdaptiveP:
         self.p = min(max(self.p + direction * step, 0.0), 1.0)
 
     def state_dict(self) -> dict[str, float | int]:
-        """All that a resumed run needs to go on exactly, as plain numbers."""
+        """State for an exact resume, as plain numbers."""
         return {"p": self.p, "signs": float(self._signs), "images": self._images, "batches": self._batches}
 
     def load_state_dict(self, state: dict[str, float | int]) -> None:
-        """Takes up where `state` was recorded."""
+        """Restore what `state_dict` returned."""
         self.p = float(state["p"])
         self._signs = float(state["signs"])
         self._images = int(state["images"])

@@ -1,7 +1,7 @@
-"""Penalties on the discriminator's gradient at images: pure functions whose own gradient reaches its weights.
+"""Gradient penalties on the discriminator: pure functions whose gradient reaches its weights.
 
-They need a second derivative, so the discriminator must run eagerly: gradients taken through a compiled
-network have silently lost their graph.
+They need second derivatives, so the discriminator must run eagerly: gradients taken through a compiled network
+silently lose their graph.
 """
 
 from collections.abc import Callable
@@ -23,16 +23,16 @@ def one_centred_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: 
 
     critic: images [N, C, H, W] -> logits [N], or one for each pack of images; real, fake: [N, C, H, W].
     """
-    share = torch.rand(len(real), 1, 1, 1, device=real.device)
-    between = torch.lerp(real, fake, share).requires_grad_()
-    norm = pixel_gradient(critic(between), between).square().sum(dim=1).add(1e-12).sqrt()
+    weight = torch.rand(len(real), 1, 1, 1, device=real.device)
+    interpolated = torch.lerp(real, fake, weight).requires_grad_()
+    norm = pixel_gradient(critic(interpolated), interpolated).square().sum(dim=1).add(1e-12).sqrt()
     return (norm - 1).square().mean()
 
 
 def pixel_gradient(logits: Tensor, images: Tensor) -> Tensor:
-    """The gradient of each logit at the pixels that it was computed from, [logits, pixels], with a graph of its own.
+    """Gradient of each logit with respect to its own pixels, [logits, pixels], with a graph of its own.
 
-    Images that are judged as one pack are neighbours, so their gradients lie side by side.
+    The images of a pack are neighbours in the batch, so their gradients form one row.
     """
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradient.reshape(len(logits), -1)

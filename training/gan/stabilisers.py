@@ -1,6 +1,5 @@
-"""What keeps the game going: small functions, each for one failure. Those inside networks are in `networks`."""
+"""Training stabilisers: label noise, instance noise, packing, weight clipping and a replay buffer of fakes."""
 
-import math
 from typing import Any
 
 import torch
@@ -11,11 +10,11 @@ from training.param_sections import StabiliserParams
 
 
 def soften_labels(params: StabiliserParams, reals: int, fakes: int, device: torch.device) -> Targets | None:
-    """How real so many real images and fakes are said to be, or None where every label is plain.
+    """Soft labels for so many real images and fakes, or None where every label is plain.
 
     Smoothing lowers the target of real images (Salimans et al. 2016, section 3.4; one-sided). Noise lowers
-    that of real images and raises that of fakes by a uniform amount up to `label_noise`. Flipping calls a share
-    of the real images fake; no fake is ever called real, which would teach the generator to stay as it is.
+    that of real images and raises that of fakes by a uniform amount up to `label_noise`. Flipping labels a share of
+    the real images as fake; fakes are never labelled real, which would teach the generator not to change.
     """
     if not (params.label_flip or params.label_smoothing or params.label_noise):
         return None
@@ -33,27 +32,22 @@ def instance_noise(params: StabiliserParams, images_seen: int) -> float:
 
 
 def pack(images: Tensor, count: int) -> Tensor:
-    """[N, C, H, W] -> [N / count, count C, H, W]: several images are judged as one (PacGAN, Lin et al. 2018).
+    """[N, C, H, W] -> [N / count, count C, H, W]: one logit for several images (PacGAN, Lin et al. 2018).
 
-    A generator that repeats itself is seen to do so.
+    A discriminator that sees several fakes at once recognises a collapsed generator by their likeness.
     """
     return images.reshape(-1, count * images.shape[1], *images.shape[2:])
 
 
 @torch.no_grad()
 def clip_weights(network: nn.Module, bound: float) -> None:
-    """Moves every weight into -bound..bound (Arjovsky et al. 2017, algorithm 1)."""
+    """Clamp every weight to -bound..bound (Arjovsky et al. 2017, algorithm 1)."""
     for parameter in network.parameters():
         parameter.clamp_(-bound, bound)
 
 
-def cosine(start: float, end: float, share: float) -> float:
-    """Goes from start to end along half a cosine; share 0..1 of the way, more stays at the end."""
-    return end + (start - end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
-
-
 class ReplayBuffer:
-    """Old fakes that the discriminator is shown again (Shrivastava et al. 2017, section 2.3).
+    """Earlier fakes that the discriminator is shown again (Shrivastava et al. 2017, section 2.3).
 
     It forgets more slowly what the generator did before, so that the two do not chase each other in circles.
     """
@@ -65,7 +59,10 @@ class ReplayBuffer:
         self._labels: Tensor | None = None
 
     def mix(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Half of the fakes [N, C, H, W] and their labels [N] make room for old ones and take their place."""
+        """Swap half of the fakes [N, C, H, W] and their labels [N] with randomly chosen earlier ones.
+
+        Until the buffer is full, it only collects and the batch is returned as it is.
+        """
         if self._images is None or self._labels is None:
             self._images, self._labels = images[: self.size].clone(), labels[: self.size].clone()
             return images, labels
@@ -81,10 +78,11 @@ class ReplayBuffer:
         return torch.cat([old_images, images[count:]]), torch.cat([old_labels, labels[count:]])
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """Contents of the buffer, for a checkpoint."""
         return {"images": self._images, "labels": self._labels}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up where `state_dict` was recorded, on whatever device that was."""
-        kept = (state["images"], state["labels"])
-        self._images, self._labels = (None if part is None else part.to(self._device, copy=True) for part in kept)
+        """Restore what `state_dict` returned, from any device to this one's."""
+        images, labels = state["images"], state["labels"]
+        self._images = None if images is None else images.to(self._device, copy=True)
+        self._labels = None if labels is None else labels.to(self._device, copy=True)

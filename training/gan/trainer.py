@@ -1,4 +1,4 @@
-"""The two players: networks, optimisers, the generator's average, and one step of the game."""
+"""GAN trainer: both networks with their optimisers, the generator's EMA, and one training step."""
 
 import copy
 from collections.abc import Iterator
@@ -10,7 +10,6 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from training import networks
 from training.data.batches import derive_seed
 from training.gan.augment import AdaptiveP, augment
 from training.gan.ema import ema_decay, update_ema
@@ -18,41 +17,41 @@ from training.gan.losses import OBJECTIVES, auxiliary_loss, discriminator_loss, 
 from training.gan.optimizers import apply_schedule, make_optimizer, schedule_values
 from training.gan.penalties import one_centred_penalty, zero_centred_penalty
 from training.gan.stabilisers import ReplayBuffer, clip_weights, instance_noise, pack, soften_labels
-from training.networks import DiscriminatorOutput
+from training.networks import Discriminator, DiscriminatorOutput, Generator, build
 from training.params import Params
 
-Batch = tuple[Tensor, Tensor]  # real images [batch, C, H, W] in [-1, 1] and labels [batch]
+Batch = tuple[Tensor, Tensor]  # real images [batch, C, H, W] in [-1, 1] and labels int64 [batch]
 
 
 class GANTrainer:
-    """A generator and a discriminator in training. `steps` counts the steps taken so far.
+    """Generator and discriminator in training. `steps` counts the training steps so far.
 
-    tags: float [classes, tags], 1 where a class has a tag; None for data without classes. players: the
-    generator and the discriminator, where they are not those that params.yaml names.
+    class_tags: float [classes, tags], 1 where a class has a tag; None for data without classes.
+    networks: the pair to train; None builds the one that params.yaml names.
     """
 
     def __init__(
         self,
         params: Params,
-        tags: Tensor | None,
+        class_tags: Tensor | None,
         fabric: Fabric,
-        players: tuple[networks.Generator, networks.Discriminator] | None = None,
+        networks: tuple[Generator, Discriminator] | None = None,
     ) -> None:
         train = params.train
         torch.manual_seed(train.seed)
         if params.network.condition == "none":
-            tags = None
-        generator, discriminator = players or networks.build(params, tags)
+            class_tags = None
+        generator, discriminator = networks or build(params, class_tags)
         if fabric.device.type == "cuda":
             generator = generator.to(memory_format=torch.channels_last)
             discriminator = discriminator.to(memory_format=torch.channels_last)
         self.ema = copy.deepcopy(generator).to(fabric.device).eval().requires_grad_(False)
         self.params = params
         self.objective = OBJECTIVES[params.objective.name]
-        self.batch = train.batch
-        self.classes = 0 if tags is None else len(tags)
-        self.tags = None if tags is None else tags.to(fabric.device)
-        self.one_tag_each = tags is not None and bool(torch.all(tags.sum(dim=1) == 1))
+        self.batch_size = train.batch
+        self.classes = 0 if class_tags is None else len(class_tags)
+        self.class_tags = None if class_tags is None else class_tags.to(fabric.device)
+        self.exclusive_tags = class_tags is not None and bool(torch.all(class_tags.sum(dim=1) == 1))
         self.latent_dim = params.network.latent_dim
         self.fabric = fabric
         betas = (train.beta1, train.beta2)
@@ -63,14 +62,14 @@ class GANTrainer:
             discriminator,
             make_optimizer(train.discriminator_optimizer, discriminator.parameters(), train.discriminator_lr, *betas),
         )
-        self.adaptive = AdaptiveP(kimg=params.stabilise.ada_kimg / params.stabilise.packing)  # it counts packs
-        self.replay = ReplayBuffer(params.stabilise.replay, fabric.device)
+        self.ada = AdaptiveP(kimg=params.stabilise.ada_kimg / params.stabilise.packing)  # counts packs, not images
+        self.replay_buffer = ReplayBuffer(params.stabilise.replay, fabric.device)
         self.steps = 0
 
     @property
     def images_per_step(self) -> int:
-        """Real images that the discriminator learns from in one step of the game."""
-        return self.batch * self.params.train.discriminator_steps
+        """Real images that the discriminator learns from in one training step."""
+        return self.batch_size * self.params.train.discriminator_steps
 
     @property
     def images_seen(self) -> int:
@@ -79,10 +78,10 @@ class GANTrainer:
 
     @property
     def batches_per_step(self) -> int:
-        """Batches that one step draws from the data: those the generator's fakes are paired with count too."""
+        """Batches of real images that one training step consumes, those for the generator's steps included."""
         train = self.params.train
-        fresh = train.generator_steps if self.objective.paired else train.generator_steps - 1
-        return train.discriminator_steps + fresh
+        for_generator = train.generator_steps if self.objective.paired else train.generator_steps - 1
+        return train.discriminator_steps + for_generator
 
     def step(self, batches: Iterator[Batch]) -> dict[str, Tensor]:
         """Train the discriminator, then the generator, for as many steps each as params.yaml says.
@@ -95,95 +94,96 @@ class GANTrainer:
         """
         train = self.params.train
         torch.manual_seed(derive_seed(train.seed, self.steps))
-        now = schedule_values(train, self.images_seen)
-        apply_schedule(self.generator_optimizer, train.generator_lr * now.rate, now.beta2)
-        apply_schedule(self.discriminator_optimizer, train.discriminator_lr * now.rate, now.beta2)
-        for turn in range(train.discriminator_steps):
+        schedule = schedule_values(train, self.images_seen)
+        apply_schedule(self.generator_optimizer, train.generator_lr * schedule.lr_factor, schedule.beta2)
+        apply_schedule(self.discriminator_optimizer, train.discriminator_lr * schedule.lr_factor, schedule.beta2)
+        for i in range(train.discriminator_steps):
             real, labels = next(batches)
-            # The last fakes serve the generator too, which spares it a pass.
-            with torch.set_grad_enabled(turn == train.discriminator_steps - 1 and not self.objective.paired):
-                fake = self._fakes(labels)
-            scalars = self._improve_discriminator(real, fake.detach(), labels, now.penalty)
-        for turn in range(train.generator_steps):
-            if turn or self.objective.paired:
+            # The generator's first step reuses the last fakes, which saves a forward pass.
+            with torch.set_grad_enabled(i == train.discriminator_steps - 1 and not self.objective.paired):
+                fake = self._generate(labels)
+            scalars = self._d_step(real, fake.detach(), labels, schedule.penalty_factor)
+        for i in range(train.generator_steps):
+            if i or self.objective.paired:
                 real, labels = next(batches)
-                fake = self._fakes(labels)
-            scalars |= self._improve_generator(fake, real, labels)
+                fake = self._generate(labels)
+            scalars |= self._g_step(fake, real, labels)
         self.steps += 1
         decay = ema_decay(self.images_per_step, train.ema_half_life_kimg, self.images_seen)
         update_ema(self.ema, self.generator, decay)
         return scalars
 
-    def judge(self, images: Tensor, labels: Tensor) -> DiscriminatorOutput:
-        """The discriminator's verdict on images [N, C, H, W] as it is shown them: noisy, augmented, packed."""
+    def discriminate_augmented(self, images: Tensor, labels: Tensor) -> DiscriminatorOutput:
+        """Discriminator output for images [N, C, H, W] with instance noise and augmentation applied to them first."""
         stabilise = self.params.stabilise
         noise = instance_noise(stabilise, self.images_seen)
         if noise:
             images = images + noise * torch.randn_like(images)
         if stabilise.augment != "none":
-            images = augment(images, 1.0 if stabilise.augment == "diffaugment" else self.adaptive.p)
+            images = augment(images, 1.0 if stabilise.augment == "diffaugment" else self.ada.p)
         return self.discriminate(images, labels)
 
     def discriminate(self, images: Tensor, labels: Tensor) -> DiscriminatorOutput:
-        """The discriminator's verdict on images [N, C, H, W] as they are, but for packing. Logits are float32."""
+        """Discriminator output for images [N, C, H, W], packed where stabilise.packing says so. Logits are float32."""
         if self.params.stabilise.packing > 1:
             images = pack(images, self.params.stabilise.packing)
-        # Past Fabric's wrapper, which in bf16 refuses the gradients that penalties take outside of its backward.
+        # .module: in bf16 Fabric's wrapper forbids autograd.grad outside fabric.backward, which penalties need.
         with self.fabric.autocast():
-            verdict: DiscriminatorOutput = self.discriminator.module(images, labels)
-        return verdict
+            output: DiscriminatorOutput = self.discriminator.module(images, labels)
+        return output
 
-    def state(self) -> dict[str, Any]:
-        """All that a run needs to go on: tensors and numbers, no classes of ours."""
-        return {"steps": self.steps, **{name: part.state_dict() for name, part in self._parts().items()}}
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that resuming needs, as tensors and plain values."""
+        return {"steps": self.steps, **{name: part.state_dict() for name, part in self._stateful_parts().items()}}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Takes up where `state` was recorded."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
         self.steps = state["steps"]
-        for name, part in self._parts().items():
+        for name, part in self._stateful_parts().items():
             part.load_state_dict(state[name])
 
-    def _parts(self) -> dict[str, Any]:
+    def _stateful_parts(self) -> dict[str, Any]:
         return {
-            "average": self.ema,
+            "ema": self.ema,
             "generator": self.generator,
             "discriminator": self.discriminator,
             "generator_optimizer": self.generator_optimizer,
             "discriminator_optimizer": self.discriminator_optimizer,
-            "adaptive": self.adaptive,
-            "replay": self.replay,
+            "ada": self.ada,
+            "replay_buffer": self.replay_buffer,
         }
 
-    def _fakes(self, labels: Tensor) -> Tensor:
+    def _generate(self, labels: Tensor) -> Tensor:
         z = torch.randn(len(labels), self.latent_dim, device=labels.device)
         fake: Tensor = self.generator(z, labels)
         return fake
 
-    def _improve_discriminator(self, real: Tensor, fake: Tensor, labels: Tensor, pressure: float) -> dict[str, Tensor]:
-        """One descent of the discriminator. pressure: factor of R1 and R2."""
+    def _d_step(self, real: Tensor, fake: Tensor, labels: Tensor, penalty_scale: float) -> dict[str, Tensor]:
+        """One optimiser step of the discriminator. penalty_scale: factor of R1 and R2."""
         objective, stabilise = self.params.objective, self.params.stabilise
-        fresh, fake_labels = fake, labels
+        fresh_fake, fake_labels = fake, labels
         if stabilise.replay:
-            fake, fake_labels = self.replay.mix(fake, labels)
-        # Leaves of their own: the batch and the replay are not tied to this step's graph, whatever happens in it.
+            fake, fake_labels = self.replay_buffer.mix(fake, labels)
+        # New leaf tensors, so that neither the batch nor the replay buffer is tied to this step's graph.
         real = real.detach().requires_grad_(objective.r1 > 0)
         fake = fake.detach().requires_grad_(objective.r2 > 0)
-        on_real, on_fake = self.judge(real, labels), self.judge(fake, fake_labels)
+        on_real, on_fake = self.discriminate_augmented(real, labels), self.discriminate_augmented(fake, fake_labels)
         fake_logits = on_fake.logits
         if objective.mismatched:
-            fake_logits = torch.cat([fake_logits, self._mismatched(real, labels)])
+            fake_logits = torch.cat([fake_logits, self._mismatched_logits(real, labels)])
         targets = soften_labels(stabilise, len(on_real.logits), len(fake_logits), real.device)
         loss = discriminator_loss(self.objective, on_real.logits, fake_logits, targets)
-        penalty = self._zero_centred(on_real, on_fake, real, fake) * pressure + self._one_centred(real, fresh, labels)
+        penalty = self._r1_r2(on_real, on_fake, real, fake) * penalty_scale
+        penalty = penalty + self._gradient_penalty(real, fresh_fake, labels)
         total = loss + penalty
-        for verdict, asked in ((on_real, labels), (on_fake, fake_labels)):
-            if self.tags is not None and verdict.tag_logits is not None:
-                total = total + auxiliary_loss(verdict.tag_logits, self.tags[asked], self.one_tag_each)
-        self._descend(total, self.discriminator, self.discriminator_optimizer)
+        for output, true_labels in ((on_real, labels), (on_fake, fake_labels)):
+            if self.class_tags is not None and output.tag_logits is not None:
+                total = total + auxiliary_loss(output.tag_logits, self.class_tags[true_labels], self.exclusive_tags)
+        self._optimizer_step(total, self.discriminator, self.discriminator_optimizer)
         if objective.weight_clip:
             clip_weights(self.discriminator, objective.weight_clip)
         if stabilise.augment == "ada":
-            self.adaptive.update(on_real.logits.detach())
+            self.ada.update(on_real.logits.detach())
         return {
             "d_loss": loss.detach(),
             "penalty": penalty.detach(),
@@ -191,21 +191,19 @@ class GANTrainer:
             "d_fake": on_fake.logits.detach().sigmoid().mean(),
         }
 
-    def _improve_generator(self, fake: Tensor, real: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """One descent of the generator. Its gradient passes through the discriminator's weights but not into them."""
+    def _g_step(self, fake: Tensor, real: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        """One optimiser step of the generator; the discriminator's weights take no gradient from it."""
         with frozen(self.discriminator):
-            verdict = self.judge(fake, labels)
-            real_logits = self.judge(real.detach(), labels).logits if self.objective.paired else None
-            loss = generator_loss(self.objective, verdict.logits, real_logits)
+            output = self.discriminate_augmented(fake, labels)
+            real_logits = self.discriminate_augmented(real.detach(), labels).logits if self.objective.paired else None
+            loss = generator_loss(self.objective, output.logits, real_logits)
             total = loss
-            if self.tags is not None and verdict.tag_logits is not None:
-                total = loss + auxiliary_loss(verdict.tag_logits, self.tags[labels], self.one_tag_each)
-            self._descend(total, self.generator, self.generator_optimizer)
+            if self.class_tags is not None and output.tag_logits is not None:
+                total = loss + auxiliary_loss(output.tag_logits, self.class_tags[labels], self.exclusive_tags)
+            self._optimizer_step(total, self.generator, self.generator_optimizer)
         return {"g_loss": loss.detach()}
 
-    def _zero_centred(
-        self, on_real: DiscriminatorOutput, on_fake: DiscriminatorOutput, real: Tensor, fake: Tensor
-    ) -> Tensor:
+    def _r1_r2(self, on_real: DiscriminatorOutput, on_fake: DiscriminatorOutput, real: Tensor, fake: Tensor) -> Tensor:
         """R1 and R2, taken at the pixels before augmentation and through it, as R3GAN's own code does."""
         objective = self.params.objective
         penalty = real.new_zeros(())
@@ -215,23 +213,25 @@ class GANTrainer:
             penalty = penalty + objective.r2 * zero_centred_penalty(on_fake.logits, fake)
         return penalty
 
-    def _one_centred(self, real: Tensor, fresh: Tensor, labels: Tensor) -> Tensor:
-        """WGAN-GP's penalty, between real images and fakes of the same classes: fresh ones, never replayed ones.
+    def _gradient_penalty(self, real: Tensor, fresh_fake: Tensor, labels: Tensor) -> Tensor:
+        """WGAN-GP's penalty between real images and fakes of the same classes: fresh ones, never replayed ones.
 
-        The critic sees the points as they are: its slope is to be 1 on the way between the two distributions, and
-        an augmentation that blanks or scales pixels has a slope of its own.
+        Without augmentation: the critic's slope is to be 1 between the two distributions, and an augmentation that
+        blanks or scales pixels has a slope of its own.
         """
         if not self.params.objective.gradient_penalty:
             return real.new_zeros(())
-        gap = one_centred_penalty(lambda images: self.discriminate(images, labels).logits, real.detach(), fresh)
-        return self.params.objective.gradient_penalty * gap
+        penalty = one_centred_penalty(
+            lambda images: self.discriminate(images, labels).logits, real.detach(), fresh_fake
+        )
+        return self.params.objective.gradient_penalty * penalty
 
-    def _mismatched(self, real: Tensor, labels: Tensor) -> Tensor:
-        """Logits of real images under another class, which are to count as half of the fakes (Reed et al. 2016)."""
+    def _mismatched_logits(self, real: Tensor, labels: Tensor) -> Tensor:
+        """Logits of real images under a wrong class, which count as half of the fakes (Reed et al. 2016)."""
         wrong = (labels + torch.randint_like(labels, 1, max(self.classes, 2))) % self.classes
-        return self.judge(real.detach(), wrong).logits
+        return self.discriminate_augmented(real.detach(), wrong).logits
 
-    def _descend(self, loss: Tensor, network: Any, optimizer: Any) -> None:
+    def _optimizer_step(self, loss: Tensor, network: Any, optimizer: Any) -> None:
         optimizer.zero_grad()
         self.fabric.backward(loss)
         if self.params.stabilise.gradient_clip:
@@ -241,7 +241,7 @@ class GANTrainer:
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """While open, gradients pass through the network's weights but not into them; afterwards they do, come what may."""
+    """Context in which gradients pass through the network but not into its weights; undone on errors too."""
     network.requires_grad_(False)
     try:
         yield

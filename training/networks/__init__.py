@@ -1,4 +1,4 @@
-"""The networks: one file a family, and `build`, which makes the pair that params.yaml names."""
+"""Generator and discriminator networks: one module a family, and `build`, which picks by network.name."""
 
 from typing import Any
 
@@ -15,62 +15,62 @@ __all__ = ["Discriminator", "DiscriminatorOutput", "Generator", "build"]
 FAMILIES: dict[str, Any] = {"dense": dense, "upsampling": upsampling, "dcgan": dcgan, "residual": r3gan}
 
 
-def build(params: Params, tags: Tensor | None) -> tuple[Generator, Discriminator]:
-    """Makes a generator and a discriminator with freshly drawn weights.
+def build(params: Params, class_tags: Tensor | None) -> tuple[Generator, Discriminator]:
+    """Build the generator and the discriminator that params.yaml names, with newly initialised weights.
 
-    tags: float [classes, tags], 1 where a class has a tag; used unless network.condition is none. The
-    discriminator sees stabilise.packing images joined on their channels as one.
+    class_tags: float [classes, tags], 1 where a class has a tag; used unless network.condition is none. The
+    discriminator takes packs of stabilise.packing images, joined along their channels.
     """
     network = params.network
     resolution, channels = params.data.resolution, params.data.channels
     family = FAMILIES[network.name]
     if network.condition == "none":
-        tags = None
+        class_tags = None
     generator = Generator(
         network.latent_dim,
-        tags,
+        class_tags,
         lambda inputs: family.generator_layers(
             inputs,
             resolution,
             channels,
             network.generator_width,
-            **_form(network),
-            dropout_share=network.generator_dropout,
+            **_layer_options(network),
+            dropout_rate=network.generator_dropout,
         ),
     )
     norm = {"norm": network.discriminator_norm} if network.name == "dcgan" else {}
-    features = family.discriminator_backbone(
+    backbone = family.discriminator_backbone(
         channels * params.stabilise.packing,
         resolution,
         network.discriminator_width,
-        **_form(network),
+        **_layer_options(network),
         **norm,
-        dropout_share=network.discriminator_dropout,
+        dropout_rate=network.discriminator_dropout,
     )
-    discriminator = Discriminator(features, network.condition, tags, network.minibatch_std)
+    discriminator = Discriminator(backbone, network.condition, class_tags, network.minibatch_std)
     if network.spectral_norm:
-        normalise_spectra(discriminator)
+        add_spectral_norm(discriminator)
     return generator, discriminator
 
 
-def normalise_spectra(network: nn.Module) -> None:
-    """Divides every weight by its largest singular value (Miyato et al. 2018), so that no layer stretches by over 1.
+def add_spectral_norm(network: nn.Module) -> None:
+    """Divide every weight by its largest singular value (Miyato et al. 2018), so that every layer is 1-Lipschitz.
 
-    A projection's embedding is one of them (Miyato and Koyama 2018, section 4): free, it would outgrow the rest.
+    This includes a projection's embedding (Miyato and Koyama 2018, section 4), which would outgrow the rest otherwise.
     """
     for layer in list(network.modules()):
         if isinstance(layer, TagEmbedding):
-            nn.init.normal_(layer.weight)  # the zeros it starts from have no size to be divided by
+            nn.init.normal_(layer.weight)  # its initial zeros cannot be normalised
         if isinstance(layer, nn.Conv2d | nn.Linear | TagEmbedding):
             spectral_norm(layer)
 
 
-def _form(network: NetworkParams) -> dict[str, Any]:
-    """What shapes this family's layers beside their width."""
-    forms: dict[str, dict[str, Any]] = {
+def _layer_options(network: NetworkParams) -> dict[str, Any]:
+    """Options of the family's layers besides their width."""
+    options: dict[str, dict[str, Any]] = {
         "dense": {"depth": network.depth},
         "upsampling": {},
         "dcgan": {"kernel": network.kernel},
         "residual": {"depth": network.depth, "widths": network.widths},
     }
-    return forms[network.name]
+    return options[network.name]

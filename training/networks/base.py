@@ -1,8 +1,8 @@
-"""The generator and the discriminator, whatever their family: how z, classes, layers and logits fit together.
+"""Base generator and discriminator, shared by all network families: class conditioning, logits and minibatch std.
 
-A family's file gives the layers; what is common to all of them is here. Classes enter a generator as an
-embedding beside z. They enter a discriminator as the inner product of an embedding with its features
-(projection, Miyato and Koyama 2018, eq. 3), or it names them itself (auxiliary classifier, Odena et al. 2017).
+A family's module adds the layers. Classes enter a generator as an embedding concatenated to z. They enter a
+discriminator as the inner product of an embedding with its features (projection, Miyato and Koyama 2018, eq. 3), or
+it classifies the images itself (auxiliary classifier, Odena et al. 2017).
 """
 
 from collections.abc import Callable, Iterator
@@ -13,59 +13,59 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-# At the scale of z the class drowns it: the network learns one picture a class and lets z go.
-CLASS_SCALE = 0.1
+# At the scale of z the class would dominate: the network learns one image a class and ignores z.
+CLASS_EMBEDDING_SCALE = 0.1
 
 
 class TagEmbedding(nn.Module):
-    """label [N] -> [N, size]: the sum of the learned vectors of the tags that the class is made of.
+    """label [N] -> [N, size]: the sum of the learned embeddings of the class's tags.
 
-    tags: float [classes, tags], 1 where the class has the tag; the identity for classes that are tags themselves.
+    class_tags: float [classes, tags], 1 where the class has the tag; the identity for plain classes.
     """
 
-    tags: Tensor
+    class_tags: Tensor
 
-    def __init__(self, tags: Tensor, size: int, scale: float) -> None:
+    def __init__(self, class_tags: Tensor, size: int, scale: float) -> None:
         super().__init__()
-        self.register_buffer("tags", tags, persistent=False)
-        self.weight = nn.Parameter(torch.randn(tags.shape[1], size) * scale)
+        self.register_buffer("class_tags", class_tags, persistent=False)
+        self.weight = nn.Parameter(torch.randn(class_tags.shape[1], size) * scale)
 
     def forward(self, label: Tensor) -> Tensor:
-        return embedding(label, self.tags @ self.weight)
+        return embedding(label, self.class_tags @ self.weight)
 
-    def folded(self) -> nn.Embedding:
-        """The same function with the sums done: one vector a class."""
-        vectors = (self.tags @ self.weight).detach()
+    def fold(self) -> nn.Embedding:
+        """Equivalent plain embedding, with one precomputed vector a class."""
+        vectors = (self.class_tags @ self.weight).detach()
         return nn.Embedding(len(vectors), vectors.shape[1], _weight=vectors)
 
 
 class ConditionedLatent(nn.Module):
-    """z [N, latent_dim], label [N] -> what a generator's first layer reads [N, size]."""
+    """z [N, latent_dim], label [N] -> the generator's input [N, size]: z, and the class embedding beside it."""
 
-    def __init__(self, latent_dim: int, tags: Tensor | None) -> None:
+    def __init__(self, latent_dim: int, class_tags: Tensor | None) -> None:
         super().__init__()
         self.embedding: TagEmbedding | nn.Embedding | None = None
-        if tags is not None:
-            self.embedding = TagEmbedding(tags, latent_dim, CLASS_SCALE)
-        self.size = latent_dim if tags is None else 2 * latent_dim
+        if class_tags is not None:
+            self.embedding = TagEmbedding(class_tags, latent_dim, CLASS_EMBEDDING_SCALE)
+        self.size = latent_dim if class_tags is None else 2 * latent_dim
 
     def forward(self, z: Tensor, label: Tensor | None) -> Tensor:
         if self.embedding is None:
             return z
-        with single_precision(z) as unrounded:
-            return torch.cat([unrounded, self.embedding(label)], dim=1)
+        with autocast_disabled(z) as z32:
+            return torch.cat([z32, self.embedding(label)], dim=1)
 
 
 class Generator(nn.Module):
-    """z [N, latent_dim], label [N] -> images [N, channels, resolution, resolution], meant to lie in [-1, 1].
+    """z [N, latent_dim], label [N] -> images [N, channels, resolution, resolution], nominally in [-1, 1].
 
-    layers: makes the family's layers for so many inputs. tags: see TagEmbedding; None ignores the label.
+    make_layers: input size -> the family's layers. class_tags: see TagEmbedding; None ignores the label.
     """
 
-    def __init__(self, latent_dim: int, tags: Tensor | None, layers: Callable[[int], nn.Sequential]) -> None:
+    def __init__(self, latent_dim: int, class_tags: Tensor | None, make_layers: Callable[[int], nn.Sequential]) -> None:
         super().__init__()
-        self.latent = ConditionedLatent(latent_dim, tags)
-        self.layers = layers(self.latent.size)
+        self.latent = ConditionedLatent(latent_dim, class_tags)
+        self.layers = make_layers(self.latent.size)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         images: Tensor = self.layers(self.latent(z, label))
@@ -73,67 +73,67 @@ class Generator(nn.Module):
 
 
 class Backbone(NamedTuple):
-    """A family's discriminator without its last step."""
+    """A family's discriminator without its head."""
 
-    layers: nn.Sequential  # images -> [N, channels, side, side]
+    layers: nn.Sequential  # images -> features [N, channels, side, side]
     channels: int
-    logit: Callable[[int], nn.Module]  # makes the last step for so many channels: features -> [N, 1, ...]
+    make_head: Callable[[int], nn.Module]  # channels -> the head: features -> logits [N, 1, ...]
 
 
 class DiscriminatorOutput(NamedTuple):
-    """What a discriminator says of images, in float32 whatever its features are."""
+    """Output of a discriminator, in float32 whatever its features are."""
 
-    logits: Tensor  # [N], real above 0
-    tag_logits: Tensor | None  # [N, tags], of an auxiliary classifier
+    logits: Tensor  # [N], above 0 for real
+    tag_logits: Tensor | None  # [N, tags], of the auxiliary classifier
 
 
 class Discriminator(nn.Module):
-    """images [N, channels, resolution, resolution], label [N] -> Verdict.
+    """images [N, channels, resolution, resolution], label [N] -> DiscriminatorOutput.
 
-    condition: `none`, `projection` or `auxiliary`, see the head of this file.
-    minibatch_std: whether one more feature says how much the images of the batch differ.
+    condition: `none`, `projection` or `auxiliary`, see the module's docstring.
+    minibatch_std: adds a feature map with the standard deviation over the batch.
     """
 
-    def __init__(self, features: Backbone, condition: str, tags: Tensor | None, minibatch_std: bool) -> None:
+    def __init__(self, backbone: Backbone, condition: str, class_tags: Tensor | None, minibatch_std: bool) -> None:
         super().__init__()
-        self.features = features.layers
+        self.features = backbone.layers
         if minibatch_std:
             self.features.append(MinibatchStd())
-        channels = features.channels + minibatch_std
-        self.logit = features.logit(channels)
+        channels = backbone.channels + minibatch_std
+        self.head = backbone.make_head(channels)
         self.embedding = None
-        self.classify = None
-        if tags is not None and condition == "projection":
-            # At zero the projection starts out neutral: the classes enter as far as they help.
-            self.embedding = TagEmbedding(tags, channels, scale=0.0)
-        elif tags is not None and condition == "auxiliary":
-            self.classify = nn.Linear(channels, tags.shape[1])
+        self.classifier = None
+        if class_tags is not None and condition == "projection":
+            # Zero-initialised, so that the logits do not depend on the class until training makes them.
+            self.embedding = TagEmbedding(class_tags, channels, scale=0.0)
+        elif class_tags is not None and condition == "auxiliary":
+            self.classifier = nn.Linear(channels, class_tags.shape[1])
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> DiscriminatorOutput:
-        with single_precision(self.features(images)) as features:
-            logits = self.logit(features).flatten()
+        with autocast_disabled(self.features(images)) as features:
+            logits = self.head(features).flatten()
             pooled = features.sum(dim=(2, 3))
             if self.embedding is not None:
                 logits = logits + (self.embedding(label) * pooled).sum(dim=1)
-            return DiscriminatorOutput(logits, None if self.classify is None else self.classify(pooled))
+            return DiscriminatorOutput(logits, None if self.classifier is None else self.classifier(pooled))
 
 
 class MinibatchStd(nn.Module):
-    """[N, C, H, W] -> [N, C + 1, H, W]: one more map, the standard deviation over the batch, averaged over all places.
+    """[N, C, H, W] -> [N, C + 1, H, W]: appends the standard deviation over the batch, averaged over all positions.
 
-    A generator that makes one image only is found out by it (Karras et al. 2018, section 3).
+    It reveals a generator that produces only one image (Karras et al. 2018, section 3).
     """
 
     def forward(self, features: Tensor) -> Tensor:
-        # The small constant keeps the gradient of the root finite where all images agree.
-        spread = (features.var(dim=0, unbiased=False) + 1e-8).sqrt().mean()
+        # 1e-8 keeps the gradient of the root finite where all images are equal.
+        std = (features.var(dim=0, unbiased=False) + 1e-8).sqrt().mean()
         count, _, height, width = features.shape
-        return torch.cat([features, spread.expand(count, 1, height, width)], dim=1)
+        return torch.cat([features, std.expand(count, 1, height, width)], dim=1)
 
 
 @contextmanager
-def single_precision(x: Tensor) -> Iterator[Tensor]:
-    """While open, autocast is off; gives x in float32 where autocast may have rounded it, and x itself elsewhere."""
+def autocast_disabled(x: Tensor) -> Iterator[Tensor]:
+    """Context without autocast; yields x, as float32 where autocast was on and may have rounded it."""
     if not torch.is_autocast_enabled(x.device.type):
         yield x
         return
@@ -141,6 +141,6 @@ def single_precision(x: Tensor) -> Iterator[Tensor]:
         yield x.float()
 
 
-def dropout(share: float) -> list[nn.Module]:
-    """A dropout layer, or none at all for a share of 0."""
-    return [nn.Dropout(share)] if share else []
+def dropout(rate: float) -> list[nn.Module]:
+    """One dropout layer, or none for a rate of 0."""
+    return [nn.Dropout(rate)] if rate else []

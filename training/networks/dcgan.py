@@ -1,6 +1,6 @@
-"""DCGAN (Radford et al. 2015), in the two forms that public code made popular.
+"""DCGAN (Radford et al. 2015), in its two popular variants.
 
-kernel 4: transposed convolutions alone, as in the PyTorch tutorial.
+kernel 4: transposed convolutions only, as in the PyTorch tutorial.
 kernel 5: a dense first layer, 5x5 kernels, biases in the discriminator.
 """
 
@@ -14,41 +14,45 @@ from training.pyramid import layer_widths, pyramid
 
 
 def generator_layers(
-    inputs: int, resolution: int, channels: int, width: int, kernel: int, dropout_share: float = 0.0
+    inputs: int, resolution: int, channels: int, width: int, kernel: int, dropout_rate: float = 0.0
 ) -> nn.Sequential:
     """[N, inputs] -> [N, channels, resolution, resolution] in [-1, 1]."""
     side, doublings = pyramid(resolution)
     widths = layer_widths(width, doublings)
-    layers = _dense_stem(inputs, widths[0], side) if kernel == 5 else _convolution_stem(inputs, widths[0], side)
-    layers += dropout(dropout_share)
-    for narrow_in, narrow_out in pairwise(widths):
-        layers += [_double(narrow_in, narrow_out, kernel, bias=False), nn.BatchNorm2d(narrow_out), nn.ReLU(True)]
-        layers += dropout(dropout_share)
-    layers += [_double(widths[-1], channels, kernel, bias=kernel == 5), nn.Tanh()]
+    layers = _dense_stem(inputs, widths[0], side) if kernel == 5 else _conv_stem(inputs, widths[0], side)
+    layers += dropout(dropout_rate)
+    for channels_in, channels_out in pairwise(widths):
+        layers += [
+            _upsample(channels_in, channels_out, kernel, bias=False),
+            nn.BatchNorm2d(channels_out),
+            nn.ReLU(True),
+        ]
+        layers += dropout(dropout_rate)
+    layers += [_upsample(widths[-1], channels, kernel, bias=kernel == 5), nn.Tanh()]
     return nn.Sequential(*layers).apply(initialise)
 
 
 def discriminator_backbone(
-    channels: int, resolution: int, width: int, kernel: int, norm: str = "batch", dropout_share: float = 0.0
+    channels: int, resolution: int, width: int, kernel: int, norm: str = "batch", dropout_rate: float = 0.0
 ) -> Backbone:
-    """norm: `batch` normalises every layer but the first, `batch-everywhere` the first too, `none` none."""
+    """Strided convolutions. norm: `batch` normalises all layers but the first, `batch-everywhere` all, `none` none."""
     side, doublings = pyramid(resolution)
     widths = layer_widths(width, doublings)[::-1]
     bias = kernel == 5
     layers: list[nn.Module] = []
-    for level, (wide_in, wide_out) in enumerate(pairwise([channels, *widths])):
-        layers.append(_halve(wide_in, wide_out, kernel, bias))
+    for level, (channels_in, channels_out) in enumerate(pairwise([channels, *widths])):
+        layers.append(_downsample(channels_in, channels_out, kernel, bias))
         if norm == "batch-everywhere" or (norm == "batch" and level):
-            layers.append(nn.BatchNorm2d(wide_out))
-        layers += [nn.LeakyReLU(0.2, True), *dropout(dropout_share)]
-    return Backbone(nn.Sequential(*layers).apply(initialise), widths[-1], partial(_logit, side=side, bias=bias))
+            layers.append(nn.BatchNorm2d(channels_out))
+        layers += [nn.LeakyReLU(0.2, True), *dropout(dropout_rate)]
+    return Backbone(nn.Sequential(*layers).apply(initialise), widths[-1], partial(_head, side=side, bias=bias))
 
 
-def _logit(channels: int, side: int, bias: bool) -> nn.Module:
+def _head(channels: int, side: int, bias: bool) -> nn.Module:
     return nn.Conv2d(channels, 1, side, bias=bias).apply(initialise)
 
 
-def _convolution_stem(inputs: int, width: int, side: int) -> list[nn.Module]:
+def _conv_stem(inputs: int, width: int, side: int) -> list[nn.Module]:
     """[N, inputs] -> [N, width, side, side] by one transposed convolution."""
     return [
         nn.Unflatten(1, (inputs, 1, 1)),
@@ -59,7 +63,7 @@ def _convolution_stem(inputs: int, width: int, side: int) -> list[nn.Module]:
 
 
 def _dense_stem(inputs: int, width: int, side: int) -> list[nn.Module]:
-    """[N, inputs] -> [N, width, side, side] by a dense layer, normalised unit by unit."""
+    """[N, inputs] -> [N, width, side, side] by a dense layer with batch norm over its units."""
     units = width * side * side
     return [
         nn.Linear(inputs, units, bias=False),
@@ -69,15 +73,15 @@ def _dense_stem(inputs: int, width: int, side: int) -> list[nn.Module]:
     ]
 
 
-def _double(channels_in: int, channels_out: int, kernel: int, bias: bool) -> nn.ConvTranspose2d:
-    """A transposed convolution that doubles the side; the odd kernel needs one more row and column."""
+def _upsample(channels_in: int, channels_out: int, kernel: int, bias: bool) -> nn.ConvTranspose2d:
+    """Transposed convolution that doubles the side; an odd kernel needs output padding."""
     extra = kernel % 2
     padding = (kernel - 2 + extra) // 2
     return nn.ConvTranspose2d(channels_in, channels_out, kernel, 2, padding, output_padding=extra, bias=bias)
 
 
-def _halve(channels_in: int, channels_out: int, kernel: int, bias: bool) -> nn.Conv2d:
-    """A convolution that halves the side."""
+def _downsample(channels_in: int, channels_out: int, kernel: int, bias: bool) -> nn.Conv2d:
+    """Convolution that halves the side."""
     return nn.Conv2d(channels_in, channels_out, kernel, 2, (kernel - 1) // 2, bias=bias)
 
 

@@ -1,4 +1,4 @@
-"""The vanilla GAN: dense layers on both sides (Goodfellow et al. 2014, section 5)."""
+"""Vanilla GAN: a multilayer perceptron on both sides (Goodfellow et al. 2014, section 5)."""
 
 from itertools import pairwise
 
@@ -7,31 +7,31 @@ from torch import nn
 from training.networks.base import Backbone, dropout
 from training.networks.upsampling import initialise
 
-DEPTH = 2  # hidden layers, unless params.yaml says otherwise
+DEFAULT_DEPTH = 2  # hidden layers
 
 
 def generator_layers(
-    inputs: int, resolution: int, channels: int, width: int, depth: int | None = None, dropout_share: float = 0.0
+    inputs: int, resolution: int, channels: int, width: int, depth: int | None = None, dropout_rate: float = 0.0
 ) -> nn.Sequential:
     """[N, inputs] -> [N, channels, resolution, resolution] in [-1, 1], through `depth` layers of `width` units."""
     layers: list[nn.Module] = []
-    for before, after in pairwise([inputs] + [width] * (depth or DEPTH)):
-        layers += [nn.Linear(before, after), nn.LeakyReLU(0.2, True), *dropout(dropout_share)]
+    for features_in, features_out in pairwise([inputs] + [width] * (depth or DEFAULT_DEPTH)):
+        layers += [nn.Linear(features_in, features_out), nn.LeakyReLU(0.2, True), *dropout(dropout_rate)]
     layers += [nn.Linear(width, channels * resolution**2), nn.Tanh()]
     layers.append(nn.Unflatten(1, (channels, resolution, resolution)))
     return nn.Sequential(*layers).apply(initialise)
 
 
 def discriminator_backbone(
-    channels: int, resolution: int, width: int, depth: int | None = None, dropout_share: float = 0.0
+    channels: int, resolution: int, width: int, depth: int | None = None, dropout_rate: float = 0.0
 ) -> Backbone:
-    """`depth` layers of `width` units."""
+    """[N, channels, resolution, resolution] -> [N, width, 1, 1] through `depth` layers of `width` units."""
     layers: list[nn.Module] = [nn.Flatten()]
-    for before, after in pairwise([channels * resolution**2] + [width] * (depth or DEPTH)):
-        layers += [nn.Linear(before, after), nn.LeakyReLU(0.2, True), *dropout(dropout_share)]
+    for features_in, features_out in pairwise([channels * resolution**2] + [width] * (depth or DEFAULT_DEPTH)):
+        layers += [nn.Linear(features_in, features_out), nn.LeakyReLU(0.2, True), *dropout(dropout_rate)]
     layers.append(nn.Unflatten(1, (width, 1, 1)))
-    return Backbone(nn.Sequential(*layers).apply(initialise), width, _logit)
+    return Backbone(nn.Sequential(*layers).apply(initialise), width, _head)
 
 
-def _logit(channels: int) -> nn.Module:
+def _head(channels: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(channels, 1)).apply(initialise)

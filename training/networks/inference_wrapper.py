@@ -1,4 +1,4 @@
-"""The generator as it is served: pixels instead of [-1, 1], and no arithmetic that can be done once and for all."""
+"""Inference wrapper of the generator: uint8 pixels, with batch norms and class embeddings folded into constants."""
 
 import copy
 
@@ -23,29 +23,29 @@ class InferenceGenerator(nn.Module):
 
 
 def fold_for_inference(generator: Generator) -> Generator:
-    """A copy that computes the same in evaluation mode, with batch norms and the tags of classes folded away."""
-    copied = copy.deepcopy(generator)
-    copied.layers = fold_batch_norm(copied.layers)
-    if isinstance(copied.latent.embedding, TagEmbedding):
-        copied.latent.embedding = copied.latent.embedding.folded()
-    return copied
+    """A copy that computes the same in evaluation mode, with batch norms and tag embeddings folded."""
+    folded = copy.deepcopy(generator)
+    folded.layers = fold_batch_norm(folded.layers)
+    if isinstance(folded.latent.embedding, TagEmbedding):
+        folded.latent.embedding = folded.latent.embedding.fold()
+    return folded
 
 
 def fold_batch_norm(layers: nn.Sequential) -> nn.Sequential:
-    """The same function in evaluation mode without the batch norms that directly follow a linear layer.
+    """The same function in evaluation mode, with the batch norms that directly follow a linear layer folded into it.
 
     y = gamma (W x + b - mean) / sqrt(var + eps) + beta is itself linear in x (Ioffe and Szegedy 2015,
     section 3.1), so each norm becomes part of W and b.
     """
-    kept: list[nn.Module] = []
+    folded: list[nn.Module] = []
     for layer in layers:
-        before = kept[-1] if kept else None
-        if isinstance(layer, nn.BatchNorm2d) and isinstance(before, nn.ConvTranspose2d):
-            kept[-1] = fuse_conv_bn_eval(before, layer, transpose=True)
-        elif isinstance(layer, nn.BatchNorm2d) and isinstance(before, nn.Conv2d):
-            kept[-1] = fuse_conv_bn_eval(before, layer)
-        elif isinstance(layer, nn.BatchNorm1d) and isinstance(before, nn.Linear):
-            kept[-1] = fuse_linear_bn_eval(before, layer)
+        previous = folded[-1] if folded else None
+        if isinstance(layer, nn.BatchNorm2d) and isinstance(previous, nn.ConvTranspose2d):
+            folded[-1] = fuse_conv_bn_eval(previous, layer, transpose=True)
+        elif isinstance(layer, nn.BatchNorm2d) and isinstance(previous, nn.Conv2d):
+            folded[-1] = fuse_conv_bn_eval(previous, layer)
+        elif isinstance(layer, nn.BatchNorm1d) and isinstance(previous, nn.Linear):
+            folded[-1] = fuse_linear_bn_eval(previous, layer)
         else:
-            kept.append(layer)
-    return nn.Sequential(*kept)
+            folded.append(layer)
+    return nn.Sequential(*folded)

@@ -1,7 +1,7 @@
-"""The network of R3GAN (Huang et al. 2024, section 4): residual blocks, no normalisation, no tanh.
+"""R3GAN (Huang et al. 2024, section 4): residual blocks, no normalisation, no tanh.
 
-A block widens, convolves in groups and narrows again; its last convolution starts at zero, so that every
-block starts out as the identity.
+A block is an inverted bottleneck with a grouped convolution; its last convolution is zero-initialised, so that every
+block starts as the identity.
 """
 
 import math
@@ -13,40 +13,40 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d
 
-from training.networks.base import Backbone, dropout, single_precision
+from training.networks.base import Backbone, autocast_disabled, dropout
 from training.pyramid import layer_widths, pyramid
 
-DEPTH = 2  # blocks a resolution, unless params.yaml says otherwise
-GROUP = 16  # channels a group
+DEFAULT_DEPTH = 2  # blocks per resolution
+GROUP_CHANNELS = 16  # channels of a group
 SLOPE = 0.2
-GAIN = math.sqrt(2 / (1 + SLOPE**2))  # keeps the variance through a leaky ReLU (He et al. 2015, eq. 14)
+GAIN = math.sqrt(2 / (1 + SLOPE**2))  # preserves the variance through a leaky ReLU (He et al. 2015, eq. 14)
 
 
 class ResidualBlock(nn.Module):
-    """[N, C, H, W] -> [N, C, H, W]: x + narrow(groups(widen(x))).
+    """[N, C, H, W] -> [N, C, H, W]: x + contract(grouped(expand(x))).
 
-    blocks: residual blocks in the whole network, which scale the first weights (Zhang et al. 2019, "Fixup").
+    blocks: residual blocks in the whole network, which scale the initial weights (Zhang et al. 2019, "Fixup").
     """
 
     def __init__(self, channels: int, blocks: int) -> None:
         super().__init__()
-        inner = 2 * channels
+        hidden = 2 * channels
         gain = GAIN * blocks**-0.25
         self.layers = nn.Sequential(
-            _drawn(nn.Conv2d(channels, inner, 1, bias=False), gain),
-            BiasedLeakyReLU(inner),
-            _drawn(nn.Conv2d(inner, inner, 3, padding=1, groups=inner // GROUP, bias=False), gain),
-            BiasedLeakyReLU(inner),
-            _drawn(nn.Conv2d(inner, channels, 1, bias=False), 0.0),
+            _initialised(nn.Conv2d(channels, hidden, 1, bias=False), gain),
+            BiasedLeakyReLU(hidden),
+            _initialised(nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden // GROUP_CHANNELS, bias=False), gain),
+            BiasedLeakyReLU(hidden),
+            _initialised(nn.Conv2d(hidden, channels, 1, bias=False), 0.0),
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        change: Tensor = self.layers(x)
-        return x + change
+        residual: Tensor = self.layers(x)
+        return x + residual
 
 
 class BiasedLeakyReLU(nn.Module):
-    """Adds a bias a channel, then a leaky ReLU."""
+    """Per-channel bias, then a leaky ReLU."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -57,49 +57,49 @@ class BiasedLeakyReLU(nn.Module):
 
 
 class Resample(nn.Module):
-    """Doubles or halves the side with the filter [1, 3, 3, 1] of StyleGAN2 (Karras et al. 2020) and sets the width."""
+    """Up- or downsampling by 2 with StyleGAN2's [1, 3, 3, 1] filter (Karras et al. 2020), and a change of width."""
 
     kernel: Tensor
 
-    def __init__(self, channels_in: int, channels_out: int, doubles: bool) -> None:
+    def __init__(self, channels_in: int, channels_out: int, up: bool) -> None:
         super().__init__()
-        self.doubles = doubles
-        self.register_buffer("kernel", _binomial() * (4 if doubles else 1), persistent=False)
+        self.up = up
+        self.register_buffer("kernel", _binomial_filter() * (4 if up else 1), persistent=False)
         self.width: nn.Module = nn.Identity()
         if channels_in != channels_out:
-            self.width = _drawn(nn.Conv2d(channels_in, channels_out, 1, bias=False), 1.0)
+            self.width = _initialised(nn.Conv2d(channels_in, channels_out, 1, bias=False), 1.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.doubles:  # the width first where maps are small
+        if self.up:  # change the width at the smaller resolution
             x = self.width(x)
         channels = x.shape[1]
         kernel = self.kernel.to(x.dtype).expand(channels, 1, 4, 4)
-        resample = conv_transpose2d if self.doubles else conv2d
+        resample = conv_transpose2d if self.up else conv2d
         x = resample(x, kernel, stride=2, padding=1, groups=channels)
-        wide: Tensor = x if self.doubles else self.width(x)
-        return wide
+        resampled: Tensor = x if self.up else self.width(x)
+        return resampled
 
 
-class SinglePrecision(nn.Sequential):
-    """Layers that compute in float32 under autocast too, as R3GAN's stage of the smallest maps does.
+class Float32Sequential(nn.Sequential):
+    """Layers that run in float32 even under autocast, as R3GAN runs its stage of the lowest resolution.
 
-    Those maps are what the logit is read from and what an image grows from: bf16 would round them to 8 bits.
+    The logit is computed from its feature maps and an image is grown from them: bf16 would round them to 8 bits.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        with single_precision(x) as unrounded:
+        with autocast_disabled(x) as x32:
             for layer in self:
-                unrounded = layer(unrounded)
-            return unrounded
+                x32 = layer(x32)
+            return x32
 
 
 class GenerativeBasis(nn.Module):
-    """[N, inputs] -> [N, channels, side, side]: learned maps, weighted by a linear function of the inputs."""
+    """[N, inputs] -> [N, channels, side, side]: learned feature maps, weighted by a linear function of the inputs."""
 
     def __init__(self, inputs: int, channels: int, side: int) -> None:
         super().__init__()
         self.maps = nn.Parameter(torch.randn(channels, side, side))
-        self.weigh = _drawn(nn.Linear(inputs, channels, bias=False), 1.0)
+        self.weigh = _initialised(nn.Linear(inputs, channels, bias=False), 1.0)
 
     def forward(self, x: Tensor) -> Tensor:
         weights: Tensor = self.weigh(x)
@@ -113,19 +113,22 @@ def generator_layers(
     width: int,
     depth: int | None = None,
     widths: Sequence[int] | None = None,
-    dropout_share: float = 0.0,
+    dropout_rate: float = 0.0,
 ) -> nn.Sequential:
     """[N, inputs] -> [N, channels, resolution, resolution], unbounded.
 
-    widths: channels at each resolution, the smallest first; None doubles `width` from the largest resolution down.
+    widths: channels at each resolution, lowest first; None doubles `width` from the highest resolution down.
     """
     side, doublings = pyramid(resolution)
     widths = widths or layer_widths(width, doublings + 1)
-    layers: list[nn.Module] = [SinglePrecision(GenerativeBasis(inputs, widths[0], side))]
-    layers.append(SinglePrecision(*_blocks(widths[0], depth, len(widths), dropout_share)))
-    for before, after in pairwise(widths):
-        layers += [Resample(before, after, doubles=True), *_blocks(after, depth, len(widths), dropout_share)]
-    layers.append(_drawn(nn.Conv2d(widths[-1], channels, 1, bias=False), 1.0))
+    layers: list[nn.Module] = [Float32Sequential(GenerativeBasis(inputs, widths[0], side))]
+    layers.append(Float32Sequential(*_blocks(widths[0], depth, len(widths), dropout_rate)))
+    for channels_in, channels_out in pairwise(widths):
+        layers += [
+            Resample(channels_in, channels_out, up=True),
+            *_blocks(channels_out, depth, len(widths), dropout_rate),
+        ]
+    layers.append(_initialised(nn.Conv2d(widths[-1], channels, 1, bias=False), 1.0))
     return nn.Sequential(*layers)
 
 
@@ -135,43 +138,46 @@ def discriminator_backbone(
     width: int,
     depth: int | None = None,
     widths: Sequence[int] | None = None,
-    dropout_share: float = 0.0,
+    dropout_rate: float = 0.0,
 ) -> Backbone:
-    """The generator's mirror image, which ends in a depthwise convolution over what is left of the side.
+    """Mirror image of the generator; its head is a depthwise convolution over the remaining side.
 
-    widths: as the generator's, the smallest resolution first.
+    widths: as the generator's, lowest resolution first.
     """
     side, doublings = pyramid(resolution)
     widths = list(reversed(widths or layer_widths(width, doublings + 1)))
-    layers: list[nn.Module] = [_drawn(nn.Conv2d(channels, widths[0], 1, bias=False), 1.0)]
-    for before, after in pairwise(widths):
-        layers += [*_blocks(before, depth, len(widths), dropout_share), Resample(before, after, doubles=False)]
-    layers.append(SinglePrecision(*_blocks(widths[-1], depth, len(widths), dropout_share)))
-    return Backbone(nn.Sequential(*layers), widths[-1], partial(_logit, side=side))
+    layers: list[nn.Module] = [_initialised(nn.Conv2d(channels, widths[0], 1, bias=False), 1.0)]
+    for channels_in, channels_out in pairwise(widths):
+        layers += [
+            *_blocks(channels_in, depth, len(widths), dropout_rate),
+            Resample(channels_in, channels_out, up=False),
+        ]
+    layers.append(Float32Sequential(*_blocks(widths[-1], depth, len(widths), dropout_rate)))
+    return Backbone(nn.Sequential(*layers), widths[-1], partial(_head, side=side))
 
 
-def _logit(channels: int, side: int) -> nn.Module:
+def _head(channels: int, side: int) -> nn.Module:
     return nn.Sequential(
-        _drawn(nn.Conv2d(channels, channels, side, groups=channels, bias=False), 1.0),
+        _initialised(nn.Conv2d(channels, channels, side, groups=channels, bias=False), 1.0),
         nn.Flatten(),
-        _drawn(nn.Linear(channels, 1, bias=False), 1.0),
+        _initialised(nn.Linear(channels, 1, bias=False), 1.0),
     )
 
 
-def _blocks(channels: int, depth: int | None, levels: int, dropout_share: float) -> list[nn.Module]:
-    """The blocks of one resolution."""
-    depth = depth or DEPTH
+def _blocks(channels: int, depth: int | None, levels: int, dropout_rate: float) -> list[nn.Module]:
+    """Blocks of one resolution."""
+    depth = depth or DEFAULT_DEPTH
     blocks: list[nn.Module] = [ResidualBlock(channels, depth * levels) for _ in range(depth)]
-    return [*blocks, *dropout(dropout_share)]
+    return [*blocks, *dropout(dropout_rate)]
 
 
-def _drawn(layer: nn.Conv2d | nn.Linear, gain: float) -> nn.Module:
-    """The layer with weights from N(0, gain / sqrt(fan_in))."""
+def _initialised(layer: nn.Conv2d | nn.Linear, gain: float) -> nn.Module:
+    """The layer, initialised from N(0, gain / sqrt(fan_in))."""
     nn.init.normal_(layer.weight, 0.0, gain / math.sqrt(layer.weight[0].numel()))
     return layer
 
 
-def _binomial() -> Tensor:
-    """The filter [1, 3, 3, 1] in both directions, of sum 1."""
+def _binomial_filter() -> Tensor:
+    """Separable [1, 3, 3, 1] filter that sums to 1, [4, 4]."""
     line = torch.tensor([1.0, 3.0, 3.0, 1.0])
     return torch.outer(line, line) / line.sum() ** 2

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.gan.augment import AdaptiveP, Draws, augment, jitter_colours, translate
+from training.gan.augment import AdaptiveP, RandomNumbers, augment, jitter_colours, translate
 
 GROUPS = ("colour", "translation", "cutout")
 NEVER = 1.0  # a draw that no p is above
@@ -30,10 +30,10 @@ def noise(count: int, channels: int = 3, side: int = 16) -> Tensor:
     return torch.rand(count, channels, side, side) * 2 - 1
 
 
-def only(group: str | None, images: Tensor) -> Draws:
+def only(group: str | None, images: Tensor) -> RandomNumbers:
     """Fresh draws of which one group at most is applied."""
     never = torch.full((len(images),), NEVER)
-    return Draws.fresh(images)._replace(**{name: never for name in GROUPS if name != group})
+    return RandomNumbers.sample(images)._replace(**{name: never for name in GROUPS if name != group})
 
 
 def touched(images: Tensor, augmented: Tensor) -> float:
@@ -45,7 +45,7 @@ def test_p_0_changes_no_value() -> None:
     images = noise(50)
     assert torch.equal(augment(images, 0.0), images)
     assert torch.equal(augment(images, torch.tensor(0.0)), images)
-    assert torch.equal(augment(images, 0.0, Draws.fresh(images)), images)
+    assert torch.equal(augment(images, 0.0, RandomNumbers.sample(images)), images)
 
 
 @pytest.mark.parametrize("p", [0.5, torch.tensor(0.5)])
@@ -101,10 +101,10 @@ def test_the_same_seed_gives_the_same_result() -> None:
 
 def test_the_same_draws_do_the_same_to_reals_and_to_fakes() -> None:
     real, fake = noise(40), noise(40)
-    draws = Draws.fresh(real)
+    random = RandomNumbers.sample(real)
     # True of every operation that does not look at what it is given: it is affine.
-    mean = (augment(real, 0.6, draws) + augment(fake, 0.6, draws)) / 2
-    torch.testing.assert_close(augment((real + fake) / 2, 0.6, draws), mean, atol=1e-5, rtol=0)
+    mean = (augment(real, 0.6, random) + augment(fake, 0.6, random)) / 2
+    torch.testing.assert_close(augment((real + fake) / 2, 0.6, random), mean, atol=1e-5, rtol=0)
 
 
 def test_brightness_shifts_by_up_to_a_half_either_way() -> None:
@@ -203,10 +203,10 @@ def test_gradients_reach_the_images(channels: int) -> None:
 
 def test_gradients_are_those_of_finite_differences_once_and_twice() -> None:
     images = noise(3, side=8).double().requires_grad_()
-    draws = Draws.fresh(images)
+    random = RandomNumbers.sample(images)
 
     def cubed(pixels: Tensor) -> Tensor:
-        return augment(pixels, torch.tensor(0.9), draws) ** 3
+        return augment(pixels, torch.tensor(0.9), random) ** 3
 
     assert torch.autograd.gradcheck(cubed, (images,), fast_mode=True)
     assert torch.autograd.gradgradcheck(cubed, (images,), fast_mode=True)

@@ -123,7 +123,7 @@ def test_naming_a_class_costs_its_cross_entropy() -> None:
     shares = TAG_LOGITS.exp() / TAG_LOGITS.exp().sum(dim=1, keepdim=True)
     by_hand = -(shares[0, 2].log() + shares[1, 0].log()) / 2
     classes = torch.tensor([[0, 0, 1], [1, 0, 0]]).double()
-    assert auxiliary_loss(TAG_LOGITS, classes, one_tag_each=True).item() == pytest.approx(by_hand.item(), abs=1e-6)
+    assert auxiliary_loss(TAG_LOGITS, classes, exclusive_tags=True).item() == pytest.approx(by_hand.item(), abs=1e-6)
 
 
 # The second batch has images of one tag only; in data with several, each tag is a question of its own all the same.
@@ -131,5 +131,5 @@ def test_naming_a_class_costs_its_cross_entropy() -> None:
 def test_naming_several_tags_costs_the_sum_of_their_entropies(tags: list[list[int]]) -> None:
     wanted = torch.tensor(tags).double()
     entropies = -(wanted * d(TAG_LOGITS).log() + (1 - wanted) * (1 - d(TAG_LOGITS)).log())
-    ours = auxiliary_loss(TAG_LOGITS, wanted, one_tag_each=False)
+    ours = auxiliary_loss(TAG_LOGITS, wanted, exclusive_tags=False)
     assert ours.item() == pytest.approx(entropies.sum(dim=1).mean().item(), abs=1e-6)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.training.tiny_gan import play, tiny_gan
+from tests.training.tiny_gan import tiny_gan, train_steps
 from training.gan.trainer import GANTrainer
 
 
@@ -41,18 +41,18 @@ INTERRUPTED: dict[str, dict[str, Any]] = {
 def test_a_restored_game_goes_on_as_an_unbroken_one(steps: int, objective: str) -> None:
     sections: dict[str, Any] = INTERRUPTED | {"objective": INTERRUPTED["objective"] | {"name": objective}}
     first = tiny_gan(**sections)
-    play(first, steps)
-    saved = copy.deepcopy(first.state())
-    unbroken = play(first, 12 - steps)
-    assert first.adaptive.p > 0  # the case is not an empty one
-    assert first.replay.state_dict()["images"].shape == (20, 1, 28, 28)
+    train_steps(first, steps)
+    saved = copy.deepcopy(first.state_dict())
+    unbroken = train_steps(first, 12 - steps)
+    assert first.ada.p > 0  # the case is not an empty one
+    assert first.replay_buffer.state_dict()["images"].shape == (20, 1, 28, 28)
 
     again = tiny_gan(**sections)
-    play(again, 2)  # whatever it did before is forgotten
-    again.restore(saved)
-    resumed = play(again, 12 - steps)
+    train_steps(again, 2)  # whatever it did before is forgotten
+    again.load_state_dict(saved)
+    resumed = train_steps(again, 12 - steps)
 
     assert again.steps == 12
     assert resumed == unbroken
     assert all(torch.equal(a, b) for a, b in zip(learned(first), learned(again), strict=True))
-    assert again.adaptive.p == first.adaptive.p
+    assert again.ada.p == first.ada.p

@@ -71,12 +71,12 @@ def test_networks_work_at_every_size(family: str, side: int, channels: int, clas
     )
 
     images = generator(torch.randn(2, 6), labels)
-    verdict = discriminator(images, labels)
+    output = discriminator(images, labels)
 
     assert images.shape == (2, channels, side, side)
-    assert verdict.logits.shape == (2,)
-    assert verdict.tag_logits is None
-    assert verdict.logits.isfinite().all()
+    assert output.logits.shape == (2,)
+    assert output.tag_logits is None
+    assert output.logits.isfinite().all()
     if family != "residual":  # which has no tanh
         assert images.abs().max() <= 1
 
@@ -180,7 +180,7 @@ def test_a_class_of_two_tags_is_the_sum_of_their_vectors() -> None:
     vectors = embedding.weight
     expected = torch.stack([vectors[1] + vectors[2], vectors[2], vectors[0] + vectors[1]])
     torch.testing.assert_close(embedding(torch.tensor([1, 2, 0])), expected)
-    torch.testing.assert_close(embedding.folded()(torch.tensor([1, 2, 0])), expected)
+    torch.testing.assert_close(embedding.fold()(torch.tensor([1, 2, 0])), expected)
 
 
 def test_both_networks_learn_a_vector_a_tag_and_not_a_class() -> None:

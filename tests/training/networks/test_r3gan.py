@@ -25,12 +25,12 @@ def test_a_block_starts_out_as_the_identity_and_can_leave_it() -> None:
     assert (last.weight.grad != 0).all()
 
 
-@pytest.mark.parametrize("doubles", [True, False])
+@pytest.mark.parametrize("up", [True, False])
 @pytest.mark.parametrize("side", [8, 14])
-def test_resampling_keeps_a_constant_image_constant_away_from_its_border(doubles: bool, side: int) -> None:
+def test_resampling_keeps_a_constant_image_constant_away_from_its_border(up: bool, side: int) -> None:
     constant = torch.tensor([3.0, -2.0]).view(1, 2, 1, 1).expand(1, 2, side, side)
-    resampled = Resample(2, 2, doubles)(constant)
-    assert resampled.shape == (1, 2, side * 2, side * 2) if doubles else (1, 2, side // 2, side // 2)
+    resampled = Resample(2, 2, up)(constant)
+    assert resampled.shape == (1, 2, side * 2, side * 2) if up else (1, 2, side // 2, side // 2)
     inside = resampled[:, :, 1:-1, 1:-1]
     torch.testing.assert_close(inside, constant[:, :, :1, :1].expand_as(inside))
 
@@ -39,16 +39,16 @@ def test_resampling_weighs_pixels_1_3_3_1() -> None:
     image = torch.zeros(1, 1, 8, 8)
     image[0, 0, 3, 3] = 1
     weights = torch.outer(torch.tensor([1.0, 3, 3, 1]), torch.tensor([1.0, 3, 3, 1]))
-    doubled = Resample(1, 1, doubles=True)(image)[0, 0]
+    doubled = Resample(1, 1, up=True)(image)[0, 0]
     torch.testing.assert_close(doubled[5:9, 5:9], weights / 16)
     assert doubled.sum().item() == pytest.approx(4)
-    halved = Resample(1, 1, doubles=False)(image)[0, 0]
+    halved = Resample(1, 1, up=False)(image)[0, 0]
     torch.testing.assert_close(halved[1:3, 1:3], torch.tensor([[9.0, 3], [3, 1]]) / 64)
 
 
 def test_a_convolution_sets_the_width_only_where_it_changes() -> None:
-    assert not list(Resample(8, 8, doubles=True).parameters())
-    (weight,) = Resample(8, 4, doubles=True).parameters()
+    assert not list(Resample(8, 8, up=True).parameters())
+    (weight,) = Resample(8, 4, up=True).parameters()
     assert weight.shape == (4, 8, 1, 1)
 
 
@@ -105,12 +105,12 @@ def test_in_bfloat16_the_stage_of_the_smallest_maps_and_the_logit_are_in_float32
         for block in (module for module in each.modules() if isinstance(module, ResidualBlock)):
             watch(f"{player} block", block.layers[-1])
     watch("G basis", next(module for module in generator.modules() if isinstance(module, GenerativeBasis)))
-    depthwise, _, logit = discriminator.logit
+    depthwise, _, logit = discriminator.head
     watch("D depthwise", depthwise)
     watch("D logit", logit)
 
     with torch.autocast("cpu", torch.bfloat16):
-        verdict = discriminator(generator(torch.randn(2, 6), torch.arange(2)), torch.arange(2))
+        output = discriminator(generator(torch.randn(2, 6), torch.arange(2)), torch.arange(2))
 
     single = {"G basis 4", "G block 4", "D block 4", "D depthwise 1", "D logit 1"}
     assert {name for name, dtype in seen.items() if dtype == torch.float32} == single
@@ -118,8 +118,8 @@ def test_in_bfloat16_the_stage_of_the_smallest_maps_and_the_logit_are_in_float32
     assert {name for name, dtype in seen.items() if dtype == torch.bfloat16} == {
         f"{player} block {side}" for player in "GD" for side in (8, 16, 32)
     }
-    assert verdict.logits.dtype == torch.float32
-    assert verdict.tag_logits is None or verdict.tag_logits.dtype == torch.float32
+    assert output.logits.dtype == torch.float32
+    assert output.tag_logits is None or output.tag_logits.dtype == torch.float32
 
 
 def test_a_picture_begins_with_learned_maps_weighted_by_the_latent() -> None:
