@@ -253,7 +253,7 @@ class Batcher:
         with self._changed:
             request.in_progress = False
             self._release(request)
-        with suppress(RuntimeError):  # the event loop has ended, and with it whoever waited
+        with suppress(RuntimeError):  # the event loop has ended, and with it the caller
             request.result.get_loop().call_soon_threadsafe(_set_result, request.result, result)
 
 

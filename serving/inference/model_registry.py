@@ -31,7 +31,7 @@ LOAD_TIMEOUT_S = 300.0  # to check, load and warm up a file
 MAX_CHECKS = 2  # files that are checked at a time: each takes a core
 WARM_BATCHES = tuple(2**power for power in range(MAX_BATCH.bit_length()))  # the first run of a size sets up its memory
 
-SWAPS = Counter("mint_model_swaps", "Model files taken up or refused after the start", ("model", "outcome"))
+SWAPS = Counter("mint_model_swaps", "Model files loaded or refused after the start", ("model", "outcome"))
 
 
 class NotReadyError(MintError):

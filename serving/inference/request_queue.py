@@ -212,24 +212,24 @@ class RequestQueue:
         if second and (self._bulk_first or not first):
             first, second = second, first
         parts: list[BatchPart] = []
-        room = max_batch
+        free = max_batch
         for request in chain(first, second):
-            if not room:
+            if not free:
                 break
             if parts and request.generator is not parts[0].request.generator:
                 continue
             if not request.scheduled:
                 WAIT.observe(time.perf_counter() - request.arrived)
-            rows = slice(request.scheduled, min(request.scheduled + room, len(request.inputs)))
+            rows = slice(request.scheduled, min(request.scheduled + free, len(request.inputs)))
             parts.append(BatchPart(request, rows))
             request.scheduled = rows.stop
             request.in_progress = True
-            room -= len(parts[-1])
+            free -= len(parts[-1])
         for part in parts:
             if not part.request.waiting:
                 self._of(part.request).remove(part.request)
         bulk_rows = sum(len(part) for part in parts if part.request.cost.bulk)
-        self._bulk_first = bool(self._bulk) and not room and bulk_rows < max_batch // 4
+        self._bulk_first = bool(self._bulk) and not free and bulk_rows < max_batch // 4
         return parts
 
     def _of(self, request: GenerationRequest) -> deque[GenerationRequest]:

@@ -42,8 +42,8 @@ async def image(request: Request) -> Response:
     job = GenerationJob(generator.latent_space, labels, query.truncation, seeds=[seed])
     finish = partial(render, generator=generator, job=job, format=format, size=query.size)
     async with asyncio.timeout(state.settings.timeout):
-        content, drawn = await run_job(request, generator, job, finish, format, query.size)
-    return Response(content, media_type=MEDIA_TYPES[format], headers=headers | image_headers(generator, drawn))
+        content, indices = await run_job(request, generator, job, finish, format, query.size)
+    return Response(content, media_type=MEDIA_TYPES[format], headers=headers | image_headers(generator, indices))
 
 
 def _image_format(extension: str) -> ImageFormat:

@@ -64,8 +64,8 @@ def whole_request_then(body: dict[str, Any], leave: asyncio.Event) -> Receive:
 
 async def test_the_images_of_a_client_that_has_left_are_not_made(model_path: Path) -> None:
     state = await start_state(model_path)
-    held = BusyModel(state.batcher, state.models.get())
-    await held.wait_until_running()
+    busy = BusyModel(state.batcher, state.models.get())
+    await busy.wait_until_running()
     leave = asyncio.Event()
     asking = asyncio.create_task(answer_to(create_app(state), whole_request_then({"count": 100}, leave)))
     while state.batcher.pending_images < 101:
@@ -73,7 +73,7 @@ async def test_the_images_of_a_client_that_has_left_are_not_made(model_path: Pat
     leave.set()
     await asyncio.wait_for(asking, 60)
     assert state.batcher.pending_images == 1  # what is running; nothing waits any more
-    await held.finish()
+    await busy.finish()
     assert state.batcher.pending_images == 0
     state.batcher.close()
 
@@ -103,10 +103,10 @@ async def test_a_body_that_never_ends_is_answered_in_time(model_path: Path) -> N
 
 async def test_images_that_take_too_long_are_answered_in_time_and_dropped(model_path: Path) -> None:
     state = await start_state(model_path, timeout=0.2)
-    held = BusyModel(state.batcher, state.models.get())
-    await held.wait_until_running()
+    busy = BusyModel(state.batcher, state.models.get())
+    await busy.wait_until_running()
     sent = await asyncio.wait_for(answer_to(create_app(state), whole_request_then({"count": 9}, asyncio.Event())), 60)
     assert sent[0]["status"] == 504
     assert state.batcher.pending_images == 1
-    await held.finish()
+    await busy.finish()
     state.batcher.close()

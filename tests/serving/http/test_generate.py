@@ -69,22 +69,22 @@ def test_zip_names_each_image_by_its_seed(call: Call, generator: OnnxGenerator) 
 
 
 def test_json_has_the_seed_and_class_of_each_image(call: Call, generator: OnnxGenerator) -> None:
-    answer = call("POST", "/generate", json={"seeds": SEEDS, "labels": ["eel", 0, "DOG"], "format": "json"}).json()
+    body = call("POST", "/generate", json={"seeds": SEEDS, "labels": ["eel", 0, "DOG"], "format": "json"}).json()
     images, _ = generator.generate(SEEDS, np.array([2, 0, 1]))
-    assert answer["model_id"] == generator.model_id
-    assert [(one["seed"], one["label"], one["class_name"]) for one in answer["images"]] == [
+    assert body["model_id"] == generator.model_id
+    assert [(one["seed"], one["label"], one["class_name"]) for one in body["images"]] == [
         (7, 2, "eel"),
         (8, 0, "cat"),
         (7, 1, "dog"),
     ]
-    for one, image in zip(answer["images"], images, strict=True):
+    for one, image in zip(body["images"], images, strict=True):
         assert_same_pixels(pixels_of(base64.b64decode(one["png"])), image)
 
 
 def test_the_latents_in_json_reproduce_their_images(call: Call) -> None:
-    asked = {"truncation": 0.5, "format": "json"}
-    first = call("POST", "/generate", json={"seeds": [7], **asked}).json()["images"][0]
-    body = {"latents": [first["latent"]], "labels": first["label"], **asked}
+    options = {"truncation": 0.5, "format": "json"}
+    first = call("POST", "/generate", json={"seeds": [7], **options}).json()["images"][0]
+    body = {"latents": [first["latent"]], "labels": first["label"], **options}
     again = call("POST", "/generate", json=body).json()["images"][0]
     assert_same_pixels(pixels_of(base64.b64decode(again["png"])), pixels_of(base64.b64decode(first["png"])))
     assert again["latent"] == first["latent"]
@@ -115,8 +115,8 @@ def test_a_grey_model_without_classes_gives_grey_images(
     response = call_without_classes("POST", "/generate", json={"seeds": [7]})
     assert "x-mint-labels" not in response.headers
     assert_same_pixels(pixels_of(response.content), generator_without_classes.generate([7])[0][0, :, :, 0])
-    answer = call_without_classes("POST", "/generate", json={"latents": [[0] * 8], "format": "json"}).json()
-    assert [answer["images"][0][key] for key in ("seed", "label", "class_name")] == [None, None, None]
+    body = call_without_classes("POST", "/generate", json={"latents": [[0] * 8], "format": "json"}).json()
+    assert [body["images"][0][key] for key in ("seed", "label", "class_name")] == [None, None, None]
 
 
 @pytest.mark.parametrize(
@@ -236,13 +236,13 @@ def test_a_full_queue_responds_429_with_retry_after(model_path: Path) -> None:
     state = load_state(model_path, max_images=1, max_queue=1)
 
     async def two() -> list[httpx.Response]:
-        held = BusyModel(state.batcher, state.models.get())
-        await held.wait_until_running()
+        busy = BusyModel(state.batcher, state.models.get())
+        await busy.wait_until_running()
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(create_app(state)), base_url="http://mint"
         ) as client:
             refused = await client.post("/generate", json={"seeds": [1]})
-            await held.finish()
+            await busy.finish()
             return [refused, await client.post("/generate", json={"seeds": [1]})]
 
     refused, made = asyncio.run(two())

@@ -114,15 +114,15 @@ class Named(ArrayInputs):
 
 async def test_interactive_requests_overtake_bulk_requests_without_starving_them(generator: OnnxGenerator) -> None:
     batcher = Batcher(max_queue=100, max_batch=8)
-    held = BusyModel(batcher, generator)
-    await held.wait_until_running()
+    busy = BusyModel(batcher, generator)
+    await busy.wait_until_running()
     fed: list[str] = []
     many = Named("many", generator.latent_space.sample(list(range(40))), fed)
     ones = [Named("one", generator.latent_space.sample([seed]), fed) for seed in range(48)]
-    asked = [asyncio.create_task(batcher.submit(generator, inputs, count)) for inputs in (many, *ones)]
+    submitted = [asyncio.create_task(batcher.submit(generator, inputs, count)) for inputs in (many, *ones)]
     await wait_until(lambda: batcher.pending_images == 89)
-    await held.finish()
-    assert await asyncio.gather(*asked) == [40] + [1] * 48
+    await busy.finish()
+    assert await asyncio.gather(*submitted) == [40] + [1] * 48
     assert fed == (["one"] * 8 + ["many"]) * 5 + ["one"] * 8  # batches of eight, by turns
     batcher.close()
 
@@ -131,13 +131,13 @@ async def test_an_interactive_request_for_another_model_overtakes_too(
     batcher: Batcher, generator: OnnxGenerator, tmp_path: Any
 ) -> None:
     other = OnnxGenerator.load(save(tiny_model(weights=1), tmp_path / "other.onnx"), "cpu", 1)
-    held = BusyModel(batcher, generator)
-    await held.wait_until_running()
+    busy = BusyModel(batcher, generator)
+    await busy.wait_until_running()
     many = asyncio.create_task(generate_images(batcher, generator, *generator.latent_space.sample(list(range(70)))))
     await wait_until(lambda: batcher.pending_images == 71)
     one = asyncio.create_task(generate_images(batcher, other, *other.latent_space.sample([7])))
     await wait_until(lambda: batcher.pending_images == 72)
-    await held.finish()
+    await busy.finish()
     assert len(await one) == 1
     assert len(await many) == 70
 
@@ -240,12 +240,12 @@ async def test_an_encoding_thread_that_fails_continues(batcher: Batcher, generat
 async def test_a_run_that_does_not_end_is_reported(
     batcher: Batcher, generator: OnnxGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = BusyModel(batcher, generator)
-    await held.wait_until_running()
+    busy = BusyModel(batcher, generator)
+    await busy.wait_until_running()
     assert batcher.problem is None
     monkeypatch.setattr("serving.inference.batcher.MAX_RUN_S", 0)
     await wait_until(lambda: "has not ended for" in str(batcher.problem))
-    await held.finish()
+    await busy.finish()
     assert np.isfinite(batcher.pending_encode_s)
     assert batcher.problem is None
 

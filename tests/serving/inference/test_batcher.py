@@ -65,16 +65,16 @@ class Meter:
 async def test_pending_requests_run_in_one_batch_and_each_gets_its_own_images(
     batcher: Batcher, generator: OnnxGenerator
 ) -> None:
-    held = BusyModel(batcher, generator)
-    await held.wait_until_running()
-    asked = [generator.latent_space.sample([seed, seed + 100]) for seed in range(5)]
+    busy = BusyModel(batcher, generator)
+    await busy.wait_until_running()
+    requests = [generator.latent_space.sample([seed, seed + 100]) for seed in range(5)]
     meter = Meter(generator)
-    waiting = asyncio.gather(*(generate_images(batcher, generator, *inputs) for inputs in asked))
+    waiting = asyncio.gather(*(generate_images(batcher, generator, *inputs) for inputs in requests))
     await asyncio.sleep(0)
-    await held.finish()
-    answers = await waiting
+    await busy.finish()
+    results = await waiting
     assert meter.runs_and_images == (2, 11)  # the busy model's, and all the others
-    for inputs, images in zip(asked, answers, strict=True):
+    for inputs, images in zip(requests, results, strict=True):
         assert np.abs(images.astype(int) - generator.images(*inputs)).max() <= 1
 
 
@@ -92,16 +92,16 @@ async def test_requests_for_two_models_share_the_queue_but_never_a_batch(
     batcher: Batcher, generator: OnnxGenerator, tmp_path: Path
 ) -> None:
     other = OnnxGenerator.load(save(tiny_model(weights=1), tmp_path / "other.onnx"), "cpu")
-    held = BusyModel(batcher, generator)
-    await held.wait_until_running()
+    busy = BusyModel(batcher, generator)
+    await busy.wait_until_running()
     meter = Meter(generator, other)
     models = [generator, other, generator, other]
     waiting = asyncio.gather(*(generate_images(batcher, model, *model.latent_space.sample([7])) for model in models))
     await asyncio.sleep(0)
-    await held.finish()
-    answers = await waiting
+    await busy.finish()
+    results = await waiting
     assert meter.runs_and_images == (3, 5)
-    for model, images in zip(models, answers, strict=True):
+    for model, images in zip(models, results, strict=True):
         assert np.abs(images.astype(int) - model.generate([7])[0]).max() <= 1
 
 
@@ -126,26 +126,26 @@ async def test_encoding_blocks_neither_the_network_nor_the_event_loop(
 
 
 async def test_batches_run_one_at_a_time(batcher: Batcher, generator: OnnxGenerator) -> None:
-    held = BusyModel(batcher, generator)
-    await held.wait_until_running()
+    busy = BusyModel(batcher, generator)
+    await busy.wait_until_running()
     behind = asyncio.create_task(generate_images(batcher, generator, *generator.latent_space.sample([1])))
     await asyncio.wait([behind], timeout=0.2)
     assert not behind.done()
-    await held.finish()
+    await busy.finish()
     assert len(await behind) == 1
 
 
 async def test_a_failing_request_does_not_fail_the_others_of_its_batch(batcher: Batcher, tmp_path: Path) -> None:
     brittle = OnnxGenerator.load(save(tiny_model(brittle=True), tmp_path / "brittle.onnx"))
-    held = BusyModel(batcher, brittle)
-    await held.wait_until_running()
+    busy = BusyModel(batcher, brittle)
+    await busy.wait_until_running()
     sound, breaking = np.zeros((1, 8), np.float32), np.full((1, 8), 500, np.float32)
     waiting = asyncio.gather(
         *(generate_images(batcher, brittle, latents, LABELS) for latents in (sound, breaking, sound)),
         return_exceptions=True,
     )
     await asyncio.sleep(0)
-    await held.finish()
+    await busy.finish()
     first, broken, last = await waiting
     assert "out of data bounds" in str(broken)
     assert isinstance(first, np.ndarray)
@@ -165,14 +165,14 @@ async def test_a_failing_encoding_fails_only_its_own_request(batcher: Batcher, g
 async def test_a_full_queue_refuses_requests_with_a_retry_time(generator: OnnxGenerator) -> None:
     batcher = Batcher(max_queue=4)
     pair = generator.latent_space.sample([1, 2])
-    held = BusyModel(batcher, generator)
-    await held.wait_until_running()
+    busy = BusyModel(batcher, generator)
+    await busy.wait_until_running()
     made = asyncio.create_task(generate_images(batcher, generator, *pair))
     await asyncio.sleep(0)
     with pytest.raises(QueueFullError, match="3 images are waiting already; try again in") as refused:
         await generate_images(batcher, generator, *pair)
     assert refused.value.retry_after_s >= 1
-    await held.finish()
+    await busy.finish()
     assert len(await made) == 2
     assert len(await generate_images(batcher, generator, *pair)) == 2  # there is room again
     batcher.close()
@@ -181,8 +181,8 @@ async def test_a_full_queue_refuses_requests_with_a_retry_time(generator: OnnxGe
 async def test_the_waiting_rows_of_a_cancelled_request_are_never_run(
     batcher: Batcher, generator: OnnxGenerator
 ) -> None:
-    held = BusyModel(batcher, generator)
-    await held.wait_until_running()
+    busy = BusyModel(batcher, generator)
+    await busy.wait_until_running()
     meter = Meter(generator)
     cancelled = asyncio.create_task(
         generate_images(batcher, generator, *generator.latent_space.sample(list(range(50))))
@@ -192,7 +192,7 @@ async def test_the_waiting_rows_of_a_cancelled_request_are_never_run(
     cancelled.cancel()
     await asyncio.wait([cancelled])
     assert batcher.pending_images == 1
-    await held.finish()
+    await busy.finish()
     assert len(await generate_images(batcher, generator, *generator.latent_space.sample([1]))) == 1
     assert meter.runs_and_images == (2, 2)
     assert batcher.pending_images == 0

@@ -39,11 +39,11 @@ def test_images_depend_on_the_seed_and_on_the_label(generator: OnnxGenerator) ->
 
 def test_a_seed_draws_its_own_label_and_keeps_its_latent_under_another_label(generator: OnnxGenerator) -> None:
     latents, drawn = generator.latent_space.sample([7])
-    same_latents, asked = generator.latent_space.sample([7], np.array([2]))
+    same_latents, given = generator.latent_space.sample([7], np.array([2]))
     assert drawn is not None
     assert 0 <= drawn[0] < 3
-    assert asked is not None
-    assert asked[0] == 2
+    assert given is not None
+    assert given[0] == 2
     assert np.array_equal(latents, same_latents)
 
 

@@ -157,7 +157,7 @@ def test_onnx_runtime_never_opens_a_file_without_a_card_or_with_a_wrong_checksum
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def open_none(*arguments: object) -> None:
-        raise AssertionError("ONNX Runtime was asked to open the file")
+        raise AssertionError("ONNX Runtime opened the file")
 
     monkeypatch.setattr("serving.inference.generator.ParallelSession", open_none)
     damaged = bytearray(embed_checksum(tiny_model().SerializeToString()))

@@ -33,7 +33,7 @@ def test_bulk_requests_leave_a_quarter_of_each_bound_to_interactive_ones() -> No
     assert accepts(RequestCost(70, 1.0))
     assert not accepts(RequestCost(6))
     assert accepts(RequestCost(5, 13.0))
-    assert not accepts(RequestCost(1, 2.0))  # 16 s of encoding, of which long answers get 15
+    assert not accepts(RequestCost(1, 2.0))  # 16 s of encoding, of which bulk requests get 15
     assert [accepts(RequestCost(1, 0.001)) for _ in range(26)] == [True] * 25 + [False]
     admission.release(RequestCost(70, 1.0))
     assert accepts(RequestCost(40, 2.0))
