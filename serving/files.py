@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, whatever happens while they are written."""
+"""Atomic, durable file writes: a file is complete or absent, whatever happens while it is written."""
 
 import os
 from collections.abc import Iterator
@@ -8,10 +8,10 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; when the body succeeds, it is synced and becomes `path`.
+    """Yield a temporary path beside `path`; when the body succeeds, sync it and rename it to `path`.
 
-    Makes missing parent folders. When the body raises, `path` is as it was and nothing is left behind; a process
-    that is killed leaves its temporary file to `remove_stale_temporaries`.
+    Missing parent folders are created. When the body raises, `path` is unchanged and the temporary file is removed;
+    one that a killed process leaves is for `remove_stale_temporaries`.
     """
     make_directory(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -26,8 +26,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def make_directory(folder: Path) -> None:
-    """Makes a folder and the missing ones above it, each of them on the disk before what it will hold."""
-    if folder.exists():  # as a file, too: whoever writes into it is told what is wrong
+    """Create a folder and its missing parents, and sync each before anything is written into it."""
+    if folder.exists():  # or is a file: then writing into it fails with the reason
         return
     make_directory(folder.parent)
     folder.mkdir(exist_ok=True)
@@ -35,9 +35,9 @@ def make_directory(folder: Path) -> None:
 
 
 def fsync_directory(folder: Path) -> None:
-    """Brings a folder's list of files to the disk: until then a crash can undo a rename, however well a file is synced.
+    """Sync a folder's entries: until then a crash can undo the rename of a synced file.
 
-    Does nothing on file systems that cannot do it for folders, such as some network drives.
+    Does nothing on file systems that cannot sync folders, such as some network drives.
     """
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -48,7 +48,7 @@ def fsync_directory(folder: Path) -> None:
 
 
 def remove_stale_temporaries(folder: Path) -> None:
-    """Removes the temporary files that killed processes left in a folder, and none of a process that still runs."""
+    """Remove temporary files of processes that no longer run."""
     for temporary in folder.glob(".*.part"):
         process = temporary.name.split(".")[-2]
         if process.isdecimal() and not _is_running(int(process)):

@@ -62,11 +62,11 @@ class InterpolateOptions(TypedDict, total=False):
     """What `interpolate` may be told: exactly one of seeds and latents; the service has defaults for the rest."""
 
     seeds: Sequence[int]
-    latents: ArrayLike  # [stops, latent_dim]
-    labels: Label | Sequence[Label]  # one for all stops, or one for each
-    steps: int  # frames from one stop to the next
+    latents: ArrayLike  # [keyframes, latent_dim]
+    labels: Label | Sequence[Label]  # one for all keyframes, or one for each
+    steps: int  # frames from one keyframe to the next
     path: Literal["slerp", "lerp"]
-    loop: bool  # back to the first stop
+    loop: bool  # back to the first keyframe
     truncation: float
     size: int  # side of a frame in pixels
     fps: float

@@ -1,4 +1,4 @@
-"""The documentation page: the OpenAPI document as plain HTML, without scripts and without other hosts."""
+"""Documentation page: the OpenAPI document as plain HTML, without scripts or resources of other hosts."""
 
 from collections.abc import Iterable
 from html import escape
@@ -21,7 +21,7 @@ curl -o seed-7.png 'http://127.0.0.1:3000/images/7.png?size=256'"""
 
 
 def docs_page(document: dict[str, Any]) -> str:
-    """A whole HTML page about every operation of an OpenAPI document."""
+    """Render every operation of an OpenAPI document as an HTML page."""
     info = document["info"]
     operations = [
         _operation(method, path, operation, document["components"]["schemas"])
@@ -43,25 +43,25 @@ def _operation(method: str, path: str, operation: dict[str, Any], schemas: dict[
         parts.append(f"<p>{escape(operation['description'])}</p>")
     if "parameters" in operation:
         rows = [(f"<code>{each['name']}</code>", escape(each["description"])) for each in operation["parameters"]]
-        parts.append(_table(("part of the address", "what it is"), rows))
+        parts.append(_table(("parameter", "description"), rows))
     if "requestBody" in operation:
         schema = schemas[operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[-1]]
         fields = [(f"<code>{name}</code>", escape(of["description"])) for name, of in schema["properties"].items()]
-        parts.append(_table(("field of the JSON body", "what it is"), fields))
-    answers = []
+        parts.append(_table(("field of the JSON body", "description"), fields))
+    responses = []
     for status, response in operation["responses"].items():
         headers = "".join(
             f"<br><code>{name}</code>: {escape(header['description'])}"
             for name, header in response.get("headers", {}).items()
         )
-        answers.append(
+        responses.append(
             (status, escape(response["description"]) + headers, escape(", ".join(response.get("content", ()))))
         )
-    parts.append(_table(("status", "meaning", "content"), answers))
+    parts.append(_table(("status", "meaning", "content"), responses))
     return "".join(parts)
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A table of cells that are HTML already."""
+    """Render a table; cells are HTML."""
     body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
     return f"<table><tr>{''.join(f'<th>{cell}</th>' for cell in head)}</tr>{body}</table>"

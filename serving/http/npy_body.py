@@ -1,4 +1,4 @@
-"""Latents that arrive as the bytes of a .npy file."""
+"""Latents in the body of a request, as the bytes of a .npy file."""
 
 import io
 import math
@@ -9,7 +9,7 @@ from serving.errors import InputError
 from serving.inference.latents import Latents
 
 FIELD = "body"
-LARGEST = 1 << 62  # rows or columns
+MAX_LENGTH = 1 << 62  # rows or columns
 READERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -17,33 +17,34 @@ READERS = {
 
 
 def read_latents(body: bytes) -> Latents:
-    """The float32 array [N, latent_dim] in a .npy file; raises InputError for any other content.
+    """Parse a .npy file with a float32 array [N, latent_dim]; raises InputError for any other content.
 
-    numpy's own `load` makes room for whatever shape the header claims before it looks at what follows, and
-    would unpickle objects if asked; here only the header is numpy's.
+    numpy's `load` allocates whatever shape the header declares before it reads the content, so only the header is
+    parsed by numpy.
     """
     file = io.BytesIO(body)
     try:
         version = np.lib.format.read_magic(file)
         shape, fortran_order, dtype = READERS[version](file)
-        # numpy reads it as a Python literal: True is a whole number there, and one of a thousand digits may be.
-        sound = all(type(size) is int and 0 <= size < LARGEST for size in shape)
-    except Exception:  # whatever that can raise
-        sound = False
-    if not sound:
+        # numpy parses a Python literal: True counts as an int there, and an int may have a thousand digits.
+        valid = all(type(size) is int and 0 <= size < MAX_LENGTH for size in shape)
+    except Exception:  # of any type
+        valid = False
+    if not valid:
         raise InputError("the body is not a .npy file; write it with numpy.save(file, latents)", FIELD)
     if dtype != np.float32:
-        said = "Python objects" if dtype.hasobject else str(dtype)[:40]
-        raise InputError(f"the body holds {said}; send latents.astype(numpy.float32)", FIELD)
+        found = "Python objects" if dtype.hasobject else str(dtype)[:40]
+        raise InputError(f"the body holds {found}; send latents.astype(numpy.float32)", FIELD)
     if len(shape) != 2 or not shape[0]:
         raise InputError(
             f"the body has the shape {str(list(shape))[:60]}; send latents of shape [N, latent_dim]", FIELD
         )
     content = body[file.tell() :]
-    wanted = math.prod(shape) * dtype.itemsize
-    if len(content) != wanted:
+    expected = math.prod(shape) * dtype.itemsize
+    if len(content) != expected:
         raise InputError(
-            f"the body's header promises {str(wanted)[:20]} bytes and {len(content)} follow; send the whole file", FIELD
+            f"the body's header promises {str(expected)[:20]} bytes and {len(content)} follow; send the whole file",
+            FIELD,
         )
     numbers = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran_order else "C")
     return np.ascontiguousarray(numbers, np.float32)

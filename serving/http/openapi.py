@@ -1,4 +1,4 @@
-"""The OpenAPI document, made from the pydantic models that check the requests."""
+"""OpenAPI document, generated from the pydantic models that validate the requests."""
 
 from typing import Any
 
@@ -34,61 +34,61 @@ BODIES: tuple[type[BaseModel], ...] = (
 )
 
 ERRORS = {
-    400: "the request cannot be understood, or this model cannot do what it asks",
+    400: "the request is invalid, or this model cannot do it",
     401: "a key is needed and the request has none",
     403: "the key is not known here",
     404: "there is no such model",
-    408: "the request did not come whole in time",
-    413: "the body is larger than the largest request there can be",
+    408: "the request was not complete in time",
+    413: "the body is larger than any request needs",
     414: "the address is too long",
     429: "too many images are waiting; `Retry-After` says in how many seconds to try again",
     431: "the headers are too long or too many",
     500: "a fault of the server",
     503: "the model is not loaded yet, or the server is about to stop",
-    504: "the answer was not ready in time",
+    504: "the response was not ready in time",
 }
-TRANSFER = (408, 414, 431)  # of any request, before it gets to its route
-MAKING = (400, 404, 429, 500, 503, 504)
+PROTOCOL_ERRORS = (408, 414, 431)  # of any request, before it reaches its route
+IMAGE_ERRORS = (400, 404, 429, 500, 503, 504)
 
 Json = dict[str, Any]
 
 
 def openapi_document(settings: Settings) -> Json:
-    """OpenAPI 3.1 of every route, with the limits that these settings give."""
+    """Build the OpenAPI 3.1 document of every route, with the limits of these settings."""
     _, schemas = models_json_schema([(model, "validation") for model in BODIES], ref_template=REF)
     document: Json = {
         "openapi": "3.1.0",
         "info": {
             "title": "Mint",
             "version": API_VERSION,
-            "description": "Images from seeds: one seed gives the same image for ever, of whichever class you ask for.",
+            "description": "Images from seeds: one seed gives the same image for ever, of whichever class you choose.",
         },
         "paths": {
             "/generate": {"post": _generate(settings.max_images)},
             "/images/{seed}.{ext}": {"get": _image()},
             "/interpolate": {"post": _interpolate(settings.max_images)},
             "/model": {"get": _model()},
-            "/models": {"get": _get("Every model file and what is wrong with it", _json(ModelsResponse), 500)},
+            "/models": {"get": _get("Every model file, with its problem if it has one", _json(ModelsResponse), 500)},
             "/": {"get": _get("The explorer page", _text("text/html"))},
             "/ui/{name}": {"get": _asset()},
             "/docs": {"get": _get("This document as a page", _text("text/html"))},
             "/openapi.json": {"get": _get("This document", {"application/json": {"schema": {"type": "object"}}})},
-            "/livez": {"get": _get("Whether the process answers", _text("text/plain")) | {"security": []}},
-            "/readyz": {"get": _get("Whether a model is ready", _text("text/plain"), 503) | {"security": []}},
-            "/metrics": {"get": _get("Figures for Prometheus", _text("text/plain"), 500)},
+            "/livez": {"get": _get("Liveness probe", _text("text/plain")) | {"security": []}},
+            "/readyz": {"get": _get("Readiness probe", _text("text/plain"), 503) | {"security": []}},
+            "/metrics": {"get": _get("Prometheus metrics", _text("text/plain"), 500)},
         },
         "components": {"schemas": schemas["$defs"]},
     }
     for methods in document["paths"].values():
         for operation in methods.values():
-            operation["responses"] |= _errors(*TRANSFER)
+            operation["responses"] |= _errors(*PROTOCOL_ERRORS)
     if settings.api_keys:
-        _ask_for_keys(document)
+        _require_keys(document)
     return document
 
 
-def _ask_for_keys(document: Json) -> None:
-    """Says that every operation needs a key, but for those that say they need none."""
+def _require_keys(document: Json) -> None:
+    """Add the security schemes, and 401 and 403 to every operation that needs a key."""
     document["components"]["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer"},
         "basic": {"type": "http", "scheme": "basic", "description": "the key as password, for browsers"},
@@ -103,62 +103,62 @@ def _ask_for_keys(document: Json) -> None:
 def _generate(max_images: int) -> Json:
     images: Json = {media_type: {} for media_type in MEDIA_TYPES.values()} | _json(GenerateResponse)
     npy = {MEDIA_TYPES["npy"]: {"schema": {"type": "string", "format": "binary"}}}
-    headers = _headers() | {"X-Mint-Seeds": _header("the seeds, as X-Mint-Labels; absent for latents")}
+    headers = _headers() | {"X-Mint-Seeds": _header("the seeds, written as X-Mint-Labels; absent for latents")}
     return {
         "summary": "Images from seeds, from latents or at random",
         "description": (
             f"At most {max_images} images. Several images come as a contact sheet in png, jpeg and webp. "
             "The Accept header chooses the format where the request does not. "
-            "Latents may come as the bytes of a .npy file, float32 [N, latent_dim]; the parameters go with those only."
+            "Latents may be sent as the bytes of a .npy file, float32 [N, latent_dim]; only those take the parameters."
         ),
         "parameters": _parameters(LatentsQuery),
         "requestBody": {"required": True, "content": _json(GenerateRequest) | npy},
-        "responses": {"200": _ok("the images", images, headers), **_errors(413, *MAKING)},
+        "responses": {"200": _ok("the images", images, headers), **_errors(413, *IMAGE_ERRORS)},
     }
 
 
 def _image() -> Json:
     headers = _headers() | {
-        "ETag": _header("weak: of the picture, whose pixels may be 1/255 off elsewhere"),
-        "Cache-Control": _header("immutable where the address holds the model's id"),
+        "ETag": _header("weak: identifies the image, whose pixels may differ by 1/255 between servers"),
+        "Cache-Control": _header("immutable if the URL holds the model's id"),
     }
     path = [
         _parameter("seed", "path", {"type": "integer", "minimum": 0, "maximum": 2**32 - 1}, "the seed"),
         _parameter("ext", "path", {"enum": list(IMAGE_MEDIA_TYPES)}, "the format"),
     ]
     return {
-        "summary": "One image by its address",
+        "summary": "One image by its URL",
         "parameters": [
             *path,
             *_parameters(ImageQuery),
-            _parameter("If-None-Match", "header", {"type": "string"}, "an ETag that is at hand", required=False),
+            _parameter("If-None-Match", "header", {"type": "string"}, "the ETag of a cached image", required=False),
         ],
         "responses": {
             "200": _ok("the image", {media_type: {} for media_type in IMAGE_MEDIA_TYPES.values()}, headers),
-            "304": {"description": "the image at hand is still the right one", "headers": headers},
-            **_errors(*MAKING),
+            "304": {"description": "the cached image is still valid", "headers": headers},
+            **_errors(*IMAGE_ERRORS),
         },
     }
 
 
 def _interpolate(max_images: int) -> Json:
-    films: Json = {media_type: {} for media_type in ANIMATION_MEDIA_TYPES.values()}
+    animations: Json = {media_type: {} for media_type in ANIMATION_MEDIA_TYPES.values()}
     return {
-        "summary": "A film from stop to stop",
-        "description": f"At most {max_images} frames. In png they are one row.",
+        "summary": "An animation through keyframes",
+        "description": f"At most {max_images} frames. In png they form one row.",
         "requestBody": {"required": True, "content": _json(InterpolateRequest)},
-        "responses": {"200": _ok("the film", films, _headers()), **_errors(413, *MAKING)},
+        "responses": {"200": _ok("the animation", animations, _headers()), **_errors(413, *IMAGE_ERRORS)},
     }
 
 
 def _model() -> Json:
-    told = _get("A model's card, its measurements and what it runs on", _json(ModelResponse), 400, 404, 500, 503)
-    return told | {"parameters": _parameters(ModelQuery)}
+    operation = _get("A model's card, measurements and provider", _json(ModelResponse), 400, 404, 500, 503)
+    return operation | {"parameters": _parameters(ModelQuery)}
 
 
 def _asset() -> Json:
-    told = _get("A file of the explorer page", {"*/*": {}}, 404)
-    return told | {"parameters": [_parameter("name", "path", {"type": "string"}, "the file's name")]}
+    operation = _get("A file of the explorer page", {"*/*": {}}, 404)
+    return operation | {"parameters": [_parameter("name", "path", {"type": "string"}, "the file's name")]}
 
 
 def _get(summary: str, content: Json, *errors: int) -> Json:
@@ -185,8 +185,8 @@ def _headers() -> Json:
     return {
         "X-Mint-Model": _header("the model's id"),
         "X-Mint-Labels": _header(
-            "the label of each image, with commas between; in a long list runs as 0-299, and `omitted` for one that is "
-            "longer still; absent without classes"
+            "the label of each image, separated by commas; in a long list ranges such as 0-299, and `omitted` for one "
+            "that is longer still; absent without classes"
         ),
     }
 
@@ -196,7 +196,7 @@ def _header(description: str) -> Json:
 
 
 def _parameters(query: type[Query]) -> list[Json]:
-    """The parameters of an address, from the model that checks them."""
+    """Describe the parameters of a query string, from the model that validates them."""
     properties = query.model_json_schema()["properties"]
     return [
         _parameter(

@@ -42,22 +42,22 @@ MAX_SIZE = 2048  # pixels of a side: 12 MB in memory
 MAX_NAME_LENGTH = 1000  # characters of a class or a model
 MAX_NUMBERS_LENGTH = 1600  # characters of a list in a header: two lists and all other headers fit 4 KB
 OMITTED = "omitted"
-BOM = b"\xef\xbb\xbf"  # that some editors write before UTF-8
+BOM = b"\xef\xbb\xbf"  # byte order mark, which some editors write before UTF-8
 
 
-def _whole(value: object) -> object:
-    """7.0 as 7: not every language writes the one in JSON as it does the other."""
+def _float_to_int(value: object) -> object:
+    """Convert 7.0 to 7: some languages write every number in JSON with a decimal point."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _format_name(value: object) -> object:
-    """A format as people write it, such as JPG."""
+def _normalise_format(value: object) -> object:
+    """Accept a format as people write it, such as JPG."""
     if not isinstance(value, str):
         return value
     return "jpeg" if value.lower() == "jpg" else value.lower()
 
 
-Whole = Annotated[StrictInt, BeforeValidator(_whole)]
+Whole = Annotated[StrictInt, BeforeValidator(_float_to_int)]
 Name = Annotated[StrictStr, Field(max_length=MAX_NAME_LENGTH)]
 Seed = Annotated[Whole, Field(ge=0, le=MAX_SEED)]
 Number = Annotated[StrictFloat, Field(allow_inf_nan=False)]
@@ -65,7 +65,7 @@ Row = Annotated[list[Number], Field(min_length=1, fail_fast=True)]
 Label = Whole | Name
 Labels = Label | Annotated[list[Label], Field(min_length=1, max_length=MAX_IMAGES, fail_fast=True)]
 
-# The descriptions are what error messages say that a field is.
+# Error messages contain these descriptions: "seeds[0] = -1 does not work; seeds is a list of ...".
 SEEDS_ARE = f"whole numbers from 0 to {MAX_SEED}"
 LATENTS_ARE = "a list of rows of finite numbers, one row for each image and as long as the model's latent_dim"
 TRUNCATION_IS = "a number from 0 (the average image) to 1 (the full variety)"
@@ -77,13 +77,13 @@ SIZE_IS = (
 
 Truncation = Annotated[StrictFloat, Field(ge=0, le=1, allow_inf_nan=False, description=TRUNCATION_IS)]
 ModelName = Annotated[Name | None, Field(description=MODEL_IS)]
-FormatName = Annotated[OutputFormat, BeforeValidator(_format_name)]
-AnimationName = Annotated[AnimationFormat, BeforeValidator(_format_name)]
+FormatName = Annotated[OutputFormat, BeforeValidator(_normalise_format)]
+AnimationName = Annotated[AnimationFormat, BeforeValidator(_normalise_format)]
 Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 
 
 class _Body(BaseModel):
-    """A JSON body with exactly one of the fields that say which images."""
+    """JSON body with exactly one of several fields that choose the images."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -94,17 +94,17 @@ class _Body(BaseModel):
         given = [name for name in self.sources if getattr(self, name) is not None]
         if len(given) != 1:
             found = " and ".join(given) or "none of them"
-            raise ValueError(f"give exactly one of {_in_a_row(self.sources)}; this body has {found}")
+            raise ValueError(f"give exactly one of {_join(self.sources)}; this body has {found}")
         return self
 
     @property
     def source(self) -> str:
-        """The field that says which images."""
+        """The field that chooses the images."""
         return next(name for name in self.sources if getattr(self, name) is not None)
 
     @classmethod
     def parse(cls, body: bytes) -> Self:
-        """Reads a JSON body; raises InputError with one sentence about the first thing that is wrong."""
+        """Parse a JSON body; raises InputError with one sentence about its first mistake."""
         try:
             return cls.model_validate_json(body.removeprefix(BOM))
         except ValidationError as error:
@@ -112,12 +112,12 @@ class _Body(BaseModel):
 
 
 def _one_of(*names: str) -> dict[str, Any]:
-    """JSON Schema for exactly one of these fields."""
+    """Build the JSON Schema of exactly one of these fields."""
     return {"oneOf": [{"required": [name], "properties": {name: {"not": {"type": "null"}}}} for name in names]}
 
 
 class GenerateRequest(_Body):
-    """The body of POST /generate: exactly one of seeds, count and latents, and how to draw them."""
+    """Body of POST /generate: exactly one of seeds, count and latents, and options."""
 
     sources = ("seeds", "count", "latents")
     model_config = ConfigDict(
@@ -128,14 +128,14 @@ class GenerateRequest(_Body):
         default=None, description=f"a list of {SEEDS_ARE}, one for each image"
     )
     count: Annotated[Whole, Field(ge=1)] | None = Field(
-        default=None, description="the number of images to draw from random seeds, at least 1"
+        default=None, description="the number of images to generate from random seeds, at least 1"
     )
     latents: Annotated[list[Row], Field(min_length=1, max_length=MAX_IMAGES, fail_fast=True)] | None = Field(
         default=None, description=LATENTS_ARE
     )
     labels: Labels | None = Field(
         default=None,
-        description="a class name or index for all images, or a list with one for each; without it seeds draw theirs",
+        description="a class name or index for all images, or a list with one for each; without it seeds choose theirs",
     )
     truncation: Truncation = 1.0
     format: FormatName | None = Field(
@@ -145,14 +145,14 @@ class GenerateRequest(_Body):
 
     @property
     def size(self) -> int:
-        """How many images are asked for."""
+        """Number of requested images."""
         if self.count is not None:
             return self.count
         return len(self.seeds or self.latents or ())
 
 
 class InterpolateRequest(_Body):
-    """The body of POST /interpolate: stops, as seeds or latents, and the way between them."""
+    """Body of POST /interpolate: keyframes, as seeds or latents, and the path between them."""
 
     sources = ("seeds", "latents")
     model_config = ConfigDict(
@@ -162,21 +162,23 @@ class InterpolateRequest(_Body):
     )
 
     seeds: Annotated[list[Seed], Field(min_length=2, max_length=MAX_IMAGES, fail_fast=True)] | None = Field(
-        default=None, description=f"a list of {SEEDS_ARE}, two or more, one for each stop"
+        default=None, description=f"a list of {SEEDS_ARE}, two or more, one for each keyframe"
     )
     latents: Annotated[list[Row], Field(min_length=2, max_length=MAX_IMAGES, fail_fast=True)] | None = Field(
         default=None,
-        description="a list of rows of finite numbers, two or more, one row for each stop and as long as latent_dim",
+        description="a list of rows of finite numbers, two or more, one row for each keyframe, as long as latent_dim",
     )
     labels: Labels | None = Field(
         default=None,
-        description="a class name or index for all stops, or a list with one for each; a frame has its nearer stop's",
+        description="a class name or index for all keyframes, or a list with one for each; frames take the nearest",
     )
     steps: Annotated[Whole, Field(ge=1)] = Field(
-        default=16, description="the number of frames from one stop to the next, at least 1"
+        default=16, description="the number of frames from one keyframe to the next, at least 1"
     )
     path: Curve = Field(default="slerp", description="slerp (along the Gaussian's shell) or lerp (straight)")
-    loop: StrictBool = Field(default=False, description="true or false: whether the way leads back to the first stop")
+    loop: StrictBool = Field(
+        default=False, description="true or false: whether the path leads back to the first keyframe"
+    )
     truncation: Truncation = 1.0
     size: Annotated[Whole, Field(ge=1, le=MAX_SIZE)] | None = Field(default=None, description=SIZE_IS)
     fps: Annotated[StrictFloat, Field(ge=1, le=50, allow_inf_nan=False)] = Field(
@@ -190,19 +192,19 @@ class InterpolateRequest(_Body):
 
     @property
     def frames(self) -> int:
-        """How many images the film has."""
-        stops = len(self.seeds or self.latents or ())
-        return self.steps * stops if self.loop else self.steps * (stops - 1) + 1
+        """Number of images of the animation."""
+        keyframes = len(self.seeds or self.latents or ())
+        return self.steps * keyframes if self.loop else self.steps * (keyframes - 1) + 1
 
 
 class Query(BaseModel):
-    """What stands behind the question mark of an address."""
+    """Query string of a URL."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class LatentsQuery(Query):
-    """How to draw the latents of a .npy body."""
+    """Options of POST /generate with a .npy body."""
 
     labels: Annotated[list[Name], Field(max_length=MAX_IMAGES)] | None = Field(
         default=None, description="a class name or index for all images, or labels=... once for each image"
@@ -213,22 +215,22 @@ class LatentsQuery(Query):
 
 
 class ImageQuery(Query):
-    """How to draw the image of GET /images/{seed}.{ext}."""
+    """Options of GET /images/{seed}.{ext}."""
 
-    label: Name | None = Field(default=None, description="a class name or index; without it the seed draws its own")
+    label: Name | None = Field(default=None, description="a class name or index; without it the seed chooses")
     truncation: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(default=1.0, description=TRUNCATION_IS)
     size: Size | None = Field(default=None, description=SIZE_IS)
     model: ModelName = None
 
 
 class ModelQuery(Query):
-    """Which model GET /model is about."""
+    """Options of GET /model."""
 
     model: ModelName = None
 
 
 class GeneratedImage(BaseModel):
-    """One image of a JSON answer."""
+    """One image of a JSON response."""
 
     seed: int | None = Field(description="null for an image made from latents")
     label: int | None = Field(description="index of the class; null for a model without classes")
@@ -238,36 +240,36 @@ class GeneratedImage(BaseModel):
 
 
 class GenerateResponse(BaseModel):
-    """The answer to POST /generate in the format json."""
+    """Response to POST /generate in the format json."""
 
     model_id: str
     images: list[GeneratedImage]
 
 
 class Limits(BaseModel):
-    """What one request may ask for."""
+    """Bounds of one request."""
 
-    max_images: int = Field(description="images, or frames of a film")
+    max_images: int = Field(description="images, or frames of an animation")
     max_size: int = Field(default=MAX_SIZE, description="pixels of a side")
 
 
 class ModelResponse(BaseModel):
-    """The answer to GET /model."""
+    """Response to GET /model."""
 
-    name: str = Field(description="what requests call it")
+    name: str = Field(description="its name in requests")
     model_id: str = Field(description="the first 16 hexadecimal digits of sha256")
     sha256: str = Field(description="of the model file")
     provider: Literal["cpu", "cuda"] = Field(description="what the model runs on")
     card: ModelCard
-    metrics: dict[str, Any] | None = Field(description="how this very file was measured, where that is known")
+    metrics: dict[str, Any] | None = Field(description="measurements of this very file, if there are any")
     limits: Limits
 
 
 class ListedModel(BaseModel):
-    """One line of GET /models."""
+    """Model file in the list of GET /models."""
 
     name: str
-    default: bool = Field(description="whether it answers where a request names none")
+    default: bool = Field(description="whether it serves requests that name no model")
     model_id: str | None = Field(description="null for a file that cannot be served")
     provider: Literal["cpu", "cuda"] | None
     card: ModelCard | None
@@ -275,27 +277,27 @@ class ListedModel(BaseModel):
 
 
 class ModelsResponse(BaseModel):
-    """The answer to GET /models."""
+    """Response to GET /models."""
 
     models: list[ListedModel]
 
 
 class Problem(BaseModel):
-    """One thing that is wrong with a request."""
+    """A mistake in a request."""
 
     loc: list[str | int] = Field(description="the field, and positions in it")
     msg: str
 
 
 class ErrorResponse(BaseModel):
-    """Every error: a sentence for people, and where the request is wrong."""
+    """Body of every error: a sentence for people, and the place in the request."""
 
     error: str
     detail: list[Problem]
 
 
 def numbers_to_header(numbers: Sequence[int]) -> str:
-    """Whole numbers, such as seeds and labels, as a header value that every proxy accepts.
+    """Write seeds or labels as a header value that every proxy accepts.
 
     Proxies and clients accept 4 to 8 KB of headers in all. A short list is written as it is, a longer one with ranges
     such as 0-299; one that is too long even so is omitted.
@@ -307,7 +309,7 @@ def numbers_to_header(numbers: Sequence[int]) -> str:
 
 
 def numbers_from_header(text: str) -> tuple[int, ...] | None:
-    """The numbers of such a header value, or None where they were omitted; raises ValueError for any other text."""
+    """Read the numbers of such a header value, None where they were omitted; raises ValueError for any other text."""
     if text == OMITTED:
         return None
     numbers: list[int] = []
@@ -318,7 +320,7 @@ def numbers_from_header(text: str) -> tuple[int, ...] | None:
 
 
 def _ranges(numbers: Sequence[int]) -> list[str]:
-    """Runs of three or more consecutive numbers as `first-last`, the others one by one."""
+    """Write runs of three or more consecutive numbers as `first-last`, the others one by one."""
     parts: list[str] = []
     start = 0
     for end in range(1, len(numbers) + 1):
@@ -330,5 +332,5 @@ def _ranges(numbers: Sequence[int]) -> list[str]:
     return parts
 
 
-def _in_a_row(names: tuple[str, ...]) -> str:
+def _join(names: tuple[str, ...]) -> str:
     return ", ".join(names[:-1]) + " and " + names[-1]

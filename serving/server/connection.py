@@ -161,12 +161,12 @@ class LimitedConnection(HttpToolsProtocol):
 
     @property
     def _must_queue(self) -> bool:
-        """Whether a new request has to wait: a connection holds one response at a time."""
+        """True while a new request has to wait: a connection holds one response at a time."""
         return self.cycle is not None and (self._unread or not self.cycle.response_complete)
 
     @property
     def awaits_response(self) -> bool:
-        """Whether the app has a request whose response has not started."""
+        """True while the app has a request whose response has not started."""
         return self._running is not None and not self._running.response_started
 
     def _discard_input(self) -> None:

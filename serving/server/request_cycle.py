@@ -79,7 +79,7 @@ class TransportOwner(Protocol):
 
     @property
     def awaits_response(self) -> bool:
-        """Whether the app has a request whose response has not started."""
+        """True while the app has a request whose response has not started."""
 
     def close(self) -> None:
         """End the connection when the client has read its response."""

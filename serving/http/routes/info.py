@@ -1,4 +1,4 @@
-"""The routes that tell: which models there are, how they were measured, the documentation, the probes, the figures."""
+"""Routes with information: models and their measurements, documentation, probes, metrics."""
 
 import json
 import os
@@ -26,24 +26,24 @@ DOCS_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; f
 
 
 async def model(request: Request) -> Response:
-    """GET /model: the card of a model that is served, and how it was measured."""
+    """GET /model: card and measurements of a served model."""
     state: AppState = request.app.state.mint
     generator = state.models.get(parse_query(request, ModelQuery).model)
     name = next(name for name, known in state.models.ready() if known is generator)
-    answer = ModelResponse(
+    response = ModelResponse(
         name=name,
         model_id=generator.model_id,
         sha256=generator.sha256,
         provider=generator.provider,
         card=generator.card,
-        metrics=_metrics_of(generator.model_id),
+        metrics=_model_metrics(generator.model_id),
         limits=Limits(max_images=state.settings.max_images),
     )
-    return Response(answer.model_dump_json(), media_type="application/json")
+    return Response(response.model_dump_json(), media_type="application/json")
 
 
 async def models(request: Request) -> Response:
-    """GET /models: every model file of the folder, and what is wrong with those that cannot be served."""
+    """GET /models: every model file of the folder, with the problem of each that cannot be served."""
     models = request.app.state.mint.models
     problems = models.problems()
     listed = [
@@ -67,72 +67,72 @@ async def models(request: Request) -> Response:
 
 
 async def docs(request: Request) -> Response:
-    """GET /docs: the OpenAPI document as a page without scripts."""
+    """GET /docs: the OpenAPI document as a page."""
     page, _ = _documentation(request.app.state.mint.settings)
     return HTMLResponse(page, headers={"Content-Security-Policy": DOCS_POLICY})
 
 
 async def openapi(request: Request) -> Response:
-    """GET /openapi.json."""
+    """GET /openapi.json: the OpenAPI document."""
     _, document = _documentation(request.app.state.mint.settings)
     return Response(document, media_type="application/json")
 
 
 @lru_cache(maxsize=4)  # a process has one
 def _documentation(settings: Settings) -> tuple[bytes, bytes]:
-    """The documentation as a page and as JSON: the same at each request."""
+    """Render the documentation as a page and as JSON, once."""
     document = openapi_document(settings)
     return docs_page(document).encode(), json.dumps(document, ensure_ascii=False).encode()
 
 
 async def livez(request: Request) -> Response:
-    """GET /livez: the process answers."""
+    """GET /livez: 200 while the process responds."""
     return PlainTextResponse("alive\n")
 
 
 async def readyz(request: Request) -> Response:
-    """GET /readyz: the default model has run, images are made, and the server is not about to stop."""
+    """GET /readyz: 200 while the default model is loaded, its threads run and the server does not drain."""
     state: AppState = request.app.state.mint
     state.check_ready()
     return PlainTextResponse(f"ready\n{state.models.poll_problem or ''}".strip() + "\n")
 
 
 def metrics(request: Request) -> Response:
-    """GET /metrics: Mint's figures, over all workers where there are several, and the state of this one."""
-    counted = REGISTRY
-    current = CollectorRegistry()
-    current.register(_StateCollector(request.app.state.mint))
+    """GET /metrics: counters and histograms, summed over all workers if there are several, and gauges of this one."""
+    counters = REGISTRY
+    gauges = CollectorRegistry()
+    gauges.register(_StateCollector(request.app.state.mint))
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:  # as BentoML sets it
-        counted = CollectorRegistry()
-        MultiProcessCollector(counted)  # type: ignore[no-untyped-call]
-        ProcessCollector(registry=current)
-    return Response(generate_latest(counted) + generate_latest(current), media_type=CONTENT_TYPE_LATEST)
+        counters = CollectorRegistry()
+        MultiProcessCollector(counters)  # type: ignore[no-untyped-call]
+        ProcessCollector(registry=gauges)
+    return Response(generate_latest(counters) + generate_latest(gauges), media_type=CONTENT_TYPE_LATEST)
 
 
 class _StateCollector(Collector):
-    """What is true at the moment of asking, so that nothing has to be kept up to date."""
+    """Gauges that are read when metrics are scraped, so that nothing has to keep them up to date."""
 
     def __init__(self, state: AppState) -> None:
         self.state = state
 
     def collect(self) -> Iterator[Metric]:
-        """The queue, and which models are served."""
+        """Yield the gauges of the queue and the served models."""
         batcher = self.state.batcher
         yield GaugeMetricFamily("mint_queue_images", "Images accepted and not yet done", value=batcher.pending_images)
         encoding = "Encoding accepted and not yet done, as estimated for one core"
         yield GaugeMetricFamily("mint_queue_encode_seconds", encoding, value=batcher.pending_encode_s)
-        served = GaugeMetricFamily(
+        model_info = GaugeMetricFamily(
             "mint_model_info", "1 for each model served", labels=("model", "model_id", "provider")
         )
         for name, generator in self.state.models.ready():
-            served.add_metric((name, generator.model_id, generator.provider), 1)
-        yield served
+            model_info.add_metric((name, generator.model_id, generator.provider), 1)
+        yield model_info
 
 
-def _metrics_of(model_id: str) -> dict[str, Any] | None:
-    """The measurements of this very model file, or None: those of another file would mislead."""
+def _model_metrics(model_id: str) -> dict[str, Any] | None:
+    """Read the measurements of this very model file; None if there are only those of another."""
     try:
-        measured = json.loads(METRICS_FILE.read_bytes())
+        metrics = json.loads(METRICS_FILE.read_bytes())
     except (OSError, ValueError):
         return None
-    return measured if isinstance(measured, dict) and measured.get("model_id") == model_id else None
+    return metrics if isinstance(metrics, dict) and metrics.get("model_id") == model_id else None

@@ -1,4 +1,4 @@
-"""The explorer page and its files, which are read once, when the service starts."""
+"""Static files of the explorer page, read once at start."""
 
 import hashlib
 import mimetypes
@@ -24,26 +24,26 @@ class _File:
     etag: str
 
 
-def _read(path: Path) -> _File:
+def _load(path: Path) -> _File:
     content = path.read_bytes()
     media_type = "text/javascript" if path.suffix == ".js" else mimetypes.guess_type(path.name)[0] or "text/plain"
     return _File(content, media_type, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
 
 
-FILES = {path.name: _read(path) for path in FOLDER.iterdir() if path.is_file()}
+FILES = {path.name: _load(path) for path in FOLDER.iterdir() if path.is_file()}
 
 
 async def index(request: Request) -> Response:
     """GET /: the explorer page."""
-    return _answer(request, INDEX)
+    return _file_response(request, INDEX)
 
 
 async def asset(request: Request) -> Response:
-    """GET /ui/{name}: a file of the page; there is no listing, and no way out of the folder."""
-    return _answer(request, request.path_params["name"])
+    """GET /ui/{name}: a file of the page; only names in FILES exist, so no path leads out of the folder."""
+    return _file_response(request, request.path_params["name"])
 
 
-def _answer(request: Request, name: str) -> Response:
+def _file_response(request: Request, name: str) -> Response:
     file = FILES.get(name)
     if file is None:
         raise HTTPException(404)
