@@ -1,151 +1,152 @@
-/** What all parts of the page share: the view, the model, and what can be done with both. */
+/** Application state: the current view, the model that it shows, and the components that render both. */
 
+import { ApiClient } from "./api-client.js";
+import { setImageSizes } from "./canvas.js";
 import { byId } from "./dom.js";
+import { describe, formatSpec, isSupported, seed, withLabel } from "./image-spec.js";
 import { Messages } from "./messages.js";
-import { setSizes } from "./paint.js";
-import { describe, fits, seed, withLabel, writeRecipe } from "./recipes.js";
-import { Service } from "./service.js";
-import { PANELS, readView, START, Timeline, writeView } from "./state.js";
-import { Studio } from "./studio.js";
+import { ModelClient } from "./model-client.js";
+import { UrlHistory } from "./url-history.js";
+import { DEFAULT_VIEW, formatView, PANELS, parseView } from "./view.js";
 
-/** @typedef {import("./recipes.js").Recipe} Recipe */
-/** @typedef {import("./state.js").View} View */
-/** @typedef {{render: (view: View) => void}} Part something of the page that follows the view */
+/** @typedef {import("./image-spec.js").ImageSpec} ImageSpec */
+/** @typedef {import("./view.js").View} View */
+/** @typedef {{render: (view: View, force: boolean) => void}} Component a part of the page that follows the view */
 
-/** The page as a whole. Every change goes through `set`, which renders all parts again. */
+/** The page as a whole. Every change goes through `update`, which renders all components again. */
 export class App {
   /** @type {View} */
-  view = START;
-  /** @type {Studio} */
-  studio = null;
+  view = DEFAULT_VIEW;
+  /** @type {ModelClient | null} null until the service has responded */
+  modelClient = null;
   /** @type {object[]} the models of the service, as GET /models lists them */
   models = [];
   messages = new Messages();
-  service = new Service((condition) => this.messages.service(condition));
-  timeline = new Timeline((text) => this.#show(text));
-  #parts = [];
+  api = new ApiClient((status) => this.messages.serviceStatus(status));
+  history = new UrlHistory((fragment) => this.#show(fragment));
+  #components = [];
 
-  /** @param {...Part} parts */
-  add(...parts) {
-    this.#parts.push(...parts);
+  /** @param {...Component} components */
+  add(...components) {
+    this.#components.push(...components);
   }
 
-  /** Shows what the address says. */
+  /** Shows the view that the address describes. */
   async start() {
-    await this.#show(this.timeline.text);
-    this.timeline.replace(writeView(this.view));
+    await this.#show(this.history.fragment);
+    this.history.replace(formatView(this.view));
   }
 
   /**
    * Changes the view.
    * @param {Partial<View>} changes
-   * @param {"push" | "replace" | "preview"} how a step to undo, a change of the present one, or one not to keep
+   * @param {"push" | "replace" | "preview"} mode add an undo step, overwrite the current one, or do neither
    */
-  set(changes, how = "push") {
+  update(changes, mode = "push") {
     this.view = { ...this.view, ...changes };
-    if (how !== "preview") this.timeline[how](writeView(this.view));
-    if (how === "push") this.messages.moveOn();
+    if (mode !== "preview") this.history[mode](formatView(this.view));
+    if (mode === "push") this.messages.dismiss();
     this.render();
   }
 
-  /** Changes the model, which must be loaded first. */
+  /** Switches to another model, which is loaded first. */
   async setModel(id) {
-    await this.#show(writeView({ ...this.view, model: id }));
-    this.timeline.push(writeView(this.view));
+    await this.#show(formatView({ ...this.view, model: id }));
+    this.history.push(formatView(this.view));
     this.render();
   }
 
   /**
    * Opens a picture in the inspector.
-   * @param {Recipe} recipe
-   * @param {Partial<View>} changes of the view beside it, such as another panel
+   * @param {ImageSpec} spec
+   * @param {Partial<View>} changes further changes of the view, such as another panel
    */
-  open(recipe, changes = {}) {
+  open(spec, changes = {}) {
     const wasOpen = this.view.panel !== null;
-    this.set({ panel: this.view.panel ?? PANELS[0], ...changes, open: recipe });
+    this.update({ panel: this.view.panel ?? PANELS[0], ...changes, open: spec });
     if (!wasOpen || !document.activeElement.checkVisibility()) byId("inspector-title").focus();
   }
 
-  /** Picks a picture, or lays it back. */
-  togglePick(recipe) {
-    const text = writeRecipe(recipe);
-    const others = this.view.picks.filter((pick) => writeRecipe(pick) !== text);
+  /** Picks or unpicks a picture. */
+  togglePick(spec) {
+    const text = formatSpec(spec);
+    const others = this.view.picks.filter((pick) => formatSpec(pick) !== text);
     const picked = others.length === this.view.picks.length;
-    this.set({ picks: picked ? [...others, recipe] : others, frame: 0 });
-    this.messages.say(`${describe(recipe)} ${picked ? "picked" : "is no longer picked"}.`);
+    this.update({ picks: picked ? [...others, spec] : others, frame: 0 });
+    this.messages.announce(`${describe(spec)} ${picked ? "picked" : "unpicked"}.`);
   }
 
-  /** Gives the sheet and the open picture another class; null: the class drawn for each seed. */
+  /** Sets the class of the grid and of the open picture; null: each seed's own class. */
   setLabel(label) {
-    this.set({ label, open: this.view.open && withLabel(this.view.open, label) });
+    this.update({ label, open: this.view.open && withLabel(this.view.open, label) });
   }
 
-  /** @returns {string} the class of a picture; empty without classes, and while it is not known */
-  className(recipe) {
-    return this.studio.card.classes[this.studio.labelOf(recipe)] ?? "";
+  /** @returns {string} the class of a picture; empty for a model without classes, and while it is not known */
+  className(spec) {
+    return this.modelClient.card.classes[this.modelClient.labelOf(spec)] ?? "";
   }
 
-  /** @returns {string} what a picture is, for people */
-  name(recipe) {
-    return [describe(recipe), this.className(recipe)].filter(Boolean).join(", ");
+  /** @returns {string} a readable name of a picture */
+  name(spec) {
+    return [describe(spec), this.className(spec)].filter(Boolean).join(", ");
   }
 
-  /** Says what went wrong; a model that is gone is left for the one that is served now. */
-  fail = (error) => {
-    if (!isModelGone(error)) this.messages.problem(error.message, () => this.render(true));
-    else this.#show(writeView(this.view), true).then(() => this.timeline.replace(writeView(this.view)));
+  /** Shows an error; when the model is no longer served, switches to the default one instead. */
+  handleError = (error) => {
+    if (!isModelGone(error)) this.messages.error(error.message, () => this.render(true));
+    else this.#show(formatView(this.view), true).then(() => this.history.replace(formatView(this.view)));
   };
 
-  /** Lets every part follow the view; `again`: also those for which nothing changed. */
-  render(again = false) {
-    if (!this.studio) return; // the service has not answered yet
-    for (const part of this.#parts) part.render(this.view, again);
+  /** Renders every component; force: including those whose input has not changed. */
+  render(force = false) {
+    if (!this.modelClient) return; // the service has not responded yet
+    for (const component of this.#components) component.render(this.view, force);
   }
 
-  async #show(text, reload = false) {
-    const { view, problems } = readView(text);
+  async #show(fragment, reload = false) {
+    const { view, problems } = parseView(fragment);
     try {
-      if (reload || !this.studio || view.model !== this.studio.id) await this.#load(view.model);
+      if (reload || !this.modelClient || view.model !== this.modelClient.id) await this.#load(view.model);
     } catch (error) {
       if (!isModelGone(error)) {
-        this.messages.problem(error.message, () => this.#show(text));
+        this.messages.error(error.message, () => this.#show(fragment));
         return;
       }
-      problems.push(`model ${view.model} is no longer served; these are pictures of another one`);
+      problems.push(`model ${view.model} is no longer served; showing pictures of another one`);
       await this.#load(null);
     }
-    this.view = this.#fitting(view, problems);
+    this.view = this.#restrictToModel(view, problems);
     this.render();
-    if (problems.length) this.messages.problem(`Not all of this link could be shown (${problems.join("; ")}).`);
+    if (problems.length) this.messages.error(`Not all of this link could be shown (${problems.join("; ")}).`);
   }
 
   async #load(id) {
     const query = id ? `?model=${encodeURIComponent(id)}` : "";
     const [{ body: list }, { body: model }] = await Promise.all([
-      this.service.ask("models"),
-      this.service.ask(`model${query}`),
+      this.api.request("models"),
+      this.api.request(`model${query}`),
     ]);
     this.models = list.models;
-    this.studio = new Studio(this.service, model);
-    setSizes(this.studio.card.resolution);
+    this.modelClient = new ModelClient(this.api, model);
+    setImageSizes(this.modelClient.card.resolution);
   }
 
-  /** The view without what the model does not have. */
-  #fitting(view, problems) {
-    const { card, id } = this.studio;
-    const has = (recipe) => fits(recipe, card);
+  /** The view without classes, dimensions and directions that the model does not have. */
+  #restrictToModel(view, problems) {
+    const { card, id } = this.modelClient;
+    const supported = (spec) => isSupported(spec, card);
     const label = view.label === null || view.label < card.classes.length ? view.label : null;
-    const pictures = [...view.picks, ...view.corners, ...(view.open ? [view.open] : [])];
-    if (label !== view.label || !pictures.every(has)) {
-      problems.push("this model has other classes or directions, so that some pictures are left out");
+    const specs = [...view.picks, ...view.corners, ...(view.open ? [view.open] : [])];
+    if (label !== view.label || !specs.every(supported)) {
+      problems.push("this model has different classes or directions, so some pictures are left out");
     }
     return {
       ...view,
       model: id,
       label,
-      open: view.open && !has(view.open) ? seed(view.seeds[0], label) : view.open,
-      picks: view.picks.filter(has),
-      corners: view.corners.every(has) ? view.corners : [],
+      open: view.open && !supported(view.open) ? seed(view.seeds[0], label) : view.open,
+      picks: view.picks.filter(supported),
+      corners: view.corners.every(supported) ? view.corners : [],
     };
   }
 }

@@ -1,36 +1,36 @@
-/** Short names for what every module does with the document. */
+/** DOM helpers shared by all components. */
 
-/** @returns {HTMLElement} the element that the page has under this id */
+/** @returns {HTMLElement} the element with this id */
 export const byId = (id) => document.getElementById(id);
 
 /**
- * Makes an element.
+ * Creates an element.
  * @param {string} tag
  * @param {Record<string, unknown>} properties
  * @param {...(Node | string)} children
  */
 export function element(tag, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
+  const created = Object.assign(document.createElement(tag), properties);
+  created.append(...children);
+  return created;
 }
 
 /**
- * Fills a select.
+ * Replaces the options of a select.
  * @param {HTMLSelectElement} select
  * @param {[value: string, text: string, disabled?: boolean][]} options
- * @param {string} chosen value
+ * @param {string} selected value
  */
-export function fillSelect(select, options, chosen) {
+export function fillSelect(select, options, selected) {
   select.replaceChildren(
     ...options.map(([value, textContent, disabled = false]) => element("option", { value, textContent, disabled })),
   );
-  select.value = chosen;
+  select.value = selected;
 }
 
 /**
- * Shows a list's pictures as loading, or as there.
- * @param {HTMLElement} busy
+ * Sets `aria-busy` of an element while its pictures load.
+ * @param {HTMLElement} target
  * @returns {(idle: boolean) => void}
  */
-export const busyMark = (busy) => (idle) => busy.setAttribute("aria-busy", String(!idle));
+export const busyIndicator = (target) => (idle) => target.setAttribute("aria-busy", String(!idle));

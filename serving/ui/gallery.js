@@ -1,20 +1,20 @@
-/** A list of pictures to walk with the arrow keys: the sheet, neighbours, the plane, a sweep, the picks. */
+/** List of pictures with arrow-key navigation: the sample grid, neighbours, the plane, a sweep, the picks. */
 
+import { paintImage } from "./canvas.js";
 import { element } from "./dom.js";
-import { paintImage } from "./paint.js";
-import { writeRecipe } from "./recipes.js";
+import { formatSpec } from "./image-spec.js";
 
-/** @typedef {import("./recipes.js").Recipe} Recipe */
-/** @typedef {{recipe: Recipe, name: string, caption?: string}} Item name: for who cannot see it */
+/** @typedef {import("./image-spec.js").ImageSpec} ImageSpec */
+/** @typedef {{spec: ImageSpec, name: string, caption?: string}} Item name: accessible name of the picture */
 
-const shownBy = new WeakMap();
+const itemOfCell = new WeakMap();
 
-/** @returns {Recipe | undefined} the recipe of the picture that has the focus */
-export function focusedRecipe() {
-  return shownBy.get(document.activeElement)?.recipe;
+/** @returns {ImageSpec | undefined} the picture that has the focus */
+export function focusedSpec() {
+  return itemOfCell.get(document.activeElement)?.spec;
 }
 
-/** Buttons with a canvas each; one of them is in the tab order, arrow keys lead to the others. */
+/** Buttons with a canvas each and a roving tabindex: one is in the tab order, arrow keys reach the others. */
 export class Gallery {
   #list;
   #cells = [];
@@ -22,23 +22,23 @@ export class Gallery {
   /**
    * @param {HTMLElement} list a `ul`
    * @param {import("./app.js").App} app
-   * @param {(recipe: Recipe) => void} onOpen
+   * @param {(spec: ImageSpec) => void} onOpen
    */
-  constructor(list, app, onOpen = (recipe) => app.open(recipe)) {
+  constructor(list, app, onOpen = (spec) => app.open(spec)) {
     this.#list = list;
     list.addEventListener("keydown", (event) => this.#onKey(event));
     list.addEventListener("click", (event) => {
       const cell = event.target.closest("button");
       if (!cell) return;
-      const { recipe } = shownBy.get(cell);
-      if (event.shiftKey || event.ctrlKey || event.metaKey) app.togglePick(recipe);
-      else onOpen(recipe);
+      const { spec } = itemOfCell.get(cell);
+      if (event.shiftKey || event.ctrlKey || event.metaKey) app.togglePick(spec);
+      else onOpen(spec);
     });
-    list.addEventListener("focusin", (event) => this.#enter(event.target));
+    list.addEventListener("focusin", (event) => this.#makeTabStop(event.target));
   }
 
   /**
-   * Names the pictures, and keeps the buttons, so that the focus stays where it is.
+   * Sets the items, reusing the buttons so that the focus stays where it is.
    * @param {Item[]} items
    */
   show(items) {
@@ -53,7 +53,7 @@ export class Gallery {
     }
     items.forEach((item, index) => {
       const [canvas, caption] = this.#cells[index].children;
-      shownBy.set(this.#cells[index], item);
+      itemOfCell.set(this.#cells[index], item);
       canvas.setAttribute("aria-label", item.name);
       caption.textContent = item.caption ?? "";
       caption.hidden = !item.caption;
@@ -62,47 +62,47 @@ export class Gallery {
   }
 
   /**
-   * Paints pictures from position `from` on.
+   * Paints pictures, starting at position `start`.
    * @param {import("./npy.js").Tensor} images
    */
-  paint(images, from = 0) {
-    for (let index = 0; index < images.shape[0] && from + index < this.#cells.length; index++) {
-      paintImage(this.#cells[from + index].firstChild, images, index);
-      this.#cells[from + index].classList.add("painted");
+  paint(images, start = 0) {
+    for (let index = 0; index < images.shape[0] && start + index < this.#cells.length; index++) {
+      paintImage(this.#cells[start + index].firstChild, images, index);
+      this.#cells[start + index].classList.add("painted");
     }
   }
 
-  /** Hides pictures from position `from` on: they are of something else. */
-  blank(from) {
-    for (const cell of this.#cells.slice(from)) cell.classList.remove("painted");
+  /** Fades the pictures from position `start` on, which are out of date. */
+  fade(start) {
+    for (const cell of this.#cells.slice(start)) cell.classList.remove("painted");
   }
 
   /**
-   * Marks the picture that is open and those that are picked.
-   * @param {Recipe | null} open
-   * @param {Recipe[]} picks
+   * Marks the open picture and the picks.
+   * @param {ImageSpec | null} open
+   * @param {ImageSpec[]} picks
    */
   mark(open, picks) {
-    const opened = open && writeRecipe(open);
-    const picked = new Set(picks.map(writeRecipe));
+    const openText = open && formatSpec(open);
+    const picked = new Set(picks.map(formatSpec));
     for (const cell of this.#cells) {
-      const { recipe, name } = shownBy.get(cell);
-      const text = writeRecipe(recipe);
+      const { spec, name } = itemOfCell.get(cell);
+      const text = formatSpec(spec);
       cell.toggleAttribute("data-picked", picked.has(text));
       cell.firstChild.setAttribute("aria-label", picked.has(text) ? `${name}, picked` : name);
-      if (text === opened) cell.setAttribute("aria-current", "true");
+      if (text === openText) cell.setAttribute("aria-current", "true");
       else cell.removeAttribute("aria-current");
     }
   }
 
-  /** Puts the focus on the picture of a recipe, or on the first. */
-  focus(recipe) {
-    const text = recipe && writeRecipe(recipe);
-    const cell = this.#cells.find((each) => writeRecipe(shownBy.get(each).recipe) === text) ?? this.#cells[0];
+  /** Focuses a picture, or the first one if it is not in the list. */
+  focus(spec) {
+    const text = spec && formatSpec(spec);
+    const cell = this.#cells.find((each) => formatSpec(itemOfCell.get(each).spec) === text) ?? this.#cells[0];
     cell?.focus();
   }
 
-  #enter(cell) {
+  #makeTabStop(cell) {
     if (!this.#cells.includes(cell)) return;
     for (const each of this.#cells) each.tabIndex = each === cell ? 0 : -1;
   }
@@ -111,8 +111,8 @@ export class Gallery {
     const from = this.#cells.indexOf(document.activeElement);
     if (from < 0 || event.altKey || event.ctrlKey || event.metaKey) return;
     const top = this.#cells[0].offsetTop;
-    const next = this.#cells.findIndex((cell) => cell.offsetTop > top);
-    const columns = next < 0 ? this.#cells.length : next;
+    const secondRow = this.#cells.findIndex((cell) => cell.offsetTop > top);
+    const columns = secondRow < 0 ? this.#cells.length : secondRow;
     const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns, Home: -from, End: Infinity };
     if (!(event.key in steps)) return;
     event.preventDefault();

@@ -1,55 +1,55 @@
-/** The inspector: a picture, and tabs with ways to explore from it. */
+/** Inspector: the open picture, and tabs with ways to explore from it. */
 
 import { byId } from "./dom.js";
-import { enoughPicks } from "./morph.js";
-import { fourCorners } from "./plane.js";
-import { seed } from "./recipes.js";
-import { PANELS } from "./state.js";
+import { seed } from "./image-spec.js";
+import { picksForMorph } from "./morph-panel.js";
+import { cornersForPlane } from "./plane-panel.js";
+import { PANELS } from "./view.js";
 
-/** What a panel needs in the view before it can show anything. */
-const NEEDS = {
-  plane: (view) => ({ corners: fourCorners(view) }),
-  morph: (view) => ({ picks: enoughPicks(view) }),
+/** View fields that a panel fills in before it can show anything. */
+const PREREQUISITES = {
+  plane: (view) => ({ corners: cornersForPlane(view) }),
+  morph: (view) => ({ picks: picksForMorph(view) }),
 };
 
-/** Opens and closes the inspector and turns its tabs. */
+/** Opens and closes the inspector and switches its tabs. */
 export class Inspector {
   #app;
-  #onLeft;
+  #onClose;
   #open = null;
 
   /**
    * @param {import("./app.js").App} app
-   * @param {(recipe: import("./recipes.js").Recipe) => void} onLeft puts the focus back on the picture that was open
+   * @param {(spec: import("./image-spec.js").ImageSpec) => void} onClose returns the focus to the picture that was open
    */
-  constructor(app, onLeft) {
+  constructor(app, onClose) {
     this.#app = app;
-    this.#onLeft = onLeft;
+    this.#onClose = onClose;
     byId("close").addEventListener("click", () => this.close());
     for (const panel of PANELS) byId(`tab-${panel}`).addEventListener("click", () => this.openPanel(panel));
-    byId("to-plane").addEventListener("click", () => this.openPanel("plane"));
-    byId("to-morph").addEventListener("click", () => this.openPanel("morph"));
+    byId("open-plane").addEventListener("click", () => this.openPanel("plane"));
+    byId("open-morph").addEventListener("click", () => this.openPanel("morph"));
     byId("tabs").addEventListener("keydown", (event) => this.#onKey(event));
   }
 
   /**
-   * Turns to a panel, with the first picture of the sheet where none is open.
+   * Shows a panel, for the first picture of the grid if none is open.
    * @param {string} panel one of PANELS
    */
   openPanel(panel) {
     const { view } = this.#app;
     const open = view.open ?? seed(view.seeds[0], view.label);
-    this.#app.open(open, { ...NEEDS[panel]?.({ ...view, open }), panel });
+    this.#app.open(open, { ...PREREQUISITES[panel]?.({ ...view, open }), panel });
   }
 
-  /** Closes the inspector; the picture that was open has the focus again. */
+  /** Closes the inspector and returns the focus to the picture that was open. */
   close() {
-    if (this.#app.view.panel !== null) this.#app.set({ open: null, panel: null });
+    if (this.#app.view.panel !== null) this.#app.update({ open: null, panel: null });
   }
 
   render({ open, panel }) {
     const inspector = byId("inspector");
-    const leaving = panel === null && inspector.contains(document.activeElement);
+    const closing = panel === null && inspector.contains(document.activeElement);
     inspector.hidden = panel === null;
     inspector.dataset.panel = panel ?? "";
     document.body.classList.toggle("inspecting", panel !== null);
@@ -58,7 +58,7 @@ export class Inspector {
       byId(`tab-${name}`).setAttribute("aria-selected", String(name === panel));
       byId(`tab-${name}`).tabIndex = name === panel ? 0 : -1;
     }
-    if (leaving) this.#onLeft(this.#open);
+    if (closing) this.#onClose(this.#open);
     this.#open = open;
   }
 

@@ -1,11 +1,11 @@
-/** Latent arithmetic: from what a recipe says to the numbers that the network is fed. */
+/** Latent arithmetic: from an image spec to the network's input. */
 
-/** @typedef {import("./recipes.js").Recipe} Recipe */
+/** @typedef {import("./image-spec.js").ImageSpec} ImageSpec */
 
-const PARALLEL = 1e-4; // below this sine there is no one arc between two vectors
+const MIN_SINE = 1e-4; // below it the vectors are parallel and there is no unique arc between them
 
 /**
- * The point on the straight line from a to b.
+ * Interpolates on the straight line from a to b.
  * @param {ArrayLike<number>} a
  * @param {ArrayLike<number>} b
  * @param {number} t 0 is a, 1 is b
@@ -16,25 +16,25 @@ export function lerp(a, b, t) {
 }
 
 /**
- * The point on the arc from a to b (White 2016, "Sampling Generative Networks").
+ * Interpolates on the arc from a to b (White 2016, "Sampling Generative Networks").
  *
- * Nearly all of a Gaussian lies on a shell; a straight line would cut through its empty middle.
+ * Nearly all of a high-dimensional Gaussian lies on a shell; a straight line would cut through its empty middle.
  * @param {ArrayLike<number>} a
  * @param {ArrayLike<number>} b
  * @param {number} t 0 is a, 1 is b
  * @returns {Float64Array}
  */
 export function slerp(a, b, t) {
-  const lengths = norm(a) * norm(b);
-  const angle = lengths ? Math.acos(Math.min(1, Math.max(-1, dot(a, b) / lengths))) : 0;
+  const norms = norm(a) * norm(b);
+  const angle = norms ? Math.acos(Math.min(1, Math.max(-1, dot(a, b) / norms))) : 0;
   const sine = Math.sin(angle);
-  if (sine < PARALLEL) return lerp(a, b, t);
-  const [share, other] = [Math.sin((1 - t) * angle) / sine, Math.sin(t * angle) / sine];
-  return Float64Array.from(a, (value, i) => share * value + other * b[i]);
+  if (sine < MIN_SINE) return lerp(a, b, t);
+  const [weightA, weightB] = [Math.sin((1 - t) * angle) / sine, Math.sin(t * angle) / sine];
+  return Float64Array.from(a, (value, i) => weightA * value + weightB * b[i]);
 }
 
 /**
- * The length of a vector.
+ * Euclidean norm of a vector.
  * @param {ArrayLike<number>} vector
  * @returns {number}
  */
@@ -43,20 +43,20 @@ export function norm(vector) {
 }
 
 /**
- * The latent of a recipe, before truncation.
- * @param {Recipe} recipe
- * @param {(seed: number) => Float32Array} drawn what the service draws for a seed
- * @param {number[][]} directions unit vectors, the strongest first
+ * Computes the latent of an image spec, before truncation.
+ * @param {ImageSpec} spec
+ * @param {(seed: number) => Float32Array} seedLatent the service's latent for a seed
+ * @param {number[][]} directions unit vectors, strongest first
  * @returns {Float64Array}
  */
-export function latentOf(recipe, drawn, directions) {
-  if (recipe.kind === "seed") return Float64Array.from(drawn(recipe.seed));
-  if (recipe.kind === "mix") {
-    const [a, b] = [recipe.a, recipe.b].map((end) => latentOf(end, drawn, directions));
-    return (recipe.path === "slerp" ? slerp : lerp)(a, b, recipe.t);
+export function latentOf(spec, seedLatent, directions) {
+  if (spec.kind === "seed") return Float64Array.from(seedLatent(spec.seed));
+  if (spec.kind === "blend") {
+    const [a, b] = [spec.a, spec.b].map((end) => latentOf(end, seedLatent, directions));
+    return (spec.path === "slerp" ? slerp : lerp)(a, b, spec.t);
   }
-  const latent = latentOf(recipe.base, drawn, directions);
-  for (const [axis, amount] of Object.entries(recipe.amounts)) {
+  const latent = latentOf(spec.base, seedLatent, directions);
+  for (const [axis, amount] of Object.entries(spec.amounts)) {
     const index = Number(axis.slice(1));
     if (axis[0] === "d") latent[index] += amount;
     else directions[index].forEach((value, i) => (latent[i] += amount * value));

@@ -1,21 +1,22 @@
-/** The explorer page: puts its parts together and starts it. */
+/** Entry point of the explorer page: creates the components and starts the app. */
 
 import { App } from "./app.js";
 import { Controls } from "./controls.js";
-import { Editor } from "./editor.js";
+import { EditPanel } from "./edit-panel.js";
 import { Inspector } from "./inspector.js";
-import { bindKeys } from "./keys.js";
-import { Morph } from "./morph.js";
-import { Nearby } from "./nearby.js";
-import { Picks } from "./picks.js";
-import { PicturePanel, Stage } from "./picture.js";
-import { Plane } from "./plane.js";
-import { Sheet } from "./sheet.js";
+import { bindShortcuts } from "./keyboard.js";
+import { MorphPanel } from "./morph-panel.js";
+import { NearbyPanel } from "./nearby-panel.js";
+import { PickTray } from "./pick-tray.js";
+import { PicturePanel } from "./picture-panel.js";
+import { PlanePanel } from "./plane-panel.js";
+import { Preview } from "./preview.js";
+import { SampleGrid } from "./sample-grid.js";
 
 const app = new App();
-const sheet = new Sheet(app);
-const inspector = new Inspector(app, (recipe) => sheet.focus(recipe));
-app.add(inspector, new Controls(app), sheet, new Stage(app), new Picks(app));
-app.add(new PicturePanel(app), new Nearby(app), new Editor(app), new Plane(app), new Morph(app));
-bindKeys(app, inspector, sheet);
+const samples = new SampleGrid(app);
+const inspector = new Inspector(app, (spec) => samples.focus(spec));
+app.add(inspector, new Controls(app), samples, new Preview(app), new PickTray(app));
+app.add(new PicturePanel(app), new NearbyPanel(app), new EditPanel(app), new PlanePanel(app), new MorphPanel(app));
+bindShortcuts(app, inspector, samples);
 await app.start();

@@ -1,16 +1,16 @@
-/** What the page says: a bar under the header for who sees it, a live region for who hears it. */
+/** Status and error messages: a visible bar under the header, and a live region for screen readers. */
 
 import { byId } from "./dom.js";
 
-const NOTE_MS = 6000;
+const INFO_MS = 6000;
 
 const WAITING = {
   busy: "The service is busy.",
   starting: "The service is not ready yet.",
-  down: "The service does not answer.",
+  down: "The service is not responding.",
 };
 
-/** One message at a time; while requests wait, that is the one. */
+/** Shows one message at a time; while requests wait for the service, that message takes precedence. */
 export class Messages {
   #waiting = null;
   #timer = 0;
@@ -20,71 +20,71 @@ export class Messages {
   }
 
   /**
-   * How the service is while requests wait; null when they go on.
-   * @param {import("./service.js").Condition | null} condition
+   * Shows why requests are waiting; null once they continue.
+   * @param {import("./api-client.js").ServiceStatus | null} status
    */
-  service(condition) {
-    if (!condition) {
-      if (this.#waiting === "down") this.note("The service is back.");
+  serviceStatus(status) {
+    if (!status) {
+      if (this.#waiting === "down") this.info("The service is back.");
       else this.clear();
       this.#waiting = null;
       return;
     }
-    const { kind, seconds, sentence } = condition;
+    const { kind, seconds, sentence } = status;
     byId("message-countdown").textContent = seconds ? `Trying again in ${seconds} s.` : "Trying again.";
     if (this.#waiting === kind) return;
     this.#waiting = kind;
-    const reason = sentence.replace(/;.*/, "."); // behind the semicolon: to try again, which the page does
+    const reason = sentence.replace(/;.*/, "."); // after the semicolon: advice to try again, which the page does itself
     const text = `${WAITING[kind]} ${reason}`.trim();
     this.#show(text, kind);
-    this.say(`${text} The page tries again by itself.`);
+    this.announce(`${text} The page tries again automatically.`);
   }
 
-  /** Something that went well, or is good to know; it goes away by itself. */
-  note(text) {
-    this.#show(text, "note");
-    this.say(text);
-    this.#timer = setTimeout(() => this.clear(), NOTE_MS);
+  /** Shows a message that disappears after a few seconds. */
+  info(text) {
+    this.#show(text, "info");
+    this.announce(text);
+    this.#timer = setTimeout(() => this.clear(), INFO_MS);
   }
 
   /**
-   * Something that will not go away by itself.
+   * Shows an error that stays until it is closed.
    * @param {string} text
-   * @param {(() => void) | null} again what to do when asked to try again
+   * @param {(() => void) | null} retry action of the "Try again" button; null: no button
    */
-  problem(text, again = null) {
-    this.#show(text, "problem");
-    this.say(text);
+  error(text, retry = null) {
+    this.#show(text, "error");
+    this.announce(text);
     byId("message-close").hidden = false;
-    byId("message-again").hidden = !again;
-    byId("message-again").onclick = () => {
+    byId("message-retry").hidden = !retry;
+    byId("message-retry").onclick = () => {
       this.clear();
-      again();
+      retry();
     };
   }
 
-  /** Takes away what is about something that has passed, but not that requests wait. */
-  moveOn() {
+  /** Hides the message, unless requests are still waiting. */
+  dismiss() {
     if (!this.#waiting) this.clear();
   }
 
-  /** Only for who hears it. */
-  say(text) {
-    byId("live").textContent = text;
+  /** Announces a text to screen readers only. */
+  announce(text) {
+    byId("live-region").textContent = text;
   }
 
-  /** Takes any message away. */
+  /** Hides any message. */
   clear() {
     clearTimeout(this.#timer);
     byId("message").hidden = true;
-    byId("live").textContent = "";
+    byId("live-region").textContent = "";
   }
 
   #show(text, kind) {
     clearTimeout(this.#timer);
     byId("message-text").textContent = text;
     byId("message-countdown").hidden = !(kind in WAITING);
-    byId("message-again").hidden = true;
+    byId("message-retry").hidden = true;
     byId("message-close").hidden = kind in WAITING;
     byId("message").dataset.kind = kind;
     byId("message").hidden = false;

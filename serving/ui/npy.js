@@ -1,39 +1,39 @@
-/** Arrays as numpy's .npy files, version 1.0: what the service answers with, and what it takes latents from. */
+/** NumPy's .npy format, version 1.0: the service returns images in it and accepts latents. */
 
 const MAGIC = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0];
-const PREFIX = MAGIC.length + 2; // and the header's length, as uint16
+const PREFIX = MAGIC.length + 2; // followed by the header's length as uint16
 const ALIGNMENT = 64;
-const READERS = { "|u1": Uint8Array, "<f4": Float32Array };
+const ARRAY_TYPES = { "|u1": Uint8Array, "<f4": Float32Array };
 
 /** @typedef {{shape: number[], data: Uint8Array | Float32Array}} Tensor in C order */
 
 /**
- * Reads a .npy file of bytes or of float32.
+ * Parses a .npy file of uint8 or float32; throws a TypeError for anything else.
  * @param {ArrayBuffer} buffer
  * @returns {Tensor}
  */
 export function readNpy(buffer) {
   const bytes = new Uint8Array(buffer);
   if (MAGIC.some((byte, index) => bytes[index] !== byte)) {
-    throw new TypeError("the answer is not a .npy file of version 1.0");
+    throw new TypeError("the response is not a .npy file of version 1.0");
   }
   const start = PREFIX + new DataView(buffer).getUint16(MAGIC.length, true);
   const header = new TextDecoder().decode(bytes.subarray(PREFIX, start));
   const descr = /'descr': *'([^']+)'/.exec(header)?.[1];
   const dimensions = /'shape': *\(([^)]*)\)/.exec(header)?.[1];
-  if (!(descr in READERS) || dimensions === undefined || /'fortran_order': *True/.test(header)) {
-    throw new TypeError(`the answer is a .npy file that is not read here: ${header.trim()}`);
+  if (!(descr in ARRAY_TYPES) || dimensions === undefined || /'fortran_order': *True/.test(header)) {
+    throw new TypeError(`the response is a .npy file of an unsupported type: ${header.trim()}`);
   }
   const shape = dimensions.split(",").filter((size) => size.trim()).map(Number);
-  const data = new READERS[descr](buffer.slice(start));
+  const data = new ARRAY_TYPES[descr](buffer.slice(start));
   if (data.length !== shape.reduce((product, size) => product * size, 1)) {
-    throw new TypeError("the answer is a .npy file that breaks off");
+    throw new TypeError("the response is a truncated .npy file");
   }
   return { shape, data };
 }
 
 /**
- * Writes float32 numbers as a .npy file.
+ * Serializes float32 numbers as a .npy file.
  * @param {Float32Array} data in C order
  * @param {number[]} shape
  * @returns {Uint8Array}

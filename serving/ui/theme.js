@@ -1,23 +1,24 @@
-/** Light or dark: the system's choice, or the one made here. Not a module, so that it runs before the first paint. */
+/** Colour theme: the system's, or the one chosen here. A classic script, so that it runs before the first paint. */
 (() => {
-  const KEY = "mint-theme";
+  const STORAGE_KEY = "mint-theme";
   const root = document.documentElement;
-  const system = matchMedia("(prefers-color-scheme: dark)");
+  const systemDark = matchMedia("(prefers-color-scheme: dark)");
 
-  function stored(change) {
+  function withStorage(access) {
     try {
-      return change(localStorage);
+      return access(localStorage);
     } catch {
-      return null; // the browser keeps nothing here; the choice then lasts as long as the page
+      return null; // no storage in this browser: the choice lasts until the page is closed
     }
   }
 
-  root.dataset.theme = stored((storage) => storage.getItem(KEY)) ?? "";
+  root.dataset.theme = withStorage((storage) => storage.getItem(STORAGE_KEY)) ?? "";
   document.addEventListener("click", (event) => {
     if (!event.target.closest("#theme")) return;
-    const usual = system.matches ? "dark" : "light";
-    const other = (root.dataset.theme || usual) === "dark" ? "light" : "dark";
-    root.dataset.theme = other === usual ? "" : other;
-    stored((storage) => (other === usual ? storage.removeItem(KEY) : storage.setItem(KEY, other)));
+    const systemTheme = systemDark.matches ? "dark" : "light";
+    const next = (root.dataset.theme || systemTheme) === "dark" ? "light" : "dark";
+    root.dataset.theme = next === systemTheme ? "" : next;
+    if (next === systemTheme) withStorage((storage) => storage.removeItem(STORAGE_KEY));
+    else withStorage((storage) => storage.setItem(STORAGE_KEY, next));
   });
 })();

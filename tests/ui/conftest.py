@@ -1,4 +1,4 @@
-"""One browser and one service with two models for all tests of the page."""
+"""Fixtures: one browser and one service with two models for all tests of the page."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 
 from tests.live_service import LiveService, live_service
 from tests.tiny_model import LATENT_DIM, save, tiny_card, tiny_model, with_card
-from tests.ui.explorer import PATIENCE_S, Explorer
+from tests.ui.explorer import TIMEOUT_S, Explorer
 
 FLAGS = (
     "--no-sandbox",
@@ -34,13 +34,13 @@ NewExplorer = Callable[..., Explorer]
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Chromium without a window; closed before other packages' tests, whose event loops it would be in the way of."""
-    named = os.environ.get("MINT_CHROMIUM")
-    found = next(filter(None, map(shutil.which, (named,) if named else CHROMIUMS)), None)
-    if found is None:
+    """Headless Chromium; closed before other packages' tests because Playwright blocks their event loops."""
+    configured = os.environ.get("MINT_CHROMIUM")
+    executable = next(filter(None, map(shutil.which, (configured,) if configured else CHROMIUMS)), None)
+    if executable is None:
         pytest.skip("no chromium: make system installs it, or let MINT_CHROMIUM name one")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         yield browser
         browser.close()
 
@@ -57,7 +57,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def service(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
-    """The service, both models ready."""
+    """The service with both models ready."""
     with live_service(models / "tiny.onnx", tmp_path_factory.mktemp("bentoml")) as service:
         while len(service.client.get("/models").json()["models"]) < 2:
             time.sleep(0.05)
@@ -66,14 +66,14 @@ def service(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 @pytest.fixture(scope="package")
 def client(service: LiveService) -> httpx.Client:
-    """Asks the service without the page."""
+    """HTTP client of the service, without the page."""
     return service.client
 
 
 @pytest.fixture(scope="package")
 def shared(browser: Browser, service: LiveService) -> Iterator[Explorer]:
-    """A page on a desktop. A new one for each test would take Chromium most of the tests' time."""
-    expect.set_options(timeout=1000 * PATIENCE_S)
+    """A desktop page, shared because opening a new one for each test dominates the running time."""
+    expect.set_options(timeout=1000 * TIMEOUT_S)
     context = new_context(browser)
     yield Explorer(context.new_page(), address_of(service))
     context.close()
@@ -81,8 +81,8 @@ def shared(browser: Browser, service: LiveService) -> Iterator[Explorer]:
 
 @pytest.fixture
 def explorer(shared: Explorer) -> Iterator[Explorer]:
-    """A page on a desktop that has not gone anywhere yet; at the end nothing must have gone wrong in it."""
-    shared.forget()
+    """A desktop page; the test fails if the page has reported any problem at its end."""
+    shared.reset()
     yield shared
     shared.page.unroute_all()
     shared.page.evaluate("localStorage.clear()")
@@ -91,7 +91,7 @@ def explorer(shared: Explorer) -> Iterator[Explorer]:
 
 @pytest.fixture
 def new_explorer(browser: Browser, service: LiveService) -> Iterator[NewExplorer]:
-    """Makes a page in a browser of its own; options are those of Playwright's new_context."""
+    """Factory of pages with a browser context of their own; options are those of Playwright's new_context."""
     contexts: list[BrowserContext] = []
     explorers: list[Explorer] = []
 
@@ -108,7 +108,7 @@ def new_explorer(browser: Browser, service: LiveService) -> Iterator[NewExplorer
 
 def new_context(browser: Browser, **options: Any) -> BrowserContext:
     context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
-    context.set_default_timeout(1000 * PATIENCE_S)
+    context.set_default_timeout(1000 * TIMEOUT_S)
     return context
 
 

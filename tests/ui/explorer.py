@@ -1,4 +1,4 @@
-"""The explorer page in a browser, as a person uses it, and a watch over what must never happen in it."""
+"""Page object of the explorer: user actions, and a record of console errors and requests to other hosts."""
 
 import base64
 import io
@@ -12,17 +12,17 @@ from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect
 
 Pixels = NDArray[np.uint8]
 
-PATIENCE_S = 60  # for a machine with much else to do
-PAUSE_MS = 10
+TIMEOUT_S = 60  # for a machine under load
+POLL_MS = 10
 BUSY = "[aria-busy=true]:visible"
-READ = "canvases => canvases.map(canvas => canvas.toDataURL('image/png'))"
+TO_DATA_URLS = "canvases => canvases.map(canvas => canvas.toDataURL('image/png'))"
 
 
 class Explorer:
-    """A page of the explorer."""
+    """The explorer page in one browser tab."""
 
     def __init__(self, page: Page, address: str) -> None:
-        """address: of the service, such as http://127.0.0.1:3000."""
+        """address: base URL of the service, such as http://127.0.0.1:3000."""
         self.page = page
         self.address = address
         self.loads = 0
@@ -32,55 +32,57 @@ class Explorer:
         page.on("pageerror", lambda error: self.problems.append(str(error)))
         page.on("request", self._record)
 
-    def forget(self) -> None:
-        """Starts to watch anew."""
+    def reset(self) -> None:
+        """Clears the recorded problems and requests."""
         self.problems.clear()
         self.requests.clear()
 
     def open(self, view: str = "") -> "Explorer":
-        """Loads the page with this behind the #, and waits until it shows everything."""
+        """Loads the page with a view in the fragment, and waits until all pictures are shown."""
         self.loads += 1
-        self.page.goto(f"{self.address}/?{self.loads}#{view}")  # only another # would not load the page again
-        expect(self.page.locator("#sheet .painted").first).to_be_attached()
+        self.page.goto(f"{self.address}/?{self.loads}#{view}")  # a new fragment alone would not reload the page
+        expect(self.page.locator("#samples .painted").first).to_be_attached()
         return self.settle()
 
     def settle(self) -> "Explorer":
         """Waits until nothing is loading."""
-        deadline = time.monotonic() + PATIENCE_S
-        while self.page.locator(BUSY).count():  # `expect` looks again after ever longer pauses
-            self.page.wait_for_timeout(PAUSE_MS)
+        deadline = time.monotonic() + TIMEOUT_S
+        while self.page.locator(BUSY).count():  # `expect` polls at growing intervals
+            self.page.wait_for_timeout(POLL_MS)
             assert time.monotonic() < deadline, self.page.locator(BUSY).all()
         return self
 
     @property
     def view(self) -> str:
-        """What stands behind the # of the address."""
+        """Fragment of the page's URL."""
         return urlsplit(self.page.url).fragment
 
     def cells(self, gallery: str) -> Locator:
-        """The pictures of a gallery, by the id of its list."""
+        """Buttons of a gallery, given by the id of its list."""
         return self.page.locator(f"#{gallery} .cell")
 
     def pixels(self, canvas: str) -> Pixels:
-        """What a canvas shows, uint8 [H, W, 3]."""
-        return _pixels(self.page.locator(canvas).evaluate_all(READ)[0])
+        """Pixels of a canvas, uint8 [H, W, 3]."""
+        return _pixels(self.page.locator(canvas).evaluate_all(TO_DATA_URLS)[0])
 
     def pictures(self, gallery: str, count: int | None = None) -> Pixels:
-        """The pictures of a gallery, or the first `count` of them, uint8 [N, H, W, 3]."""
-        return np.stack([_pixels(url) for url in self.page.locator(f"#{gallery} canvas").evaluate_all(READ)[:count]])
+        """Pixels of a gallery's pictures, or of the first `count` of them, uint8 [N, H, W, 3]."""
+        return np.stack(
+            [_pixels(url) for url in self.page.locator(f"#{gallery} canvas").evaluate_all(TO_DATA_URLS)[:count]]
+        )
 
-    def panel(self, name: str) -> None:
-        """Turns to a panel of the inspector and waits for its pictures."""
+    def show_panel(self, name: str) -> None:
+        """Switches to a tab of the inspector and waits for its pictures."""
         self.page.get_by_role("tab", name=name).click()
         self.settle()
 
     def slide(self, slider: str, value: float) -> None:
-        """Moves a slider there and lets it go."""
+        """Drags a slider to a value and releases it."""
         self.page.locator(slider).fill(str(value))
         self.settle()
 
-    def asked(self, path: str) -> list[Request]:
-        """The requests so far whose address holds this path."""
+    def requests_to(self, path: str) -> list[Request]:
+        """Requests so far whose URL contains this path."""
         return [request for request in self.requests if path in request.url]
 
     def _listen(self, message: ConsoleMessage) -> None:
@@ -95,6 +97,6 @@ class Explorer:
 
 
 def _pixels(url: str) -> Pixels:
-    """A canvas, given as a data URL, as uint8 [H, W, 3]."""
+    """Decodes a data URL to uint8 [H, W, 3]."""
     content = base64.b64decode(url.removeprefix("data:image/png;base64,"))
     return np.array(Image.open(io.BytesIO(content)).convert("RGB"))

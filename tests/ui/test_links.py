@@ -1,4 +1,4 @@
-"""Links, undo and redo: a view is never lost."""
+"""Links, undo and redo: every view can be restored."""
 
 import pytest
 from playwright.sync_api import expect
@@ -17,9 +17,9 @@ def test_a_link_restores_the_whole_view_in_another_browser(new_explorer: NewExpl
     page.get_by_label("Class", exact=True).select_option("dog")
     page.get_by_role("button", name="Seed 7").click()
     page.get_by_role("button", name="Pick", exact=True).click()
-    first.panel("Nearby")
+    first.show_panel("Nearby")
     first.cells("neighbours").nth(1).click()
-    first.panel("Edit")
+    first.show_panel("Edit")
     first.slide("#axis-p0", 1.3)
     first.slide("#axis-d5", -0.7)
     first.slide("#truncation", 0.65)
@@ -29,8 +29,8 @@ def test_a_link_restores_the_whole_view_in_another_browser(new_explorer: NewExpl
     second = new_explorer().open(first.view)
     assert second.view == first.view
     assert page.locator("#inspector-title").inner_text() == second.page.locator("#inspector-title").inner_text()
-    assert_same_pixels(second.pixels("#stage"), first.pixels("#stage"))
-    for gallery in ("sheet", "sweep", "pick-list"):
+    assert_same_pixels(second.pixels("#preview"), first.pixels("#preview"))
+    for gallery in ("samples", "sweep", "pick-list"):
         assert_same_pixels(second.pictures(gallery), first.pictures(gallery))
 
 
@@ -45,31 +45,31 @@ def test_a_link_restores_the_whole_view_in_another_browser(new_explorer: NewExpl
 def test_a_link_restores_a_panel(explorer: Explorer, view: str, gallery: str) -> None:
     explorer.open(view)
     assert explorer.view.endswith(view)
-    shown, stage = explorer.pictures(gallery), explorer.pixels("#stage")
+    shown, preview = explorer.pictures(gallery), explorer.pixels("#preview")
     explorer.open(explorer.view)
     assert_same_pixels(explorer.pictures(gallery), shown)
-    assert_same_pixels(explorer.pixels("#stage"), stage)
+    assert_same_pixels(explorer.pixels("#preview"), preview)
 
 
 def test_a_link_restores_a_frame_of_a_morph(explorer: Explorer) -> None:
     explorer.open(f"seeds=0&panel=morph&picks=1;{EDITED};9:1&path=lerp&steps=8&loop=no&frame=11")
-    frame = explorer.pixels("#film")
+    frame = explorer.pixels("#animation")
     explorer.open(explorer.view)
-    assert_same_pixels(explorer.pixels("#film"), frame)
-    expect(explorer.page.locator("#scrubber-value")).to_have_text("12 of 17")
+    assert_same_pixels(explorer.pixels("#animation"), frame)
+    expect(explorer.page.locator("#frame-value")).to_have_text("12 of 17")
 
 
-def test_undo_and_redo_walk_over_every_change(explorer: Explorer) -> None:
+def test_undo_and_redo_step_through_every_change(explorer: Explorer) -> None:
     explorer.open("seeds=0-9")
     page = explorer.page
     undo, redo = page.get_by_role("button", name="Undo"), page.get_by_role("button", name="Redo")
     expect(undo).to_be_disabled()
-    before = explorer.pictures("sheet")
+    before = explorer.pictures("samples")
     page.get_by_label("Class", exact=True).select_option("eel")
     explorer.slide("#truncation", 0.5)
     page.get_by_role("button", name="Seed 4").click()
     explorer.settle()
-    after, stage = explorer.pictures("sheet"), explorer.pixels("#stage")
+    after, preview = explorer.pictures("samples"), explorer.pixels("#preview")
 
     for _ in range(3):
         view = explorer.view
@@ -78,7 +78,7 @@ def test_undo_and_redo_walk_over_every_change(explorer: Explorer) -> None:
     explorer.settle()
     expect(page.locator("#inspector")).to_be_hidden()
     expect(undo).to_be_disabled()
-    assert_same_pixels(explorer.pictures("sheet"), before)
+    assert_same_pixels(explorer.pictures("samples"), before)
 
     for _ in range(3):
         view = explorer.view
@@ -86,11 +86,11 @@ def test_undo_and_redo_walk_over_every_change(explorer: Explorer) -> None:
         page.wait_for_url(lambda url, view=view: not url.endswith(view))
     expect(redo).to_be_disabled()
     explorer.settle()
-    assert_same_pixels(explorer.pictures("sheet"), after)
-    assert_same_pixels(explorer.pixels("#stage"), stage)
+    assert_same_pixels(explorer.pictures("samples"), after)
+    assert_same_pixels(explorer.pixels("#preview"), preview)
 
 
-def test_a_change_after_undo_forgets_what_was_undone(explorer: Explorer) -> None:
+def test_a_change_after_undo_discards_the_redo_steps(explorer: Explorer) -> None:
     explorer.open("seeds=0-9")
     page = explorer.page
     page.get_by_label("Class", exact=True).select_option("eel")
@@ -111,7 +111,7 @@ def test_the_browsers_back_button_is_undo(explorer: Explorer) -> None:
 def test_a_link_pasted_into_the_same_tab_is_followed(explorer: Explorer) -> None:
     explorer.open("seeds=0-9")
     explorer.page.evaluate("location.hash = 'seeds=5'")
-    expect(explorer.cells("sheet")).to_have_count(1)
+    expect(explorer.cells("samples")).to_have_count(1)
     expect(explorer.page.get_by_role("button", name="Undo")).to_be_enabled()
 
 
@@ -119,25 +119,25 @@ def test_a_link_pasted_into_the_same_tab_is_followed(explorer: Explorer) -> None
     ("view", "sentence"),
     [
         ("open=nonsense&seeds=1", "open: "),
-        ("class=77&seeds=1", "this model has other classes"),
-        ("open=7:9&seeds=1", "this model has other classes"),
-        ("picks=e(7,p9:1)&seeds=1", "this model has other classes or directions"),
-        ("colour=blue&seeds=1", "colour: there is no such part"),
+        ("class=77&seeds=1", "this model has different classes"),
+        ("open=7:9&seeds=1", "this model has different classes"),
+        ("picks=e(7,p9:1)&seeds=1", "this model has different classes or directions"),
+        ("colour=blue&seeds=1", "colour: there is no such parameter"),
         ("truncation=2&seeds=1", "truncation: it must be 0 to 1"),
     ],
 )
-def test_what_a_link_asks_for_in_vain_is_said(explorer: Explorer, view: str, sentence: str) -> None:
+def test_parts_of_a_link_that_cannot_be_shown_are_named(explorer: Explorer, view: str, sentence: str) -> None:
     explorer.open(view)
     expect(explorer.page.locator("#message")).to_contain_text("Not all of this link could be shown")
     expect(explorer.page.locator("#message")).to_contain_text(sentence)
 
 
-def test_a_link_to_a_model_that_is_gone_shows_the_present_one(explorer: Explorer) -> None:
+def test_a_link_to_a_removed_model_shows_the_current_one(explorer: Explorer) -> None:
     explorer.open("model=0123456789abcdef&seeds=1-3")
     expect(explorer.page.locator("#message")).to_contain_text("model 0123456789abcdef is no longer served")
-    expect(explorer.cells("sheet")).to_have_count(3)
+    expect(explorer.cells("samples")).to_have_count(3)
     assert "0123456789abcdef" not in explorer.view
-    explorer.problems.clear()  # the browser reports the 404 that this is about
+    explorer.problems.clear()  # the browser logs the expected 404
 
 
 def test_the_link_dialog_shows_the_address_and_copies_it(new_explorer: NewExplorer) -> None:

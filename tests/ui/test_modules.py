@@ -1,4 +1,4 @@
-"""The page's pure modules, in the browser: arrays, latents, recipes, the text of a view."""
+"""The page's pure modules, run in the browser: .npy files, latents, image specs, views."""
 
 import io
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from tests.live_service import LiveService
 
 @pytest.fixture(scope="module")
 def page(browser: Browser, service: LiveService) -> Iterator[Page]:
-    """A page on which modules can be imported."""
+    """A page that can import the modules."""
     page = browser.new_page()
     page.goto(str(service.client.base_url))
     yield page
@@ -23,7 +23,7 @@ def page(browser: Browser, service: LiveService) -> Iterator[Page]:
 
 
 def call(page: Page, module: str, function: str, *arguments: Any) -> Any:
-    """What an exported function of a module returns."""
+    """Calls an exported function of a module."""
     return page.evaluate(
         """async ([module, name, args]) => {
             const result = (await import(`/ui/${module}.js`))[name](...args);
@@ -48,7 +48,7 @@ def npy(array: np.ndarray) -> bytes:
         np.arange(7, dtype=np.uint8),
     ],
 )
-def test_what_numpy_writes_is_read(page: Page, array: np.ndarray) -> None:
+def test_npy_files_from_numpy_are_parsed(page: Page, array: np.ndarray) -> None:
     shape, data = page.evaluate(
         """async bytes => {
             const { readNpy } = await import('/ui/npy.js');
@@ -69,15 +69,15 @@ def test_what_numpy_writes_is_read(page: Page, array: np.ndarray) -> None:
         npy(np.asfortranarray(np.zeros((2, 3), np.uint8))),
     ],
 )
-def test_what_is_no_array_of_pixels_is_refused(page: Page, content: bytes) -> None:
-    with pytest.raises(Error, match="the answer is"):
+def test_invalid_npy_files_are_rejected(page: Page, content: bytes) -> None:
+    with pytest.raises(Error, match="the response is"):
         page.evaluate(
             "async bytes => (await import('/ui/npy.js')).readNpy(new Uint8Array(bytes).buffer).shape", list(content)
         )
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (16, 128)])
-def test_what_the_page_writes_is_read_by_numpy_and_by_the_service(page: Page, shape: tuple[int, int]) -> None:
+def test_written_npy_files_are_read_by_numpy_and_the_service(page: Page, shape: tuple[int, int]) -> None:
     rows = np.random.RandomState(1).standard_normal(shape).astype(np.float32)
     content = bytes(
         page.evaluate(
@@ -94,17 +94,17 @@ def test_what_the_page_writes_is_read_by_numpy_and_by_the_service(page: Page, sh
 
 @pytest.mark.parametrize("name", ["slerp", "lerp"])
 @pytest.mark.parametrize("t", [0, 0.1, 0.5, 0.9, 1])
-def test_blends_are_those_of_the_service(page: Page, name: str, t: float) -> None:
+def test_interpolation_agrees_with_the_service(page: Page, name: str, t: float) -> None:
     a, b = np.random.RandomState(2).standard_normal((2, 64)).astype(np.float32)
-    here = call(page, "latents", name, a.tolist(), b.tolist(), t)
-    np.testing.assert_allclose(here, {"slerp": slerp, "lerp": lerp}[name](a, b, t), atol=1e-6)
+    result = call(page, "latents", name, a.tolist(), b.tolist(), t)
+    np.testing.assert_allclose(result, {"slerp": slerp, "lerp": lerp}[name](a, b, t), atol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [1, 2, -1, 0])
-def test_between_parallel_latents_the_arc_is_a_line(page: Page, scale: float) -> None:
+def test_slerp_between_parallel_latents_is_linear(page: Page, scale: float) -> None:
     a = np.random.RandomState(3).standard_normal(8).astype(np.float32)
-    here = call(page, "latents", "slerp", a.tolist(), (scale * a).tolist(), 0.25)
-    np.testing.assert_allclose(here, 0.75 * a + 0.25 * scale * a, atol=1e-6)
+    result = call(page, "latents", "slerp", a.tolist(), (scale * a).tolist(), 0.25)
+    np.testing.assert_allclose(result, 0.75 * a + 0.25 * scale * a, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -118,17 +118,17 @@ def test_between_parallel_latents_the_arc_is_a_line(page: Page, scale: float) ->
         "e(m(e(1,d0:1),2,0.1),d12:-4,d100:4,p3:0.0001)",
     ],
 )
-def test_a_recipe_is_read_as_it_was_written(page: Page, text: str) -> None:
-    assert call(page, "recipes", "writeRecipe", call(page, "recipes", "readRecipe", text)) == text
+def test_an_image_spec_survives_a_round_trip(page: Page, text: str) -> None:
+    assert call(page, "image-spec", "formatSpec", call(page, "image-spec", "parseSpec", text)) == text
 
 
 @pytest.mark.parametrize(
     "text",
     ["", "x", "7:", "4294967296", "m(7,8)", "m(7,8,1.5", "e(7,q0:1)", "7 ", "m(" * 2000, "m(" * 100 + "7", "e(7,d0:)"],
 )
-def test_what_is_no_recipe_is_refused(page: Page, text: str) -> None:
-    with pytest.raises(Error, match="recipe|too large"):
-        call(page, "recipes", "readRecipe", text)
+def test_invalid_image_specs_are_rejected(page: Page, text: str) -> None:
+    with pytest.raises(Error, match="picture|too large"):
+        call(page, "image-spec", "parseSpec", text)
 
 
 @pytest.mark.parametrize(
@@ -143,13 +143,13 @@ def test_what_is_no_recipe_is_refused(page: Page, text: str) -> None:
         "open=7&panel=morph&steps=32&loop=no&frame=12",
     ],
 )
-def test_a_view_is_read_as_it_was_written(page: Page, text: str) -> None:
-    read = call(page, "state", "readView", text)
-    assert read["problems"] == []
-    assert call(page, "state", "writeView", read["view"]) == text
+def test_a_view_survives_a_round_trip(page: Page, text: str) -> None:
+    parsed = call(page, "view", "parseView", text)
+    assert parsed["problems"] == []
+    assert call(page, "view", "formatView", parsed["view"]) == text
 
 
-def test_a_link_that_a_messenger_has_escaped_is_read_all_the_same(page: Page) -> None:
-    read = call(page, "state", "readView", "seeds=1%2C2&open=m%287%2C8%2C0.5%29&panel=picture")
-    assert read["problems"] == []
-    assert call(page, "state", "writeView", read["view"]) == "seeds=1-2&open=m(7,8,0.5)&panel=picture"
+def test_a_percent_encoded_link_is_parsed(page: Page) -> None:
+    parsed = call(page, "view", "parseView", "seeds=1%2C2&open=m%287%2C8%2C0.5%29&panel=picture")
+    assert parsed["problems"] == []
+    assert call(page, "view", "formatView", parsed["view"]) == "seeds=1-2&open=m(7,8,0.5)&panel=picture"

@@ -1,9 +1,9 @@
-/** Pixels and numbers onto canvases. */
+/** Canvas painting: images and latents. */
 
-const PIXEL_ART = 32; // up to this resolution pixels stay sharp squares
+const PIXELATED_UP_TO = 32; // resolution up to which pixels stay sharp squares
 
 /**
- * Paints one picture of a batch.
+ * Paints one image of a batch.
  * @param {HTMLCanvasElement} canvas
  * @param {import("./npy.js").Tensor} images uint8 [N, H, W, C], grey or RGB
  * @param {number} index
@@ -20,11 +20,11 @@ export function paintImage(canvas, images, index) {
   }
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   canvas.getContext("2d").putImageData(pixels, 0, 0);
-  canvas.classList.toggle("pixelated", width <= PIXEL_ART);
+  canvas.classList.toggle("pixelated", width <= PIXELATED_UP_TO);
 }
 
 /**
- * Paints a latent as bars around a middle line, in the colour of the text.
+ * Paints a latent as a bar chart around a centre line, in the canvas's text colour.
  * @param {HTMLCanvasElement} canvas
  * @param {Float32Array} latent
  */
@@ -44,12 +44,12 @@ export function paintBars(canvas, latent) {
 }
 
 /**
- * Lets sheet and stage show pictures of a resolution in whole multiples of its pixels.
+ * Sets the sizes of thumbnails and preview to multiples of the resolution, so that pixels stay square.
  * @param {number} resolution
  */
-export function setSizes(resolution) {
+export function setImageSizes(resolution) {
   const nearest = (pixels) => resolution * Math.max(1, Math.round(pixels / resolution));
   const style = document.documentElement.style;
   style.setProperty("--thumb", `${Math.min(nearest(116), 160)}px`);
-  style.setProperty("--stage", `${Math.min(nearest(256), 320)}px`);
+  style.setProperty("--preview", `${Math.min(nearest(256), 320)}px`);
 }

@@ -1,4 +1,4 @@
-"""The page for everybody: keyboard, screen reader, phone, both colour schemes."""
+"""Accessibility of the page: keyboard, screen reader, phone, both colour schemes."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ from tests.ui.explorer import Explorer
 
 PHONE = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 VIEWS = {
-    "sheet": "seeds=0-9",
+    "samples": "seeds=0-9",
     "picture": "seeds=0-9&open=7&picks=1;2",
     "nearby": "seeds=0-9&open=7&panel=nearby",
     "edit": "seeds=0-9&open=e(7,p0:1)&panel=edit",
     "plane": "seeds=0-9&open=7&panel=plane&corners=1;2;3;4&side=7",
     "morph": "seeds=0-9&panel=morph&picks=1;2;3",
 }
-ONLY_COLOURS = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}  # what differs between the schemes
+CONTRAST_ONLY = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}  # the rest does not depend on the scheme
 TOO_SMALL = """() => [...document.querySelectorAll('button, select, input, summary, [role=tab]')]
     .filter(each => each.checkVisibility())
     .map(each => [each.id || each.textContent || each.className, each.closest('.check') ?? each])
@@ -27,8 +27,8 @@ TOO_SMALL = """() => [...document.querySelectorAll('button, select, input, summa
     .map(([name, { width, height }]) => `${name}: ${width} x ${height}`)"""
 
 
-@pytest.mark.parametrize(("scheme", "rules"), [("light", {}), ("dark", ONLY_COLOURS)])
-def test_no_rule_of_axe_is_violated(new_explorer: NewExplorer, scheme: str, rules: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("scheme", "rules"), [("light", {}), ("dark", CONTRAST_ONLY)])
+def test_axe_finds_no_violation(new_explorer: NewExplorer, scheme: str, rules: dict[str, Any]) -> None:
     explorer = new_explorer(color_scheme=scheme, reduced_motion="reduce")
     for name, view in VIEWS.items():
         explorer.open(view)
@@ -39,7 +39,7 @@ def test_no_rule_of_axe_is_violated(new_explorer: NewExplorer, scheme: str, rule
     assert_accessible(explorer, f"a message in {scheme}", rules)
 
 
-def test_a_phone_needs_no_sideways_scrolling_and_no_fine_aim(new_explorer: NewExplorer) -> None:
+def test_a_phone_scrolls_only_vertically_and_has_large_touch_targets(new_explorer: NewExplorer) -> None:
     explorer = new_explorer(**PHONE, reduced_motion="reduce")
     for name, view in VIEWS.items():
         explorer.open(view)
@@ -53,28 +53,28 @@ def assert_accessible(explorer: Explorer, where: str, rules: dict[str, Any]) -> 
     assert results.violations_count == 0, f"{where}: {results.generate_report()}"
 
 
-def test_a_phone_shows_the_inspector_in_place_of_the_sheet(new_explorer: NewExplorer) -> None:
+def test_a_phone_shows_the_inspector_in_place_of_the_sample_grid(new_explorer: NewExplorer) -> None:
     explorer = new_explorer(**PHONE).open("seeds=0-9")
     explorer.page.get_by_role("button", name="Seed 7").tap()
     expect(explorer.page.locator("#inspector")).to_be_visible()
-    expect(explorer.page.locator("#sheet")).to_be_hidden()
+    expect(explorer.page.locator("#samples")).to_be_hidden()
     explorer.page.get_by_role("button", name="Close the picture").tap()
-    expect(explorer.page.locator("#sheet")).to_be_visible()
+    expect(explorer.page.locator("#samples")).to_be_visible()
 
 
-def test_a_journey_by_keyboard_alone(explorer: Explorer) -> None:
+def test_everything_can_be_done_by_keyboard(explorer: Explorer) -> None:
     explorer.open("seeds=0-20")
     page, keys = explorer.page, explorer.page.keyboard
     keys.press("Tab")
     expect(page.get_by_role("link", name="Skip to the pictures")).to_be_focused()
     keys.press("Enter")
     expect(page.get_by_role("button", name="Seed 0")).to_be_focused()
-    columns = len(page.locator("#sheet").evaluate("list => getComputedStyle(list).gridTemplateColumns").split())
+    columns = len(page.locator("#samples").evaluate("list => getComputedStyle(list).gridTemplateColumns").split())
     keys.press("ArrowRight")
     keys.press("ArrowDown")
-    expect(explorer.cells("sheet").nth(columns + 1)).to_be_focused()
+    expect(explorer.cells("samples").nth(columns + 1)).to_be_focused()
     keys.press("End")
-    last = explorer.cells("sheet").last
+    last = explorer.cells("samples").last
     expect(last).to_be_focused()
     keys.press("p")
     expect(explorer.cells("pick-list")).to_have_count(1)
@@ -92,7 +92,7 @@ def test_a_journey_by_keyboard_alone(explorer: Explorer) -> None:
     keys.press("m")
     explorer.settle()
     keys.press("k")
-    expect(page.locator("#scrubber")).not_to_have_value("0")
+    expect(page.locator("#frame")).not_to_have_value("0")
     keys.press("k")
     expect(page.get_by_role("button", name="Play")).to_be_visible()
     keys.press("z")
@@ -101,10 +101,10 @@ def test_a_journey_by_keyboard_alone(explorer: Explorer) -> None:
     expect(page.locator("#inspector")).to_be_visible()
 
 
-def test_one_stop_of_the_tab_key_for_the_whole_sheet(explorer: Explorer) -> None:
+def test_the_sample_grid_is_one_tab_stop(explorer: Explorer) -> None:
     explorer.open("seeds=0-20")
-    expect(page_stops := explorer.page.locator("#sheet .cell[tabindex='0']")).to_have_count(1)
-    page_stops.focus()
+    expect(tab_stop := explorer.page.locator("#samples .cell[tabindex='0']")).to_have_count(1)
+    tab_stop.focus()
     explorer.page.keyboard.press("Tab")
     expect(explorer.page.get_by_role("button", name="More")).to_be_focused()
 
@@ -117,13 +117,13 @@ def test_focus_is_always_visible(explorer: Explorer) -> None:
         assert outline == "solid"
 
 
-def test_the_help_lists_the_keys_keeps_the_focus_and_gives_it_back(explorer: Explorer) -> None:
+def test_the_help_lists_the_shortcuts_traps_the_focus_and_returns_it(explorer: Explorer) -> None:
     explorer.open("seeds=0-3")
     page = explorer.page
     page.get_by_role("button", name="Random").focus()
     page.keyboard.press("?")
-    dialog = page.get_by_role("dialog", name="Help and keys")
-    expect(dialog).to_contain_text("Pick the picture, or lay it back")
+    dialog = page.get_by_role("dialog", name="Help and keyboard shortcuts")
+    expect(dialog).to_contain_text("Pick or unpick")
     for _ in range(8):
         page.keyboard.press("Tab")
         assert page.evaluate("document.activeElement === document.body || !!document.activeElement.closest('dialog')")
@@ -132,10 +132,10 @@ def test_the_help_lists_the_keys_keeps_the_focus_and_gives_it_back(explorer: Exp
     expect(page.get_by_role("button", name="Random")).to_be_focused()
 
 
-def test_single_keys_can_be_switched_off_for_good(explorer: Explorer) -> None:
+def test_disabled_shortcuts_stay_disabled_after_a_reload(explorer: Explorer) -> None:
     explorer.open("seeds=0-3")
-    explorer.page.get_by_role("button", name="Help and keys").click()
-    explorer.page.get_by_label("Single keys act as listed").uncheck()
+    explorer.page.get_by_role("button", name="Help and keyboard shortcuts").click()
+    explorer.page.get_by_label("Enable these shortcuts").uncheck()
     explorer.page.get_by_role("button", name="Close", exact=True).click()
     explorer.page.reload()
     explorer.settle()
@@ -143,7 +143,7 @@ def test_single_keys_can_be_switched_off_for_good(explorer: Explorer) -> None:
     expect(explorer.page.locator("#inspector")).to_be_hidden()
 
 
-def test_keys_are_letters_in_a_text_field(explorer: Explorer) -> None:
+def test_shortcuts_do_not_act_in_a_text_field(explorer: Explorer) -> None:
     explorer.open("seeds=0-3")
     explorer.page.keyboard.press("/")
     explorer.page.keyboard.type("mr?7")
@@ -152,28 +152,26 @@ def test_keys_are_letters_in_a_text_field(explorer: Explorer) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "other"), [("light", "dark"), ("dark", "light")])
-def test_the_colours_follow_the_system_until_they_are_switched(
-    new_explorer: NewExplorer, scheme: str, other: str
-) -> None:
+def test_the_theme_follows_the_system_until_it_is_switched(new_explorer: NewExplorer, scheme: str, other: str) -> None:
     explorer = new_explorer(color_scheme=scheme).open("seeds=0-3")
     page = explorer.page
 
-    def ground() -> int:
+    def background() -> int:
         red = page.evaluate("getComputedStyle(document.body).backgroundColor").split("(")[1].split(",")[0]
         return int(red)
 
-    bright = {"light": range(200, 256), "dark": range(60)}
-    assert ground() in bright[scheme]
-    page.get_by_role("button", name="Light or dark").click()
-    assert ground() in bright[other]
+    brightness = {"light": range(200, 256), "dark": range(60)}
+    assert background() in brightness[scheme]
+    page.get_by_role("button", name="Light or dark theme").click()
+    assert background() in brightness[other]
     page.reload()
     explorer.settle()
-    assert ground() in bright[other]
-    page.get_by_role("button", name="Light or dark").click()
-    assert ground() in bright[scheme]
+    assert background() in brightness[other]
+    page.get_by_role("button", name="Light or dark theme").click()
+    assert background() in brightness[scheme]
 
 
-def test_motion_is_left_out_for_who_asks_for_that(new_explorer: NewExplorer) -> None:
+def test_reduced_motion_disables_transitions(new_explorer: NewExplorer) -> None:
     explorer = new_explorer(reduced_motion="reduce").open("seeds=0-3")
     duration = "cell => getComputedStyle(cell.querySelector('canvas')).transitionDuration"
-    assert explorer.cells("sheet").first.evaluate(duration) == "0s"
+    assert explorer.cells("samples").first.evaluate(duration) == "0s"
