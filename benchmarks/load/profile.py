@@ -68,6 +68,7 @@ PURPOSES = {
     "serving.http.schemas": VALIDATION,
     "serving.http.parsing": VALIDATION,
     "serving.inference.labels": VALIDATION,
+    "serving.http.generation": VALIDATION,
     "serving.http.routes.generate": VALIDATION,
     "serving.inference.latents": VALIDATION,
     "serving.inference.batcher": QUEUE,

@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from serving.encoding.images import ImageFormat
 from serving.errors import InputError
+from serving.http.generation import image_headers, render, run_job
 from serving.http.parsing import parse_query
-from serving.http.routes.generate import image_headers, render, run_job
 from serving.http.schemas import MEDIA_TYPES, ImageQuery
 from serving.http.state import AppState
 from serving.inference.generator import OnnxGenerator

@@ -9,8 +9,7 @@ from starlette.responses import Response
 from serving.encoding.images import encode, resize
 from serving.encoding.multi_image import strip, to_animation, to_npy
 from serving.errors import InputError
-from serving.http.parsing import JSON, offload_if_large, parse_query, preferred_format, request_media_type
-from serving.http.routes.generate import (
+from serving.http.generation import (
     Indices,
     check_count,
     class_indices,
@@ -19,6 +18,7 @@ from serving.http.routes.generate import (
     rectangular,
     run_job,
 )
+from serving.http.parsing import JSON, offload_if_large, parse_query, preferred_format, request_media_type
 from serving.http.schemas import ANIMATION_MEDIA_TYPES, AnimationFormat, InterpolateRequest, Query
 from serving.http.state import AppState
 from serving.inference.generator import OnnxGenerator
