@@ -1,9 +1,9 @@
-"""An experiment: other images or another recipe, written into params.yaml, then trained, exported and measured.
+"""Launcher behind `make train`: writes overrides into params.yaml, then runs the pipeline with DVC.
 
     make train SOURCE=~/flowers.zip RESOLUTION=64 CHANNELS=3 MINUTES=15 PRESET=flowers-64
 
-Every value is optional and comes through the environment, where no shell and no parser of DVC's looks into it, so
-that a path may hold whatever paths hold. With values DVC keeps the run as an experiment; without any it is `dvc repro`.
+Every override is optional and passed as an environment variable, which neither the shell nor DVC parses, so that paths
+may contain any character. With overrides the run is kept as a DVC experiment; without any it is `dvc repro`.
 """
 
 import hashlib
@@ -29,114 +29,115 @@ from training.presets import ParamDict, deep_merge, flatten, load_preset
 from training.stage import run_stage
 
 VARIABLES = ("SOURCE", "RESOLUTION", "CHANNELS", "MINUTES", "PRESET")
-OF_MAKE = {"PYTHON", "PORT"}  # what else a command line may set, see the Makefile
-NAMES = "MAKE_VARIABLES"  # the names of all variables that make's command line set
+OTHER_VARIABLES = {"PYTHON", "PORT"}  # of other targets in the Makefile
+SET_VARIABLES = "MAKE_VARIABLES"  # environment variable: names of all variables set on make's command line
 DVC = (sys.executable, "-m", "dvc")
 
 
 def main() -> None:
-    """Puts the values into params.yaml and becomes DVC."""
+    """Write the overrides into params.yaml and replace this process by DVC."""
     command = configure(os.environ)
     sys.stdout.flush()
     os.execv(command[0], command)
 
 
 def configure(environment: Mapping[str, str]) -> list[str]:
-    """Writes the values that the environment holds into params.yaml; returns the command that trains.
+    """Write the overrides in the environment into params.yaml; return the DVC command to run.
 
-    Raises MintError, with params.yaml as it was, for a source that is not there and for values that do not work.
+    Raises MintError, leaving params.yaml unchanged, for a missing source and for invalid values.
     """
-    given = _given(environment)
-    if not given:
+    overrides = _read_overrides(environment)
+    if not overrides:
         return [*DVC, "repro"]
     text = read_params_text()
     before = parse_params(text)
-    changed = {key: value for key, value in _changes(given, before).items() if _value_at(before, key) != value}
-    validate_params(deep_merge(before, _nested(changed)), f"make train with {' and '.join(given)}")
+    changed = {key: value for key, value in _param_changes(overrides, before).items() if _get(before, key) != value}
+    validate_params(deep_merge(before, _unflatten(changed)), f"make train with {' and '.join(overrides)}")
     if changed:
-        _write(text, with_values(text, changed))
+        _replace_params(text, replace_values(text, changed))
         for key, value in changed.items():
-            print(f"{paths.PARAMS}: {key}: {_written(_value_at(before, key))} -> {_written(value)}")
-    # With the time in its name, as DVC refuses to use a name twice.
-    name = f"{given.get('PRESET', 'train')}-{time.strftime('%m%d-%H%M%S')}"
+            print(f"{paths.PARAMS}: {key}: {_to_yaml(_get(before, key))} -> {_to_yaml(value)}")
+    # With the time, because DVC refuses to reuse a name.
+    name = f"{overrides.get('PRESET', 'train')}-{time.strftime('%m%d-%H%M%S')}"
     return [*DVC, "exp", "run", "--name", name]
 
 
-def with_values(text: str, changes: Mapping[str, Any]) -> str:
-    """The text of a params.yaml with other values at dotted keys; all else, comments too, stays where it is.
+def replace_values(text: str, changes: Mapping[str, Any]) -> str:
+    """Replace the values at dotted keys in the text of a params.yaml, keeping comments and layout.
 
-    Raises ParamsError where a key has no line of its own.
+    Raises ParamsError for a key that is missing or cannot be replaced in place.
     """
     nodes = {key: _node_at(yaml.compose(text), key) for key in changes}
     for key, node in sorted(nodes.items(), key=lambda item: item[1].start_mark.index, reverse=True):
         start = node.start_mark.index
         end = start + len(text[start : node.end_mark.index].rstrip())
-        written = _written(changes[key])
+        new = _to_yaml(changes[key])
         if comment := re.match(r" +(?=#)", text[end:]):
-            room = end - start + len(comment[0])
-            written, end = f"{written.ljust(room - 1)} ", end + len(comment[0])
-        text = text[:start] + (written if start < end else f" {written}") + text[end:]
+            width = end - start + len(comment[0])
+            new, end = f"{new.ljust(width - 1)} ", end + len(comment[0])
+        text = text[:start] + (new if start < end else f" {new}") + text[end:]
     try:
         found = parse_params(text)
     except ParamsError:
         found = {}
     for key, value in changes.items():
-        if _value_at(found, key) != value:  # it was an alias of something else
+        if _get(found, key) != value:  # the value was a YAML alias
             raise ParamsError(f"{paths.PARAMS}: {key} is written in a way that cannot be changed here; set it by hand")
     return text
 
 
-def _given(environment: Mapping[str, str]) -> dict[str, str]:
-    """The values by variable. Raises MintError for variables that mean nothing and for text that is no UTF-8."""
-    for name in sorted(set(environment.get(NAMES, "").split()) - OF_MAKE):
+def _read_overrides(environment: Mapping[str, str]) -> dict[str, str]:
+    """Read the overrides by variable. Raises MintError for unknown variables and for values that are not UTF-8."""
+    for name in sorted(set(environment.get(SET_VARIABLES, "").split()) - OTHER_VARIABLES):
         if name not in VARIABLES:
             hint = did_you_mean(name, VARIABLES, otherwise=f"it takes {', '.join(VARIABLES)}")
             raise MintError(f"make train takes no {name}; {hint}")
-    given = {name: environment[name] for name in VARIABLES if environment.get(name)}
-    for name, value in given.items():
+    overrides = {name: environment[name] for name in VARIABLES if environment.get(name)}
+    for name, value in overrides.items():
         if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
             raise MintError(f"{name} = {value!r} is no UTF-8 text, which params.yaml is; rename the file or folder")
-    return given
+    return overrides
 
 
-def _changes(given: Mapping[str, str], before: ParamDict) -> dict[str, Any]:
-    """What the values ask for, by dotted key; what is said one by one wins over the preset."""
-    result: dict[str, Any] = flatten(load_preset(given["PRESET"]).values) if "PRESET" in given else {}
-    if "SOURCE" in given:
-        result["data.source"] = source = _not_home(given["SOURCE"])
+def _param_changes(overrides: Mapping[str, str], before: ParamDict) -> dict[str, Any]:
+    """Translate overrides to values by dotted key; single values take precedence over the preset."""
+    result: dict[str, Any] = flatten(load_preset(overrides["PRESET"]).values) if "PRESET" in overrides else {}
+    if "SOURCE" in overrides:
+        result["data.source"] = source = _protect_tilde(overrides["SOURCE"])
         source_path(source)
-        if source != _value_at(before, "data.source"):
-            result |= {key: AUTO for key in ("name", "data.labels", "export.licence") if _is_of_the_data(before, key)}
+        if source != _get(before, "data.source"):
+            result |= {key: AUTO for key in ("name", "data.labels", "export.licence") if _describes_data(before, key)}
     for variable, key in (("RESOLUTION", "data.resolution"), ("CHANNELS", "data.channels")):
-        if variable in given:
-            result[key] = int(given[variable]) if given[variable].isdecimal() else given[variable]
-    if "MINUTES" in given:
-        result["train.length"] = f"{given['MINUTES']} minutes"
+        if value := overrides.get(variable):
+            result[key] = int(value) if value.isdecimal() else value
+    if "MINUTES" in overrides:
+        result["train.length"] = f"{overrides['MINUTES']} minutes"
     return result
 
 
-def _is_of_the_data(values: ParamDict, key: str) -> bool:
-    """Whether what stands there says something of the images so far, which must not be said of others."""
-    return _value_at(values, key) not in (AUTO, "none" if key == "data.labels" else AUTO)
+def _describes_data(values: ParamDict, key: str) -> bool:
+    """Return whether a setting describes the current images, and so is wrong for another source."""
+    neutral = (AUTO, "none") if key == "data.labels" else (AUTO,)
+    return _get(values, key) not in neutral
 
 
-def _not_home(source: str) -> str:
-    """The source; its whole path where it is a name in this folder that begins as a home folder does."""
+def _protect_tilde(source: str) -> str:
+    """Make an existing relative path that starts with ~ absolute, so that it is not expanded as a home folder."""
     path = Path(source)
     return str(path.absolute()) if str(path).startswith("~") and path.exists() else source
 
 
-def _write(before: str, after: str) -> None:
-    """Replaces params.yaml, keeps what it was, and says how to go back."""
-    kept = paths.RUNS / f"params-{hashlib.sha256(before.encode()).hexdigest()[:8]}.yaml"
-    for path, text in ((kept, before), (paths.PARAMS, after)):
+def _replace_params(before: str, after: str) -> None:
+    """Replace params.yaml, keep a backup and print how to restore it."""
+    backup = paths.RUNS / f"params-{hashlib.sha256(before.encode()).hexdigest()[:8]}.yaml"
+    for path, text in ((backup, before), (paths.PARAMS, after)):
         with atomic_write(path) as part:
             part.write_bytes(text.encode())
-    print(f"{paths.PARAMS} is changed as follows; to go back: cp {kept} {paths.PARAMS}")
+    print(f"{paths.PARAMS} is changed as follows; to go back: cp {backup} {paths.PARAMS}")
 
 
-def _written(value: Any) -> str:
-    """A value as YAML has it, on one line."""
+def _to_yaml(value: Any) -> str:
+    """Format a value as YAML on one line."""
     text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=math.inf)
     return text.removesuffix("...\n").strip()
 
@@ -151,16 +152,16 @@ def _node_at(root: yaml.Node | None, key: str) -> yaml.Node:
     return node
 
 
-def _value_at(values: ParamDict, key: str) -> Any:
-    """The value at a dotted key; None where there is none, which `with_values` refuses."""
+def _get(values: ParamDict, key: str) -> Any:
+    """Return the value at a dotted key; None if it is missing, which replace_values reports."""
     node: Any = values
     for part in key.split("."):
         node = node.get(part) if isinstance(node, dict) else None
     return node
 
 
-def _nested(changes: Mapping[str, Any]) -> ParamDict:
-    """Dotted keys as sections within sections."""
+def _unflatten(changes: Mapping[str, Any]) -> ParamDict:
+    """Turn dotted keys into nested dicts."""
     result: ParamDict = {}
     for key, value in changes.items():
         *sections, last = key.split(".")

@@ -1,4 +1,4 @@
-"""A lock for what only one process may write, held as long as the process lives, however it ends."""
+"""Exclusive file locks between processes, released by the kernel however the process ends."""
 
 import fcntl
 import os
@@ -11,11 +11,11 @@ from serving.files import make_directory
 
 
 @contextmanager
-def exclusive_lock(path: Path, doing: str) -> Iterator[None]:
-    """Holds the lock file `path`, which names the process.
+def exclusive_lock(path: Path, activity: str) -> Iterator[None]:
+    """Hold the lock file `path`, which contains the holder's process id.
 
-    doing: what the process does, for the error: `training .runs/abc`. Raises MintError while another process holds
-    it: a pipeline that was killed can leave its stage behind, and two writers would ruin each other's files.
+    activity: for the error message, such as `training .runs/abc`. Raises MintError while another process holds
+    the lock: a killed pipeline can leave its stage running, and two writers would corrupt each other's files.
     """
     make_directory(path.parent)
     with path.open("a+") as lock:
@@ -24,7 +24,7 @@ def exclusive_lock(path: Path, doing: str) -> Iterator[None]:
         except BlockingIOError:
             lock.seek(0)
             holder = lock.read().strip() or "(unknown)"
-            raise MintError(f"process {holder} is already {doing}; wait for it or end it") from None
+            raise MintError(f"process {holder} is already {activity}; wait for it or end it") from None
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()

@@ -15,7 +15,7 @@ OptimizerName = Literal["adam", "rmsprop", "sgd"]
 
 
 def _check_colour(value: object) -> object:
-    """Refuses all but #rrggbb; without quotes YAML takes the # for a comment and the value is None."""
+    """Accept only #rrggbb; without quotes YAML reads # as a comment and the value is None."""
     if not isinstance(value, str) or not re.fullmatch(r"#[0-9a-fA-F]{6}", value):
         raise ValueError('write a colour in quotes, like "#ffffff"')
     return value
@@ -25,13 +25,13 @@ Colour = Annotated[str, BeforeValidator(_check_colour)]
 
 
 class Section(BaseModel):
-    """A part of params.yaml: immutable, and without room for misspelt keys."""
+    """Base class of the sections: immutable, and misspelt keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class DataParams(Section):
-    """What `preprocess` reads and what it makes of it."""
+    """Source of the training images, and their form after `preprocess`."""
 
     source: str = Field(min_length=1)
     labels: str = Field(min_length=1)
@@ -43,7 +43,7 @@ class DataParams(Section):
 
 
 class NetworkParams(Section):
-    """The generator and the discriminator."""
+    """Networks: the generator and the discriminator."""
 
     name: Literal["dense", "upsampling", "dcgan", "residual"]
     kernel: Literal[4, 5] | None
@@ -61,7 +61,7 @@ class NetworkParams(Section):
 
 
 class ObjectiveParams(Section):
-    """What the two players minimise."""
+    """Loss of the generator and the discriminator, and its regularisation."""
 
     name: Literal["saturating", "non-saturating", "least-squares", "hinge", "wasserstein", "relativistic"]
     weight_clip: Annotated[float, Field(gt=0)] | None
@@ -72,7 +72,7 @@ class ObjectiveParams(Section):
 
 
 class StabiliserParams(Section):
-    """What keeps the game going; every one is off at 0, 1, none or null."""
+    """Training stabilisers; each is off at 0, 1, none or null."""
 
     label_flip: Probability
     label_smoothing: Probability
@@ -87,7 +87,7 @@ class StabiliserParams(Section):
 
 
 class BurnInParams(Section):
-    """How much stronger the penalties and rates are at the start, and how short Adam's memory; see `schedules`."""
+    """Burn-in at the start of training: stronger penalties, other learning rates and a shorter memory of Adam."""
 
     kimg: float = Field(ge=0)
     penalty_factor: float = Field(gt=0)
@@ -96,14 +96,14 @@ class BurnInParams(Section):
 
 
 class Length(Section):
-    """How long to train: an amount of one unit."""
+    """Length of the training, as an amount of one unit."""
 
     amount: float = Field(gt=0)
     unit: Literal["epochs", "kimg", "minutes"]
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Reads `240 kimg`, `20 epochs` or `15 minutes`; raises ValueError for anything else."""
+        """Parse `240 kimg`, `20 epochs` or `15 minutes`; raises ValueError for anything else."""
         match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?)\s*(epoch|kimg|minute)s?\s*", text)
         if not match:
             raise ValueError(f"{text!r} is not a length; write one like 20 epochs, 240 kimg or 15 minutes")
@@ -112,7 +112,7 @@ class Length(Section):
 
 
 class TrainParams(Section):
-    """How the networks are trained. What is in `Schedule` can change without starting over."""
+    """Training: length, batches, optimisers, data augmentation, checkpoints."""
 
     length: Length
     batch: int = Field(ge=2, le=65536)
@@ -141,14 +141,14 @@ class TrainParams(Section):
 
 
 class ExportParams(Section):
-    """How the served file is written."""
+    """ONNX file."""
 
     opset: int = Field(ge=18, le=25)
     licence: str = Field(min_length=1)
 
 
 class EvaluateParams(Section):
-    """How the served file is measured."""
+    """Evaluation of the ONNX file."""
 
     images: int = Field(ge=8)
     extractor: Literal["efficientnet-lite0", "inception"]

@@ -51,7 +51,7 @@ class Params(Section):
 
 
 def known_keys(section: type[BaseModel] = Params, prefix: str = "") -> list[str]:
-    """Every dotted key of params.yaml, sections included."""
+    """List every dotted key of params.yaml, sections included."""
     keys = []
     for name, field in section.model_fields.items():
         keys.append(prefix + name)
@@ -62,17 +62,17 @@ def known_keys(section: type[BaseModel] = Params, prefix: str = "") -> list[str]
 
 
 def load_params(path: Path = paths.PARAMS) -> Params:
-    """Reads and validates params.yaml. Raises ParamsError with one sentence that names the key."""
+    """Read and validate params.yaml. Raises ParamsError with one sentence that names the key."""
     return validate_params(read_params(path), str(path))
 
 
 def read_params(path: Path = paths.PARAMS) -> dict[str, Any]:
-    """Reads params.yaml without validating it. Raises ParamsError when it is missing or is not a YAML mapping."""
+    """Read params.yaml without validating it. Raises ParamsError when it is missing or is not a YAML mapping."""
     return parse_params(read_params_text(path), path)
 
 
 def read_params_text(path: Path = paths.PARAMS) -> str:
-    """Reads the text of params.yaml, line ends unchanged. Raises ParamsError when it is missing or not UTF-8."""
+    """Read the text of params.yaml, line ends unchanged. Raises ParamsError when it is missing or not UTF-8."""
     try:
         return path.read_bytes().decode()
     except FileNotFoundError:
@@ -82,7 +82,7 @@ def read_params_text(path: Path = paths.PARAMS) -> str:
 
 
 def parse_params(text: str, path: Path = paths.PARAMS) -> dict[str, Any]:
-    """Parses the text of params.yaml without validating it. Raises ParamsError when it is not a YAML mapping."""
+    """Parse the text of params.yaml without validating it. Raises ParamsError when it is not a YAML mapping."""
     try:
         raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -95,7 +95,7 @@ def parse_params(text: str, path: Path = paths.PARAMS) -> dict[str, Any]:
 
 
 def validate_params(raw: dict[str, Any], where: str) -> Params:
-    """Validates parameters read from `where`. Raises ParamsError with one sentence that names the key."""
+    """Validate parameters read from `where`. Raises ParamsError with one sentence that names the key."""
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
@@ -105,7 +105,7 @@ def validate_params(raw: dict[str, Any], where: str) -> Params:
 
 
 def _explain(invalid: InvalidField) -> str:
-    """Describes an invalid parameter in one sentence."""
+    """Describe an invalid parameter in one sentence."""
     key = invalid.key
     if invalid.type == "extra_forbidden":
         return f"{key} is not a parameter; {did_you_mean(key, known_keys(), otherwise='remove it', cutoff=0.5)}"

@@ -1,21 +1,21 @@
-"""Where the stages leave things for one another, relative to the folder that holds params.yaml."""
+"""Paths of the files that stages exchange, relative to the folder that holds params.yaml."""
 
 import os
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
 
-TORCHVISION = Path("data/torchvision")  # what torchvision:NAME downloads
+TORCHVISION = Path("data/torchvision")  # downloads of torchvision:NAME
 PREPARED = Path("data/prepared")
 IMAGES = PREPARED / "images.npy"  # uint8 [N, H, W, C]
 LABELS = PREPARED / "labels.npy"  # int64 [N]
 MANIFEST = PREPARED / "manifest.json"
 
 RUNS = Path(".runs")
-PREPARED_CACHE_RECORD = RUNS / "prepared.json"  # from what the prepared data was made
-PREPARED_LOCK = RUNS / "prepared.lock"  # held by the `preprocess` that is running
+PREPARED_CACHE_RECORD = RUNS / "prepared.json"  # inputs of the prepared data, see data/cache.py
+PREPARED_LOCK = RUNS / "prepared.lock"  # held by a running `preprocess`
 UNPACKED = RUNS / "unpacked"  # scratch space of `preprocess`
-GENERATOR_WEIGHTS = Path("models/generator.pt")  # what `train` hands to `export`
+GENERATOR_WEIGHTS = Path("models/generator.pt")  # output of `train`
 MODEL = Path("models/generator.onnx")
 
 TRAIN_REPORT = Path("reports/train")
@@ -23,25 +23,25 @@ SAMPLES = Path("reports/samples")
 METRICS = Path("reports/metrics.json")
 EVALUATION_GRID = Path("reports/real-and-generated.png")
 
-DVC_COPIES = (".dvc", "tmp", "exps")  # where `dvc exp run --temp` and DVC's queue make their copies of a checkout
+DVC_COPIES = (".dvc", "tmp", "exps")  # temporary checkouts of `dvc exp run --temp` and of DVC's queue
 
 
 def expand_user_path(text: str) -> Path:
-    """A path as a person writes it. A leading ~ is a home folder; where nobody has that name there is no such path.
+    """Expand ~ in a path from the user; an unknown user's ~name is left as it is.
 
-    In a passing copy of a checkout, which holds what git knows and none of the pictures, a relative path is one in the
-    checkout itself unless the copy has it.
+    In a temporary checkout, which lacks the images because git does not track them, a relative path that does not exist
+    is resolved against the main checkout.
     """
     path = Path(os.path.expanduser(text))  # noqa: PTH111  # Path.expanduser raises RuntimeError for an unknown user
-    kept = main_checkout() / path
-    return kept if kept.exists() and not path.exists() else path
+    in_main = main_checkout() / path
+    return in_main if in_main.exists() and not path.exists() else path
 
 
 def main_checkout() -> Path:
-    """The checkout that this folder is a passing copy of; `.` in a checkout of its own.
+    """Return the main checkout of a temporary one; `.` in the main checkout itself.
 
-    What took hours must outlive such a copy: DVC deletes the folders of --temp and of its queue when a run ends,
-    however it ends, and a linked git worktree is made to be removed.
+    Checkpoints must outlive temporary checkouts: DVC deletes those of --temp and of its queue when a run ends, and
+    linked git worktrees are made to be removed.
     """
     here = Path.cwd()
     for above in here.parents:
@@ -54,20 +54,20 @@ def main_checkout() -> Path:
 
 
 def _main_worktree(git: Path, inside: Path) -> Path:
-    """The same folder in the main worktree where `git` is the .git file of a linked one; `.` where it is not.
+    """Return the folder `inside` in the main worktree if `git` is the .git file of a linked one, else `.`.
 
-    Such a file names a folder that holds `commondir`, the way from there to the .git folder that all worktrees share
+    A linked worktree's .git file names a folder with a file `commondir`, the path from there to the shared .git folder
     (gitrepository-layout(5)). A submodule has a .git file too, but no `commondir`.
     """
     if git.is_dir():
         return Path()
-    own = git.parent / git.read_text().strip().removeprefix("gitdir: ")
-    if not (own / "commondir").exists():
+    worktree_git = git.parent / git.read_text().strip().removeprefix("gitdir: ")
+    if not (worktree_git / "commondir").exists():
         return Path()
-    shared = (own / (own / "commondir").read_text().strip()).resolve()
+    shared = (worktree_git / (worktree_git / "commondir").read_text().strip()).resolve()
     return shared.parent / inside if shared.name == ".git" else Path()  # a bare repository has no main worktree
 
 
 def persistent_runs() -> Path:
-    """The `.runs` for what outlives the checkout that it was made in: checkpoints and features."""
+    """Return the `.runs` folder of the main checkout, for checkpoints and features that outlive a temporary one."""
     return main_checkout() / RUNS

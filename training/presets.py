@@ -1,10 +1,10 @@
-"""Presets: named recipes in presets/NAME.yaml that go over params.yaml, each with its source and what it shows.
+"""Presets: named parameter sets in presets/NAME.yaml that override params.yaml, each with its source and its purpose.
 
     python -m training.presets         lists them
     make train PRESET=name             trains with one, see launch.py
 
-A preset states what differs from its `base`, and in the end from `default`, which states the whole recipe. So
-two presets tried one after the other do not mix.
+A preset holds the differences from its `base`, and the last base is `default`, which sets every key of PRESET_SECTIONS.
+So applying a preset leaves nothing of the previous one.
 """
 
 import copy
@@ -20,14 +20,14 @@ from training.stage import run_stage
 
 FOLDER = Path(__file__).parents[1] / "presets"
 DEFAULT = "default"
-PRESET_SECTIONS = ("network", "objective", "stabilise", "train")  # what `default` states in full
+PRESET_SECTIONS = ("network", "objective", "stabilise", "train")  # set in full by `default`
 
-ParamDict = dict[str, Any]  # sections of params.yaml, nested
+ParamDict = dict[str, Any]  # params.yaml, or a part of it, as nested dicts
 
 
 @dataclass(frozen=True)
 class Preset:
-    """A recipe by name, and the values that it sets in params.yaml."""
+    """A named set of values for params.yaml."""
 
     name: str
     source: str
@@ -36,24 +36,24 @@ class Preset:
 
 
 def preset_names() -> list[str]:
-    """Every preset, `default` first."""
+    """List the names of all presets, `default` first."""
     return sorted((path.stem for path in FOLDER.glob("*.yaml")), key=lambda name: (name != DEFAULT, name))
 
 
 def load_preset(name: str) -> Preset:
-    """Reads presets/<name>.yaml over its base. Raises MintError for a name that does not exist."""
+    """Read presets/<name>.yaml, merged over its bases. Raises MintError for an unknown name."""
     if name not in preset_names():
         hint = did_you_mean(name, preset_names(), otherwise=f"there are {', '.join(preset_names())}")
         raise MintError(f"{name} is not a preset; {hint}")
-    written = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
-    below = {} if name == DEFAULT else load_preset(written.get("base", DEFAULT)).values
-    return Preset(name, written["source"], written["shows"], deep_merge(below, written["params"]))
+    content = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())
+    base = {} if name == DEFAULT else load_preset(content.get("base", DEFAULT)).values
+    return Preset(name, content["source"], content["shows"], deep_merge(base, content["params"]))
 
 
-def deep_merge(below: ParamDict, above: ParamDict) -> ParamDict:
-    """`below` with the values of `above` in their place, section by section."""
-    merged = copy.deepcopy(below)
-    for key, value in above.items():
+def deep_merge(base: ParamDict, overrides: ParamDict) -> ParamDict:
+    """Merge nested dicts; values of `overrides` win. Returns a new dict."""
+    merged = copy.deepcopy(base)
+    for key, value in overrides.items():
         if isinstance(value, dict):
             section = merged.get(key)
             merged[key] = deep_merge(section if isinstance(section, dict) else {}, value)
@@ -63,7 +63,7 @@ def deep_merge(below: ParamDict, above: ParamDict) -> ParamDict:
 
 
 def flatten(values: ParamDict, prefix: str = "") -> dict[str, Any]:
-    """The values by dotted key, as `train.batch`."""
+    """Flatten nested dicts to dotted keys such as `train.batch`."""
     result: dict[str, Any] = {}
     for key, value in values.items():
         result |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
@@ -71,7 +71,7 @@ def flatten(values: ParamDict, prefix: str = "") -> dict[str, Any]:
 
 
 def main() -> None:
-    """Lists the presets."""
+    """Print the presets."""
     for name in preset_names():
         preset = load_preset(name)
         print(f"{name:15} {preset.shows}\n{'':15} source: {preset.source}")

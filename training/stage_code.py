@@ -1,7 +1,7 @@
-"""Code that shapes the output of each stage, read from the `deps` of dvc.yaml so that there is one list of it.
+"""Code dependencies of each stage, read from the `deps` of dvc.yaml, and their digest.
 
-DVC runs a stage again when one of these files changes; a run in .runs/, the prepared data and a benchmark's results are
-kept under the digest of the same files.
+DVC reruns a stage when one of these files changes; runs in .runs/, the prepared data and benchmark results are cached
+under the digest of the same files.
 """
 
 import hashlib
@@ -16,13 +16,13 @@ PACKAGES = ("training", "serving")
 
 
 def code_files(stage: str) -> list[Path]:
-    """The Python files among the deps of a stage, with those of its folders, in order."""
+    """List the Python files among the deps of a stage, including those in folders, sorted."""
     deps = [path for path in _stages()[stage]["deps"] if path.split("/")[0] in PACKAGES]
     return sorted(file for path in deps for file in _python_files(ROOT / path))
 
 
 def code_digest(*stages: str) -> str:
-    """SHA-256, in hexadecimal, of the code of some stages: names and contents."""
+    """Return the hexadecimal SHA-256 of the names and contents of the code of some stages."""
     digest = hashlib.sha256()
     for file in sorted({file for stage in stages for file in code_files(stage)}):
         digest.update(f"{file.relative_to(ROOT).as_posix()}\n".encode() + file.read_bytes())
@@ -35,5 +35,5 @@ def _python_files(path: Path) -> list[Path]:
 
 @cache
 def _stages() -> dict[str, dict[str, list[str]]]:
-    stages: dict[str, dict[str, list[str]]] = yaml.safe_load((DVC_YAML).read_text())["stages"]
+    stages: dict[str, dict[str, list[str]]] = yaml.safe_load(DVC_YAML.read_text())["stages"]
     return stages

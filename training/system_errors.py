@@ -1,12 +1,12 @@
-"""Refusals of the operating system, each as a sentence for the person who can change it."""
+"""Errors of the operating system as sentences that say what is wrong and what to change."""
 
 import errno
 import os
 import re
 import sys
 
-# What went wrong and what to change, by error number. {it} is the file that the system named, or "a file".
-SENTENCES = {
+# By errno. {it} is the file that the error names, or "a file".
+MESSAGES = {
     errno.ENOSPC: "the disk is full: {it} could not be written; free some space there and run again",
     errno.EDQUOT: "your disk quota is used up: {it} could not be written; free some space and run again",
     errno.EFBIG: "{it} would be larger than its file system or `ulimit -f` allows; raise the limit or use another disk",
@@ -33,40 +33,37 @@ SENTENCES = {
     errno.EPIPE: "what read the output has ended; run again without it, or write the output to a file",
     errno.ENXIO: "{it} is a pipe or a device, not a file; name a file",
 }
-NO_MEMORY = (
+OUT_OF_MEMORY = (
     "there is not enough memory; lower train.batch, data.resolution or the widths in params.yaml, "
     "or end other programs, and run again"
 )
-# torch tells a lack of memory by type on a GPU only; its CPU allocator and cuDNN by these words.
-NO_MEMORY_WORDS = re.compile(r"out of memory|not enough memory|can't allocate memory|ALLOC_FAILED", re.IGNORECASE)
+# torch has an exception type only for GPU memory; its CPU allocator and cuDNN use these words.
+OUT_OF_MEMORY_PATTERN = re.compile(r"out of memory|not enough memory|can't allocate memory|ALLOC_FAILED", re.IGNORECASE)
 
 
-def sentence(error: Exception) -> str | None:
-    """What to tell a person about an error of the operating system; None for an error that is a defect of Mint.
-
-    Covers OSError, MemoryError and what torch raises where memory is short.
-    """
+def explain_system_error(error: Exception) -> str | None:
+    """Explain an OSError, MemoryError or torch's out-of-memory error; None for any other error, which is a bug."""
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
-        return NO_MEMORY
-    if isinstance(error, RuntimeError) and NO_MEMORY_WORDS.search(str(error)):
-        return NO_MEMORY
+        return OUT_OF_MEMORY
+    if isinstance(error, RuntimeError) and OUT_OF_MEMORY_PATTERN.search(str(error)):
+        return OUT_OF_MEMORY
     if not isinstance(error, OSError) or error.errno is None:
         return None
-    known = SENTENCES.get(error.errno, "the system refuses {it}; check its folder and its disk, and run again")
-    return f"{known.format(it=_named(error))} ({os.strerror(error.errno)})"
+    message = MESSAGES.get(error.errno, "the system refuses {it}; check its folder and its disk, and run again")
+    return f"{message.format(it=_file_names(error))} ({os.strerror(error.errno)})"
 
 
-def _named(error: OSError) -> str:
-    """The file or files that an error names."""
+def _file_names(error: OSError) -> str:
+    """Return the file or files that an error names."""
     names = [name for name in (error.filename, error.filename2) if isinstance(name, str | bytes | os.PathLike)]
     return " -> ".join(os.fsdecode(name) for name in names) or "a file"
 
 
-def ready_streams() -> None:
-    """Makes standard input and output safe to use, whatever this process was started with.
+def prepare_streams() -> None:
+    """Make the standard streams safe to use, whatever the process was started with.
 
-    A stream that was closed is the null device, or the next file that is opened would take its number and get what
-    libraries print. What the terminal's encoding lacks is printed as an escape.
+    Closed streams are opened on the null device, because the next opened file would take their descriptor and receive
+    what libraries print. Characters outside the terminal's encoding are escaped.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass

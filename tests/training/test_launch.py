@@ -12,7 +12,7 @@ from serving.errors import MintError
 from tests.training.project import COMMITTED_PARAMS, Project, picture
 from training import paths
 from training.data.provenance import provenance
-from training.launch import configure, with_values
+from training.launch import configure, replace_values
 from training.params import load_params
 
 ODD = [
@@ -98,7 +98,7 @@ def test_a_preset_sets_its_recipe_and_what_is_added_wins(project: Project, writt
 
 def test_what_was_said_of_other_images_does_not_outlive_them(project: Project, written: str) -> None:
     said = {"name": "moths", "data.labels": "tags.csv", "export.licence": "CC BY 4.0"}
-    paths.PARAMS.write_text(with_values(written, said))
+    paths.PARAMS.write_text(replace_values(written, said))
     configure({"MINUTES": "1"})
     kept = load_params()
     assert (kept.name, kept.data.labels, kept.export.licence) == ("moths", "tags.csv", "CC BY 4.0")
@@ -108,7 +108,7 @@ def test_what_was_said_of_other_images_does_not_outlive_them(project: Project, w
 
 
 def test_no_classes_at_all_is_a_choice_that_stays(project: Project, written: str) -> None:
-    paths.PARAMS.write_text(with_values(written, {"data.labels": "none"}))
+    paths.PARAMS.write_text(replace_values(written, {"data.labels": "none"}))
     configure({"SOURCE": folder("cats")})
     assert load_params().data.labels == "none"
 
@@ -157,15 +157,15 @@ def test_a_file_with_line_ends_of_windows_keeps_them(project: Project, written: 
     "line", ["  source: 'a''b'", "  source: >\n    folded", "  source:", '  "source": null # none']
 )
 def test_a_value_is_replaced_however_it_is_written(line: str) -> None:
-    text = with_values(f"data:\n{line}\n  limit: 3  # of them\n", {"data.source": "photos"})
+    text = replace_values(f"data:\n{line}\n  limit: 3  # of them\n", {"data.source": "photos"})
     assert yaml.safe_load(text) == {"data": {"source": "photos", "limit": 3}}
 
 
 def test_a_value_that_others_refer_to_is_left_to_its_owner() -> None:
     with pytest.raises(MintError, match="data.source is written in a way that cannot be changed here"):
-        with_values("name: &it photos\ndata:\n  source: *it\n", {"data.source": "cats"})
+        replace_values("name: &it photos\ndata:\n  source: *it\n", {"data.source": "cats"})
 
 
 def test_a_key_that_is_not_there_is_named() -> None:
     with pytest.raises(MintError, match="data.source is missing"):
-        with_values("data:\n  limit: 3\n", {"data.source": "photos"})
+        replace_values("data:\n  limit: 3\n", {"data.source": "photos"})

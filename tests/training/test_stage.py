@@ -14,7 +14,7 @@ import torch
 
 from serving.errors import MintError
 from training.stage import run_stage
-from training.system_errors import SENTENCES, sentence
+from training.system_errors import MESSAGES, explain_system_error
 
 REPOSITORY = Path(__file__).parents[2]
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -92,9 +92,9 @@ def test_what_the_system_refuses_is_one_sentence(
     assert said.count("\n") == 1
 
 
-@pytest.mark.parametrize("number", SENTENCES, ids=errno.errorcode.get)
+@pytest.mark.parametrize("number", MESSAGES, ids=errno.errorcode.get)
 def test_every_known_refusal_names_the_file_and_says_what_to_change(number: int) -> None:
-    said = sentence(OSError(number, "as the system says it", "data/file"))
+    said = explain_system_error(OSError(number, "as the system says it", "data/file"))
     assert said is not None
     assert said.endswith(f"({os.strerror(number)})")
     assert ";" in said
@@ -114,7 +114,7 @@ def test_every_known_refusal_names_the_file_and_says_what_to_change(number: int)
     ],
 )
 def test_refusals_that_root_does_not_meet_have_their_sentence(error: Exception, words: str) -> None:
-    assert words in str(sentence(error))
+    assert words in str(explain_system_error(error))
 
 
 def test_a_defect_of_mint_keeps_its_traceback() -> None:
