@@ -1,4 +1,4 @@
-"""The pipeline as people run it: `dvc repro` in a clone, from images to a served file."""
+"""End-to-end tests of the pipeline: `dvc repro` in a clone, from images to the exported model."""
 
 import json
 import os
@@ -60,7 +60,7 @@ class Clone:
         return subprocess.Popen(
             [*DVC, *arguments],
             cwd=self.folder,
-            # DVC runs stages in the shell. Bytes are compared with those of this process: as many threads make them.
+            # DVC runs stages in $SHELL. Equal thread counts, because the bytes are compared with those of this process.
             env=os.environ | {"SHELL": "/bin/sh", "OMP_NUM_THREADS": str(torch.get_num_threads())},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -78,7 +78,7 @@ class Clone:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """The SHA-256 of every file that the pipeline leaves for people, for services and for its own stages."""
+    """SHA-256 of every output of the pipeline."""
     files = [path for name in ("data/prepared", "models", "reports") for path in (folder / name).rglob("[!.]*")]
     return {
         path.relative_to(folder).as_posix(): sha256(path.read_bytes()).hexdigest() for path in files if path.is_file()
@@ -94,8 +94,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     return made
 
 
-class Reads:
-    """Notes which parameters a stage reads, as dotted keys; a section that is dumped is read as a whole."""
+class ParamRecorder:
+    """Records the parameters that a stage reads, as dotted keys; dumping a section reads all of it."""
 
     def __init__(self) -> None:
         self.keys: dict[str, set[str]] = {}
@@ -110,21 +110,21 @@ class Reads:
                 yield from self._below(nested, f"{prefix}{name}.")
 
     def run(self, module: ModuleType, patch: pytest.MonkeyPatch) -> None:
-        """Runs a stage. What is read while params.yaml is checked shapes nothing that it leaves."""
+        """Run a stage. Reads during validation of params.yaml are not recorded, as they shape no output."""
         load = module.load_params
 
-        def loaded() -> Params:
+        def load_and_record() -> Params:
             params: Params = load()
             self._stage = module.__name__.removeprefix("training.")
             self.keys[self._stage] = set()
             return params
 
-        patch.setattr(module, "load_params", loaded)
+        patch.setattr(module, "load_params", load_and_record)
         module.main()
         self._stage = None
 
-    def note(self, section: Section, attribute: str) -> None:
-        """Notes one attribute of a section that is asked for."""
+    def record(self, section: Section, attribute: str) -> None:
+        """Record the read of an attribute of a section."""
         prefix = self._sections.get(type(section))
         if self._stage is None or prefix is None:
             return
@@ -137,35 +137,35 @@ class Reads:
 
 
 @dataclass
-class Copy:
-    """A clone of the clone, in which each stage was run by itself."""
+class StageRuns:
+    """A clone of the clone in which each stage was run on its own."""
 
     folder: Path
     reads: dict[str, set[str]]  # by stage
 
 
 @pytest.fixture(scope="module")
-def copy(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Copy:
-    """Made in this process, without DVC."""
+def copy(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> StageRuns:
+    """Run the stages in this process, without DVC."""
     folder = tmp_path_factory.mktemp("elsewhere") / "copy"
     subprocess.run(["git", "clone", "-q", str(clone.folder), str(folder)], check=True)
-    reads = Reads()
+    recorder = ParamRecorder()
     get = Section.__getattribute__
 
-    def noting(section: Section, attribute: str) -> Any:
-        reads.note(section, attribute)
+    def recording(section: Section, attribute: str) -> Any:
+        recorder.record(section, attribute)
         return get(section, attribute)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(Section, "__getattribute__", noting)
+        patch.setattr(Section, "__getattribute__", recording)
         for module in (preprocess, train, export, evaluate):
-            reads.run(module, patch)
-            torch.set_flush_denormal(False)  # what train leaves in its process does not reach the next stage
-    return Copy(folder, reads.keys)
+            recorder.run(module, patch)
+            torch.set_flush_denormal(False)  # set by train; must not affect the next stage
+    return StageRuns(folder, recorder.keys)
 
 
-def test_another_clone_makes_the_same_bytes(clone: Clone, copy: Copy) -> None:
+def test_another_clone_produces_the_same_bytes(clone: Clone, copy: StageRuns) -> None:
     made = hashes(copy.folder)
     assert {"data/prepared/images.npy", "models/generator.pt", "models/generator.onnx", "reports/metrics.json"} < set(
         made
@@ -174,7 +174,7 @@ def test_another_clone_makes_the_same_bytes(clone: Clone, copy: Copy) -> None:
 
 
 @pytest.mark.parametrize("stage", ["preprocess", "train", "export", "evaluate"])
-def test_a_stage_depends_on_every_parameter_that_it_reads(copy: Copy, stage: str) -> None:
+def test_a_stage_depends_on_every_parameter_that_it_reads(copy: StageRuns, stage: str) -> None:
     listed = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["params"]
     read = copy.reads[stage]
     assert read
@@ -182,7 +182,7 @@ def test_a_stage_depends_on_every_parameter_that_it_reads(copy: Copy, stage: str
     assert not missing, f"add to the params of {stage} in dvc.yaml: {sorted(missing)}"
 
 
-def test_one_command_goes_from_images_to_a_measured_model(clone: Clone) -> None:
+def test_one_command_runs_from_images_to_an_evaluated_model(clone: Clone) -> None:
     model = clone.model()
     assert model.card.shape == "28x28x1, 10 classes"
     metrics = json.loads((clone.folder / paths.METRICS).read_text())
@@ -198,7 +198,7 @@ def test_a_second_run_trains_nothing(clone: Clone) -> None:
     assert clone.model().model_id == before
 
 
-def test_changed_images_are_noticed(clone: Clone) -> None:
+def test_changed_data_retrains(clone: Clone) -> None:
     classes = clone.folder / SOURCE / "classes.txt"
     kept = classes.read_text()
     try:
@@ -209,13 +209,13 @@ def test_changed_images_are_noticed(clone: Clone) -> None:
         classes.write_text(kept)
 
 
-def test_training_ends_with_the_dvc_that_started_it_and_goes_on_with_the_next(clone: Clone) -> None:
+def test_training_stops_with_its_dvc_process_and_resumes_with_the_next(clone: Clone) -> None:
     clone.configure("100000 epochs", seed=1)
     dvc = clone.start("repro")
     wait_for_training(clone, dvc)
     dvc.terminate()
-    said, _ = dvc.communicate(timeout=400)  # until the last process that writes to its output has ended
-    assert "stopped; run the same command to go on" in said
+    message, _ = dvc.communicate(timeout=400)  # until the last writer to its output has exited
+    assert "stopped; run the same command to go on" in message
     found = newest_checkpoint(clone)
     assert found
     reached = found[1]
@@ -227,7 +227,7 @@ def test_training_ends_with_the_dvc_that_started_it_and_goes_on_with_the_next(cl
     assert clone.model().card.images_seen == pytest.approx((reached + 1) * 1000, abs=16)
 
 
-def test_a_typo_in_the_parameters_names_the_right_key(clone: Clone) -> None:
+def test_a_typo_in_the_parameters_suggests_the_right_key(clone: Clone) -> None:
     params = clone.folder / paths.PARAMS
     params.write_text(params.read_text().replace("batch:", "bacth:"))
     dvc = clone.start("repro")
@@ -239,7 +239,7 @@ def test_a_typo_in_the_parameters_names_the_right_key(clone: Clone) -> None:
 
 
 def test_a_fresh_clone_has_its_model_without_training(tmp_path: Path) -> None:
-    """Fails when code or parameters of a stage were committed without what the stage makes of them."""
+    """Fails when code or parameters of a stage were committed without its new outputs."""
     subprocess.run(["git", "clone", "-q", str(ROOT), str(tmp_path / "clone")], check=True)
     committed = (tmp_path / "clone" / paths.MODEL).read_bytes()
     repro = subprocess.run(
@@ -250,13 +250,13 @@ def test_a_fresh_clone_has_its_model_without_training(tmp_path: Path) -> None:
     assert (tmp_path / "clone" / paths.MODEL).read_bytes() == committed
 
 
-def test_make_trains_a_preset_on_images_at_any_path_as_an_experiment(clone: Clone) -> None:
-    """Through make, the shell, DVC and the stages; the values' other shapes are test_launch's."""
+def test_make_train_runs_a_preset_on_images_at_any_path_as_an_experiment(clone: Clone) -> None:
+    """Through make, the shell, DVC and the stages; test_launch.py covers other overrides."""
     clone.configure()
     shutil.copy(ROOT / "Makefile", clone.folder)
     odd = clone.folder / 'it\'s a "$(path)" [x], #1 $HOME 花 {y} & z=1.npz'
     np.savez(odd, images=np.random.RandomState(0).randint(0, 256, (160, 28, 28, 1)).astype(np.uint8))
-    # The environment of this test stands for .venv, which is there.
+    # The test's own environment replaces .venv.
     command = ["make", "-o", ".venv/.ready", "train", f"SOURCE={odd}", "PRESET=digits-gan", "MINUTES=0.005"]
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     done = subprocess.run(command, cwd=clone.folder, env=environment, capture_output=True, text=True, timeout=600)
@@ -269,7 +269,7 @@ def test_make_trains_a_preset_on_images_at_any_path_as_an_experiment(clone: Clon
 
 
 def newest_checkpoint(clone: Clone) -> tuple[str, float] | None:
-    """Who holds the lock of the run that was trained last, and the kimg of its newest checkpoint."""
+    """Process id in the lock of the latest run, and the kimg of its newest checkpoint; None without checkpoints."""
     checkpoints = list((clone.folder / paths.RUNS).glob("*/kimg-*.pt"))
     if not checkpoints:
         return None
@@ -278,7 +278,7 @@ def newest_checkpoint(clone: Clone) -> tuple[str, float] | None:
 
 
 def wait_for_training(clone: Clone, dvc: subprocess.Popen[str]) -> None:
-    """Waits until a process that runs has written a checkpoint."""
+    """Wait until a running process has written a checkpoint."""
     deadline = time.monotonic() + 400
     while time.monotonic() < deadline:
         assert dvc.poll() is None, dvc.stdout and dvc.stdout.read()

@@ -99,7 +99,7 @@ def validate_params(raw: dict[str, Any], where: str) -> Params:
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        # A misspelt key is also a missing one; what the person wrote comes first.
+        # A misspelt key also leaves one missing; report what was written first.
         first = min(invalid_fields(error), key=lambda invalid: invalid.type != "extra_forbidden")
         raise ParamsError(f"{where}: {_explain(first)}") from None
 

@@ -71,12 +71,12 @@ def prepare_if_stale(data: DataParams) -> None:
         leftover.unlink()
     manifest = cached_manifest(inputs)
     if manifest is not None:
-        print(f"{paths.PREPARED} is up to date: {manifest.shape}")
+        print(f"{paths.PREPARED} is up to date: {manifest.description}")
         return
     with open_source(data) as source:
         manifest = prepare(source, data)
     write_cache_record(inputs)
-    print(f"prepared {paths.PREPARED}  {manifest.shape}  {time.monotonic() - started:.1f} s")
+    print(f"prepared {paths.PREPARED}  {manifest.description}  {time.monotonic() - started:.1f} s")
     print(*summary_lines(manifest), sep="\n")
 
 

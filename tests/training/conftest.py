@@ -1,4 +1,4 @@
-"""What the tests of the stages share: a project of their own in an empty folder."""
+"""Fixtures of the training tests: a project in an empty folder."""
 
 from pathlib import Path
 
@@ -9,6 +9,6 @@ from tests.training.project import Project
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """An empty folder with a params.yaml, and the process in it."""
+    """An empty folder as the working directory."""
     monkeypatch.chdir(tmp_path)
     return Project(tmp_path)

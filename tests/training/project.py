@@ -1,4 +1,4 @@
-"""A folder with a params.yaml, as someone has who uses Mint; and pictures to put there."""
+"""Test projects: a folder with a params.yaml, and images to put there."""
 
 import io
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from training.params import Params, load_params
 
 COMMITTED_PARAMS = Path(__file__).parents[2] / paths.PARAMS
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
-# A network and a game that take milliseconds, with all that is optional off, whatever the committed file trains.
+# Networks and training that take milliseconds, with every option off, independent of the committed file.
 TINY: dict[str, dict[str, Any]] = {
     "data": {"resolution": 28, "channels": 1, "limit": None},
     "network": {
@@ -88,24 +88,24 @@ FAMILIES: dict[str, dict[str, Any]] = {
 
 
 def tiny(**sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """TINY with other values, by section. A section within one, like train.burn_in, is replaced as a whole."""
+    """TINY with other values, by section; nested sections such as train.burn_in are replaced as a whole."""
     return {name: TINY.get(name, {}) | sections.get(name, {}) for name in TINY | sections}
 
 
 def committed_params() -> dict[str, Any]:
-    """The committed params.yaml. By libyaml, ten times as fast: nearly every test of sources and stages asks for it."""
+    """Load the committed params.yaml, with libyaml because it is ten times as fast and nearly every test needs it."""
     params: dict[str, Any] = yaml.load(COMMITTED_PARAMS.read_text(), Loader=yaml.CSafeLoader)
     return params
 
 
 def tiny_params(**sections: dict[str, Any]) -> Params:
-    """The parameters of `tiny`, checked."""
-    written = committed_params()
-    return Params.model_validate(written | {name: written[name] | of for name, of in tiny(**sections).items()})
+    """Validated parameters of `tiny`."""
+    params = committed_params()
+    return Params.model_validate(params | {name: params[name] | values for name, values in tiny(**sections).items()})
 
 
 def write_params(folder: Path, **overrides: Any) -> Path:
-    """The committed params.yaml with other values, which are given by section: data={"limit": 3}."""
+    """Write the committed params.yaml with other values, by section: data={"limit": 3}."""
     params = committed_params()
     for section, values in overrides.items():
         params[section] = params[section] | values
@@ -115,8 +115,8 @@ def write_params(folder: Path, **overrides: Any) -> Path:
 
 
 def invented_manifest(*class_tags: tuple[str, ...], **changes: Any) -> Manifest:
-    """The manifest of ten grey images that nobody has seen, with classes of such tags."""
-    truth: dict[str, Any] = {
+    """Manifest of ten grey images that do not exist, with classes of these tags."""
+    defaults: dict[str, Any] = {
         "source": "nowhere",
         "name": "nowhere",
         "licence": "nobody's",
@@ -132,46 +132,46 @@ def invented_manifest(*class_tags: tuple[str, ...], **changes: Any) -> Manifest:
         "counts": Counts(files=10, candidates=10),
         "skipped": (),
     }
-    return Manifest.model_validate(truth | changes)
+    return Manifest.model_validate(defaults | changes)
 
 
 @dataclass(frozen=True)
 class Project:
-    """The project's folder; the current one while a test uses it."""
+    """A project's folder, which is the working directory of the test."""
 
     folder: Path
 
     def data(self, source: str = "photos", **overrides: Any) -> DataParams:
-        """Writes params.yaml for small RGB squares of a source, and returns its data section as the stages read it."""
+        """Write a params.yaml for 28x28 RGB images of a source; returns its validated data section."""
         data = {"source": source, "resolution": 28, "channels": 3} | overrides
         return load_params(write_params(self.folder, **tiny(data=data, train={"batch": 2}))).data
 
     def prepare(self, source: str = "photos", **overrides: Any) -> Manifest:
-        """Runs the stage."""
+        """Run the preprocess stage."""
         self.data(source, **overrides)
         preprocess.main()
         return read_manifest()
 
     @contextmanager
     def open(self, source: str = "photos", **overrides: Any) -> Iterator[Source]:
-        """The source's items."""
+        """Open the source."""
         with open_source(self.data(source, **overrides)) as found:
             yield found
 
     def labels(self, source: str = "photos", **overrides: Any) -> dict[str, str | None]:
-        """The class name of each item."""
+        """Class name of each item."""
         with self.open(source, **overrides) as found:
             return {i.name: None if i.label is None else found.classes[i.label] for i in found.items}
 
-    def refusal(self, source: str = "photos", **overrides: Any) -> str:
-        """The one sentence with which a source is refused."""
+    def open_error(self, source: str = "photos", **overrides: Any) -> str:
+        """Open an invalid source; returns its one-line error."""
         with pytest.raises(DataError) as error, self.open(source, **overrides):
             pass
         assert "\n" not in str(error.value)
         return str(error.value)
 
     def write(self, files: dict[str, bytes], under: str = "photos") -> Path:
-        """Writes files by relative name."""
+        """Write files by relative name; returns their folder."""
         for name, content in files.items():
             path = self.folder / under / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -184,17 +184,17 @@ class Project:
         return images
 
     def outputs(self) -> dict[str, bytes]:
-        """The content of everything in data/prepared."""
+        """Contents of all files in data/prepared, by name."""
         return {path.name: path.read_bytes() for path in paths.PREPARED.iterdir()}
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    """An image as a file's bytes."""
+    """Encode an image to the bytes of a file."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 def picture(colour: tuple[int, int, int] = RED, size: tuple[int, int] = (40, 40), kind: str = "PNG") -> bytes:
-    """The file of a picture in one colour."""
+    """Encode an image of one colour."""
     return encoded(Image.new("RGB", size, colour), kind)

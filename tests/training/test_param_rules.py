@@ -1,4 +1,4 @@
-"""Parameters that cannot work together: one sentence says why, and doing what it says helps."""
+"""Cross-field rules: conflicting parameters give one sentence, and its remedies work."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,10 +12,10 @@ Sections = dict[str, dict[str, Any]]
 
 
 class Case(NamedTuple):
-    """Values that contradict one another, the sentence that refuses them, and each way out that it names."""
+    """Conflicting values, the error message, and each remedy that it names."""
 
     values: Sections
-    said: str
+    message: str
     remedies: list[Sections]
 
 
@@ -33,7 +33,7 @@ IMAGE_BY_IMAGE = (
     "objective.{} is taken image by image, and batch norm lets the images of a batch see one another "
     "(Gulrajani et al. 2017, section 4); set network.discriminator_norm to none"
 )
-COMPANY = (
+MINIBATCH_STD = (
     "objective.{} is taken image by image, and the minibatch standard deviation lets the images of a batch see one "
     "another; set network.minibatch_std to false"
 )
@@ -107,7 +107,7 @@ CASES = {
     **{
         f"{penalty} with the minibatch standard deviation": Case(
             {"objective": {penalty: 1.0}, "network": {"minibatch_std": True}},
-            COMPANY.format(penalty),
+            MINIBATCH_STD.format(penalty),
             [{"network": {"minibatch_std": False}}],
         )
         for penalty in ("gradient_penalty", "r1", "r2")
@@ -201,10 +201,10 @@ CASES = {
         [{"train": {"batch": 7}}],
     ),
 }
-EVERY_CASE = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
 
-def refusal(folder: Path, values: Sections) -> str:
+def load_error(folder: Path, values: Sections) -> str:
     path = write_params(folder, **tiny(**values))
     with pytest.raises(ParamsError) as error:
         load_params(path)
@@ -215,40 +215,40 @@ def changed(values: Sections, remedy: Sections) -> Sections:
     return {name: values.get(name, {}) | remedy.get(name, {}) for name in values | remedy}
 
 
-def test_what_the_cases_change_contradicts_nothing() -> None:
+def test_the_base_parameters_of_the_cases_are_valid() -> None:
     assert tiny_params() == tiny_params(train={"batch": 8}, objective={"name": "non-saturating"})
     for family in FAMILIES:
         tiny_params(**network(family))
 
 
-@EVERY_CASE
-def test_values_that_cannot_work_together_are_refused_with_their_sentence(tmp_path: Path, case: Case) -> None:
-    assert refusal(tmp_path, case.values) == case.said
+@every_case
+def test_conflicting_values_are_refused_with_a_sentence(tmp_path: Path, case: Case) -> None:
+    assert load_error(tmp_path, case.values) == case.message
 
 
-@EVERY_CASE
-def test_each_sentence_names_the_keys_to_change_and_doing_so_helps(case: Case) -> None:
+@every_case
+def test_each_sentence_names_remedies_that_work(case: Case) -> None:
     for remedy in case.remedies:
         for section, values in remedy.items():
             for key in values:
-                assert f"{section}.{key}" in case.said
+                assert f"{section}.{key}" in case.message
         tiny_params(**changed(case.values, remedy))
 
 
-def test_following_one_sentence_after_the_other_leads_out_of_several_contradictions(tmp_path: Path) -> None:
+def test_several_conflicts_are_resolved_by_following_one_sentence_after_the_other(tmp_path: Path) -> None:
     values: Sections = BATCH_NORM | objective("wasserstein") | {"stabilise": {"label_flip": 0.1}}
-    said = []
+    messages = []
     for remedy in (
         {"objective": {"gradient_penalty": 10.0}},
         {"network": {"discriminator_norm": "none"}},
         {"stabilise": {"label_flip": 0.0}},
     ):
-        said.append(refusal(tmp_path, values))
+        messages.append(load_error(tmp_path, values))
         values = changed(values, remedy)
     tiny_params(**values)
-    assert said[0] == CASES["wasserstein without a bound"].said
-    assert said[1] == CASES["gradient_penalty with batch norm"].said
-    assert said[2] == CASES["label_flip with wasserstein"].said
+    assert messages[0] == CASES["wasserstein without a bound"].message
+    assert messages[1] == CASES["gradient_penalty with batch norm"].message
+    assert messages[2] == CASES["label_flip with wasserstein"].message
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_following_one_sentence_after_the_other_leads_out_of_several_contradicti
         {"data": {"limit": 8}},
     ],
 )
-def test_what_works_together_is_not_refused(values: Sections) -> None:
+def test_compatible_values_are_accepted(values: Sections) -> None:
     accepted = tiny_params(**values).model_dump()
-    for section, asked in values.items():
-        assert accepted[section] | asked == accepted[section]
+    for section, changes in values.items():
+        assert accepted[section] | changes == accepted[section]

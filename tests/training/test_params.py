@@ -1,4 +1,4 @@
-"""params.yaml: every mistake is one sentence that names the key."""
+"""Validation of params.yaml: every mistake gives one sentence that names the key."""
 
 import re
 from pathlib import Path
@@ -11,15 +11,15 @@ from training.param_sections import Length
 from training.params import ParamsError, known_keys, load_params
 
 
-def complaint(path: Path) -> str:
-    """What load_params says of a file that it refuses."""
-    with pytest.raises(ParamsError) as refusal:
+def load_error(path: Path) -> str:
+    """Load an invalid file; returns the error without the path."""
+    with pytest.raises(ParamsError) as error:
         load_params(path)
-    return str(refusal.value).removeprefix(f"{path}: ")
+    return str(error.value).removeprefix(f"{path}: ")
 
 
 def committed_with(tmp_path: Path, key: str, line: str) -> Path:
-    """The committed params.yaml with the first line of a key replaced."""
+    """Copy the committed params.yaml with the first line of a key replaced."""
     text, replaced = re.subn(
         rf"^( *){key}:.*$", rf"\g<1>{line}", COMMITTED_PARAMS.read_text(), count=1, flags=re.MULTILINE
     )
@@ -34,36 +34,36 @@ def test_the_committed_file_is_valid() -> None:
     assert params.data.source == "data/fashion-mnist-10k"
 
 
-def test_every_known_key_is_in_the_committed_file_with_a_comment_or_below_one() -> None:
+def test_every_key_is_in_the_committed_file() -> None:
     text = COMMITTED_PARAMS.read_text()
     for key in known_keys():
         assert f"{key.rpartition('.')[2]}:" in text
 
 
 @pytest.mark.parametrize(
-    ("written", "said"),
+    ("written", "message"),
     [
         ("bacth_size: 64", "train.bacth_size is not a parameter; did you mean train.batch?"),
         ("bacth: 64", "train.bacth is not a parameter; did you mean train.batch?"),
     ],
 )
-def test_a_misspelt_key_is_answered_with_the_nearest_one(tmp_path: Path, written: str, said: str) -> None:
-    assert complaint(committed_with(tmp_path, "batch", written)) == said
+def test_a_misspelt_key_suggests_the_nearest_one(tmp_path: Path, written: str, message: str) -> None:
+    assert load_error(committed_with(tmp_path, "batch", written)) == message
 
 
-def test_a_misspelt_section_is_answered_with_the_nearest_one(tmp_path: Path) -> None:
-    assert complaint(committed_with(tmp_path, "network", "netwrok:")) == (
+def test_a_misspelt_section_suggests_the_nearest_one(tmp_path: Path) -> None:
+    assert load_error(committed_with(tmp_path, "network", "netwrok:")) == (
         "netwrok is not a parameter; did you mean network?"
     )
 
 
 def test_a_missing_key_is_named(tmp_path: Path) -> None:
     path = committed_with(tmp_path, "beta2", "")
-    assert complaint(path).startswith("train.beta2 is missing; add it")
+    assert load_error(path).startswith("train.beta2 is missing; add it")
 
 
 @pytest.mark.parametrize(
-    ("section", "values", "said"),
+    ("section", "values", "message"),
     [
         ("train", {"batch": "many"}, "train.batch = 'many' does not work: it should be a valid integer"),
         ("train", {"batch": 1}, "train.batch = 1 does not work: it should be greater than or equal to 2"),
@@ -90,21 +90,21 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
         ("data", {"background": "white"}, "data.background = 'white' does not work: write a colour in quotes"),
     ],
 )
-def test_a_value_that_does_not_work_is_named_with_its_range(
-    tmp_path: Path, section: str, values: dict[str, Any], said: str
+def test_an_invalid_value_is_named_with_its_range(
+    tmp_path: Path, section: str, values: dict[str, Any], message: str
 ) -> None:
-    assert complaint(write_params(tmp_path, **{section: values})).startswith(said)
+    assert load_error(write_params(tmp_path, **{section: values})).startswith(message)
 
 
-def test_a_colour_without_quotes_is_a_comment_to_yaml_and_the_error_says_so(tmp_path: Path) -> None:
-    said = complaint(committed_with(tmp_path, "background", "background: #ffffff"))
-    assert said == 'data.background = None does not work: write a colour in quotes, like "#ffffff"'
+def test_an_unquoted_colour_gives_an_error_about_quotes(tmp_path: Path) -> None:
+    message = load_error(committed_with(tmp_path, "background", "background: #ffffff"))
+    assert message == 'data.background = None does not work: write a colour in quotes, like "#ffffff"'
 
 
-def test_a_section_that_is_no_section_is_named(tmp_path: Path) -> None:
+def test_a_scalar_in_place_of_a_section_is_named(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text("name: x\ndata: 3\nnetwork: 4\ntrain: 5\nexport: 6\nevaluate: 7\n")
-    assert complaint(path) == "data is a section; write its keys below it, indented"
+    assert load_error(path) == "data is a section; write its keys below it, indented"
 
 
 @pytest.mark.parametrize(
@@ -123,34 +123,34 @@ def test_a_length_is_an_amount_of_a_unit(text: str, amount: float, unit: str) ->
 
 
 @pytest.mark.parametrize("length", ["soon", "240", 240, "1.2.3 epochs", "-1 epochs", "3 hours", ""])
-def test_anything_else_is_not_a_length(tmp_path: Path, length: object) -> None:
-    said = complaint(write_params(tmp_path, train={"length": length}))
-    assert said.startswith("train.length = ")
-    assert said.endswith("is not a length; write one like 20 epochs, 240 kimg or 15 minutes")
+def test_an_invalid_length_shows_valid_ones(tmp_path: Path, length: object) -> None:
+    message = load_error(write_params(tmp_path, train={"length": length}))
+    assert message.startswith("train.length = ")
+    assert message.endswith("is not a length; write one like 20 epochs, 240 kimg or 15 minutes")
 
 
-def test_a_length_of_nothing_is_refused(tmp_path: Path) -> None:
-    assert complaint(write_params(tmp_path, train={"length": "0 epochs"})).endswith("it should be greater than 0")
+def test_a_length_of_zero_is_refused(tmp_path: Path) -> None:
+    assert load_error(write_params(tmp_path, train={"length": "0 epochs"})).endswith("it should be greater than 0")
 
 
-def test_a_number_without_its_dot_is_still_a_number(tmp_path: Path) -> None:
+def test_exponents_without_a_decimal_point_are_numbers(tmp_path: Path) -> None:
     path = committed_with(tmp_path, "generator_lr", "generator_lr: 2e-4")
     assert load_params(path).train.generator_lr == 0.0002
 
 
 def test_a_missing_file_says_where_to_run(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
-    assert complaint(path) == f"{path} does not exist here; run from the folder that holds it"
+    assert load_error(path) == f"{path} does not exist here; run from the folder that holds it"
 
 
-def test_bad_yaml_is_located(tmp_path: Path) -> None:
+def test_invalid_yaml_is_located(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text("name: mint\n  data: [1\n")
-    assert complaint(path) == f"{path} is not valid YAML at line 2, column 7; check its indentation and quotes"
+    assert load_error(path) == f"{path} is not valid YAML at line 2, column 7; check its indentation and quotes"
 
 
 @pytest.mark.parametrize("content", [b"", b"- a list", b"\xff\xfe"])
 def test_a_file_without_parameters_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "params.yaml"
     path.write_bytes(content)
-    assert complaint(path).endswith("restore it from version control")
+    assert load_error(path).endswith("restore it from version control")

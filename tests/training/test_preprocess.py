@@ -1,4 +1,4 @@
-"""The stage: what it writes, when it refuses, and that it never leaves half of anything."""
+"""The preprocess stage: outputs, errors, and atomicity when it fails or is killed."""
 
 import json
 import os
@@ -16,12 +16,10 @@ from PIL import Image
 from tests.training.project import BLUE, GREEN, RED, Project, encoded, picture
 from training import paths
 from training.data.manifest import DataError, data_sha256, read_manifest
-from training.data.sources import Item
-from training.data.subset import proportional_counts, stratified_subset
 
 REPOSITORY = Path(__file__).parents[2]
 CLASSES = {"ant/1.png": picture(RED), "bee/1.png": picture(GREEN), "bee/2.png": picture(BLUE)}
-BAD = {
+UNREADABLE = {
     "empty.png": b"",
     "text.png": b"I am no picture",
     "notes.txt": b"I am no picture either",
@@ -30,7 +28,7 @@ BAD = {
 
 
 def noise(side: int) -> Image.Image:
-    """A picture that takes a while to decode."""
+    """An image that takes a while to decode."""
     return Image.fromarray(np.random.RandomState(0).randint(0, 256, (side, side, 3), np.uint8))
 
 
@@ -65,7 +63,7 @@ def test_a_class_without_a_readable_image_is_not_offered(project: Project) -> No
     assert np.load(paths.LABELS).tolist() == [0, 1, 1]
 
 
-def test_the_embedded_data_is_read_as_it_is(project: Project) -> None:
+def test_the_embedded_data_is_prepared(project: Project) -> None:
     manifest = project.prepare(str(REPOSITORY / "data/fashion-mnist-10k"), channels=1)
     assert manifest.images == 10_000
     assert (manifest.name, manifest.licence) == ("fashion-mnist", "Trained on Fashion-MNIST (MIT, Zalando SE)")
@@ -75,7 +73,7 @@ def test_the_embedded_data_is_read_as_it_is(project: Project) -> None:
 
 
 def test_bad_files_are_skipped_counted_and_listed_with_the_reason(project: Project) -> None:
-    project.write({f"{i}.png": picture() for i in range(6)} | BAD)
+    project.write({f"{i}.png": picture() for i in range(6)} | UNREADABLE)
     manifest = project.prepare(max_skipped=0.4)
     assert manifest.images == 6
     assert (manifest.counts.candidates, manifest.counts.skipped) == (9, 3)
@@ -86,8 +84,8 @@ def test_bad_files_are_skipped_counted_and_listed_with_the_reason(project: Proje
     assert reasons["half.jpg"].startswith("damaged or truncated")
 
 
-def test_too_many_bad_files_fail_with_how_many_which_and_why(project: Project) -> None:
-    project.write({f"{i}.png": picture() for i in range(6)} | BAD)
+def test_too_many_bad_files_give_an_error_with_counts_names_and_reasons(project: Project) -> None:
+    project.write({f"{i}.png": picture() for i in range(6)} | UNREADABLE)
     with pytest.raises(DataError) as error:
         project.prepare(max_skipped=0.3)
     assert str(error.value).startswith("3 of 9 files in photos had to be skipped (empty.png: empty file; half.jpg: ")
@@ -100,7 +98,7 @@ def test_no_bad_file_is_tolerated_at_zero(project: Project) -> None:
         project.prepare(max_skipped=0)
 
 
-def test_a_folder_of_text_files_is_one_sentence(project: Project) -> None:
+def test_a_folder_of_text_files_gives_a_one_line_error(project: Project) -> None:
     project.write({"a.txt": b"hello", "b.txt": b"world"})
     with pytest.raises(DataError) as error:
         project.prepare(max_skipped=1)
@@ -109,13 +107,13 @@ def test_a_folder_of_text_files_is_one_sentence(project: Project) -> None:
     )
 
 
-def test_an_empty_folder_is_one_sentence(project: Project) -> None:
+def test_an_empty_folder_gives_a_one_line_error(project: Project) -> None:
     (project.folder / "photos").mkdir()
     with pytest.raises(DataError, match="'photos' holds no images; put some in, or name another folder"):
         project.prepare()
 
 
-def test_the_same_files_give_the_same_bytes_wherever_they_lie(project: Project) -> None:
+def test_the_same_files_give_the_same_bytes_in_any_disk_order(project: Project) -> None:
     project.write(CLASSES | {"bee/bad.png": b"GIF89a"})
     project.prepare(max_skipped=0.3)
     first = project.outputs()
@@ -176,7 +174,7 @@ def test_a_failing_run_leaves_the_previous_data_as_it_was(project: Project, brok
 
 
 def run_stage(project: Project) -> subprocess.Popen[str]:
-    """The stage in a process of its own."""
+    """Start the stage in a process of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "training.preprocess"],
         cwd=project.folder,
@@ -225,12 +223,10 @@ def test_memory_does_not_grow_with_the_number_of_images(project: Project) -> Non
         )  # fmt: skip
         peaks.append(int(stage.stdout.split()[-1]) / 1024)
     assert paths.IMAGES.stat().st_size > 112 << 20
-    assert peaks[1] - peaks[0] < 20  # MiB; the 500 images more are 94
+    assert peaks[1] - peaks[0] < 20  # MiB; the additional 500 images are 94 MiB
 
 
-def test_the_summary_names_classes_with_their_counts_and_all_that_is_missing(
-    project: Project, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_summary_lists_class_counts_and_unused_files(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     system = {"bee/.DS_Store": b"x", "ant/@eaDir/1.png/thumb.jpg": picture(), "ant/1.txt": b"an ant"}
     project.write(CLASSES | system | {"bee/3.png": b"", "bee/4.png": picture(size=(9, 12)), "stray.png": picture()})
     project.prepare(max_skipped=0.3)
@@ -244,9 +240,7 @@ def test_the_summary_names_classes_with_their_counts_and_all_that_is_missing(
     ]
 
 
-def test_of_many_classes_the_summary_names_the_first_and_how_many(
-    project: Project, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_summary_of_many_classes_is_abbreviated(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     project.write({f"c{i:02d}/{j}.png": picture() for i in range(30) for j in range(1 + i % 2)})
     project.prepare()
     first = "c00 (1), c01 (2), c02 (1), c03 (2), c04 (1), c05 (2), c06 (1), c07 (2)"
@@ -256,37 +250,10 @@ def test_of_many_classes_the_summary_names_the_first_and_how_many(
 def test_an_error_is_one_line_without_a_traceback(project: Project) -> None:
     project.data("nowhere")
     stage = run_stage(project)
-    _, said = stage.communicate(timeout=60)
+    _, message = stage.communicate(timeout=60)
     assert stage.returncode == 1
-    assert said.startswith("error: params.yaml: data.source = 'nowhere' does not exist")
-    assert said.count("\n") == 1
-
-
-def items_by_class(sizes: dict[int | None, int]) -> list[Item]:
-    """That many items of each class, as a sorted source has them."""
-    return [Item(f"{label}/{i}", bytes, label) for label, size in sizes.items() for i in range(size)]
-
-
-def test_a_limit_keeps_every_class_in_its_proportion() -> None:
-    chosen = stratified_subset(items_by_class({0: 900, 1: 98, 2: 2}), 100)
-    assert [sum(item.label == label for item in chosen) for label in (0, 1, 2)] == [89, 10, 1]
-
-
-def test_a_limit_is_spread_over_the_source() -> None:
-    chosen = stratified_subset(items_by_class({None: 100}), 4)
-    assert [item.name for item in chosen] == ["None/0", "None/25", "None/50", "None/75"]
-
-
-def test_a_limit_above_the_number_of_images_keeps_all() -> None:
-    items = items_by_class({0: 3, 1: 4})
-    assert stratified_subset(items, 7) == stratified_subset(items, 8) == stratified_subset(items, None) == items
-
-
-@pytest.mark.parametrize(("sizes", "total"), [([1, 1, 1], 3), ([5, 1, 9], 14), ([1000, 1], 7), ([3, 3], 5)])
-def test_shares_add_up_and_fit(sizes: list[int], total: int) -> None:
-    shares = proportional_counts(sizes, total)
-    assert sum(shares) == total
-    assert all(1 <= share <= size for share, size in zip(shares, sizes, strict=True))
+    assert message.startswith("error: params.yaml: data.source = 'nowhere' does not exist")
+    assert message.count("\n") == 1
 
 
 def test_a_limit_that_would_lose_a_class_is_refused(project: Project) -> None:
@@ -295,14 +262,14 @@ def test_a_limit_that_would_lose_a_class_is_refused(project: Project) -> None:
         project.prepare(limit=2)
 
 
-def test_what_the_limit_leaves_out_is_counted(project: Project) -> None:
+def test_images_beyond_the_limit_are_counted(project: Project) -> None:
     project.write({f"{i}.png": picture() for i in range(9)})
     manifest = project.prepare(limit=4)
     assert manifest.images == 4
     assert manifest.counts.beyond_limit == 5
 
 
-def test_the_source_hash_can_be_checked_by_hand(project: Project) -> None:
+def test_the_source_hash_covers_names_and_contents(project: Project) -> None:
     files = {"a.png": picture(RED), "b.png": picture(BLUE)}
     project.write(files)
     expected = sha256(b"".join(name.encode() + b"\0" + sha256(content).digest() for name, content in files.items()))

@@ -1,4 +1,4 @@
-"""A stage that the system refuses something, or that is asked to end, says so in one line."""
+"""Entry point of the stages: system errors and signals give one line and an exit code."""
 
 import errno
 import os
@@ -22,7 +22,7 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @pytest.fixture(autouse=True)
 def _signals() -> Iterator[None]:
-    """As a terminal leaves them, whatever pytest was started with; afterwards as they were."""
+    """Signal handlers as a terminal sets them, restored afterwards."""
     before = {number: signal.getsignal(number) for number in ENDING}
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -33,10 +33,10 @@ def _signals() -> Iterator[None]:
 
 
 @pytest.fixture
-def told(
+def run_to_exit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[[Callable[[], object]], tuple[object, str]]:
-    """Runs a stage in an empty folder: its exit status and what it tells."""
+    """Run a stage in an empty folder; returns its exit code and stderr."""
     monkeypatch.chdir(tmp_path)
 
     def run(main: Callable[[], object]) -> tuple[object, str]:
@@ -67,7 +67,7 @@ def unread_pipe() -> None:
     os.open("pipe", os.O_WRONLY | os.O_NONBLOCK)
 
 
-REFUSED: dict[str, tuple[Callable[[], object], str]] = {
+SYSTEM_ERRORS: dict[str, tuple[Callable[[], object], str]] = {
     "full disk": (full_disk, "the disk is full: a file could not be written; free some space"),
     "long name": (lambda: Path("x" * 300).write_text(""), "xxx is too long for its file system; shorten it"),
     "file as a folder": (below_a_file, "file/below leads through a file where a folder is needed"),
@@ -80,27 +80,27 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("cause", REFUSED)
-def test_what_the_system_refuses_is_one_sentence(
-    told: Callable[[Callable[[], object]], tuple[object, str]], cause: str
+@pytest.mark.parametrize("cause", SYSTEM_ERRORS)
+def test_a_system_error_is_printed_on_one_line(
+    run_to_exit: Callable[[Callable[[], object]], tuple[object, str]], cause: str
 ) -> None:
-    main, words = REFUSED[cause]
-    status, said = told(main)
+    main, words = SYSTEM_ERRORS[cause]
+    status, message = run_to_exit(main)
     assert status == 1
-    assert said.startswith("error: ")
-    assert words in said
-    assert said.count("\n") == 1
+    assert message.startswith("error: ")
+    assert words in message
+    assert message.count("\n") == 1
 
 
 @pytest.mark.parametrize("number", MESSAGES, ids=errno.errorcode.get)
-def test_every_known_refusal_names_the_file_and_says_what_to_change(number: int) -> None:
-    said = explain_system_error(OSError(number, "as the system says it", "data/file"))
-    assert said is not None
-    assert said.endswith(f"({os.strerror(number)})")
-    assert ";" in said
-    assert "{" not in said
-    about_no_file = {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EPIPE}
-    assert ("data/file" in said) == (number not in about_no_file)
+def test_every_known_errno_names_the_file_and_a_remedy(number: int) -> None:
+    message = explain_system_error(OSError(number, "as the system says it", "data/file"))
+    assert message is not None
+    assert message.endswith(f"({os.strerror(number)})")
+    assert ";" in message
+    assert "{" not in message
+    without_a_file = {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.EPIPE}
+    assert ("data/file" in message) == (number not in without_a_file)
 
 
 @pytest.mark.parametrize(
@@ -113,11 +113,11 @@ def test_every_known_refusal_names_the_file_and_says_what_to_change(number: int)
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), "not enough memory"),
     ],
 )
-def test_refusals_that_root_does_not_meet_have_their_sentence(error: Exception, words: str) -> None:
+def test_errors_that_root_cannot_provoke_are_explained(error: Exception, words: str) -> None:
     assert words in str(explain_system_error(error))
 
 
-def test_a_defect_of_mint_keeps_its_traceback() -> None:
+def test_a_bug_keeps_its_traceback() -> None:
     def main() -> None:
         raise RuntimeError("a bug")
 
@@ -125,18 +125,18 @@ def test_a_defect_of_mint_keeps_its_traceback() -> None:
         run_stage(main)
 
 
-def test_a_name_in_an_error_cannot_steer_the_terminal(
-    told: Callable[[Callable[[], object]], tuple[object, str]],
+def test_control_characters_in_an_error_are_escaped(
+    run_to_exit: Callable[[Callable[[], object]], tuple[object, str]],
 ) -> None:
     def main() -> None:
         raise MintError("photos/\x1b[31mred\nand\udcff.png is é")
 
-    assert told(main) == (1, "error: photos/\\u001b[31mred\\nand\\udcff.png is é\n")
+    assert run_to_exit(main) == (1, "error: photos/\\u001b[31mred\\nand\\udcff.png is é\n")
 
 
 @pytest.mark.parametrize("number", ENDING)
-def test_a_signal_ends_a_stage_and_lets_it_tidy_up(
-    told: Callable[[Callable[[], object]], tuple[object, str]], number: signal.Signals
+def test_a_signal_ends_a_stage_and_lets_it_clean_up(
+    run_to_exit: Callable[[Callable[[], object]], tuple[object, str]], number: signal.Signals
 ) -> None:
     def main() -> None:
         try:
@@ -144,11 +144,11 @@ def test_a_signal_ends_a_stage_and_lets_it_tidy_up(
         finally:
             Path("tidied").touch()
 
-    assert told(main) == (130, "stopped; run the same command to go on\n")
+    assert run_to_exit(main) == (130, "stopped; run the same command to go on\n")
     assert Path("tidied").exists()
 
 
-def test_a_hang_up_that_nohup_ignores_stays_ignored() -> None:
+def test_sighup_ignored_by_nohup_stays_ignored() -> None:
     reached = []
 
     def main() -> None:
@@ -166,7 +166,7 @@ from training.stage import run_stage
 
 def main():
     with Path("output").open("w") as file:
-        print("a line for people")
+        print("progress")
         file.write("content")
 
 run_stage(main)
@@ -174,7 +174,7 @@ run_stage(main)
 
 
 def run_small_stage(folder: Path, streams: str = "", stdout: int = subprocess.PIPE) -> tuple[int, str]:
-    """Runs it in a process of its own with a shell's redirections: its exit status and what it tells."""
+    """Run STAGE in a process with a shell's redirections; returns its exit code and stderr."""
     done = subprocess.run(
         ["bash", "-c", f'exec "$PYTHON" -c "$STAGE" {streams}'],
         cwd=folder,
@@ -187,23 +187,23 @@ def run_small_stage(folder: Path, streams: str = "", stdout: int = subprocess.PI
     return done.returncode, done.stderr
 
 
-def test_closed_streams_lead_no_words_into_the_output(tmp_path: Path) -> None:
+def test_closed_streams_do_not_redirect_prints_into_an_output_file(tmp_path: Path) -> None:
     assert run_small_stage(tmp_path, "<&- >&- 2>&-") == (0, "")
     assert (tmp_path / "output").read_text() == "content"
 
 
-def test_output_to_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
-    status, said = run_small_stage(tmp_path, ">/dev/full")
+def test_output_to_a_full_disk_gives_a_one_line_error(tmp_path: Path) -> None:
+    status, message = run_small_stage(tmp_path, ">/dev/full")
     assert status == 1
-    assert said.startswith("error: the disk is full")
-    assert said.count("\n") == 1
+    assert message.startswith("error: the disk is full")
+    assert message.count("\n") == 1
 
 
-def test_output_that_nobody_reads_is_one_sentence(tmp_path: Path) -> None:
+def test_a_broken_pipe_on_stdout_gives_a_one_line_error(tmp_path: Path) -> None:
     reads, writes = os.pipe()
     os.close(reads)
-    status, said = run_small_stage(tmp_path, stdout=writes)
+    status, message = run_small_stage(tmp_path, stdout=writes)
     os.close(writes)
     assert status == 1
-    assert said.startswith("error: what read the output has ended")
-    assert said.count("\n") == 1
+    assert message.startswith("error: what read the output has ended")
+    assert message.count("\n") == 1

@@ -73,7 +73,7 @@ class Manifest(FrozenModel):
     left_out: tuple[IgnoredFiles, ...] = ()  # most frequent kind first; not counted against data.max_skipped
 
     @property
-    def shape(self) -> str:
+    def description(self) -> str:
         """One-line description: `10000 images 28x28x1, 10 classes`."""
         size = f"{self.images} images {self.resolution}x{self.resolution}x{self.channels}"
         return f"{size}, {len(self.classes)} classes" if self.classes else f"{size}, no classes"

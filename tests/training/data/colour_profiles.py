@@ -1,4 +1,4 @@
-"""Pictures with notes about their colours: ICC profiles and PNG chunks, made here byte by byte."""
+"""Builders of ICC profiles and PNG chunks."""
 
 import struct
 import zlib
@@ -28,17 +28,17 @@ def display_p3() -> bytes:
 
 
 def png_chunk(kind: bytes, content: bytes) -> bytes:
-    """A chunk with its length and checksum."""
+    """A PNG chunk with its length and checksum."""
     return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
 
 
 def with_chunk(png: bytes, kind: bytes, content: bytes) -> bytes:
-    """The PNG with one more chunk, after its header."""
+    """Insert a chunk after the header of a PNG."""
     return png[:PNG_HEADER] + png_chunk(kind, content) + png[PNG_HEADER:]
 
 
 def colours_of(project: Project, content: bytes, channels: int = 3) -> list[int]:
-    """The one colour of a picture."""
+    """Decode an image of one colour; returns that colour."""
     pixels = load_square_image(content, project.data(channels=channels)).pixels
     assert (pixels == pixels[0, 0]).all()
     return list(pixels[0, 0].tolist())

@@ -1,4 +1,4 @@
-"""Batches: every image once an epoch, in an order that follows from the seed, in the range of the networks."""
+"""Batches: shuffling, resuming, scaling, flips, rotations, and errors for unusable data."""
 
 from itertools import islice
 from pathlib import Path
@@ -29,14 +29,14 @@ def test_an_epoch_shows_every_image_once_and_the_next_one_in_another_order() -> 
     assert first.tolist() != second.tolist()
 
 
-def test_the_order_can_be_taken_up_at_any_step() -> None:
+def test_the_order_can_be_resumed_at_any_batch() -> None:
     data = numbered(11)
     unbroken = [chosen.tolist() for chosen in islice(data.batch_indices(0, 3, seed=5), 9)]
     resumed = [chosen.tolist() for chosen in islice(data.batch_indices(4, 3, seed=5), 5)]
     assert resumed == unbroken[4:]
 
 
-def test_pixels_become_minus_one_to_one() -> None:
+def test_pixels_are_scaled_to_minus_one_to_one() -> None:
     images = torch.tensor([0, 255], dtype=torch.uint8).reshape(2, 1, 1, 1)
     real, labels = TrainingData(images, torch.tensor([3, 4]), CPU).batch(
         torch.tensor([1, 0]), horizontal_flip=0, rotation=0
@@ -45,7 +45,7 @@ def test_pixels_become_minus_one_to_one() -> None:
     assert labels.tolist() == [4, 3]
 
 
-def test_the_share_of_mirrored_images_is_the_one_asked_for() -> None:
+def test_horizontal_flip_is_the_share_of_mirrored_images() -> None:
     torch.manual_seed(0)
     left_to_right = torch.tensor([0, 255], dtype=torch.uint8).reshape(1, 1, 1, 2).expand(4000, 1, 1, 2)
     data = TrainingData(left_to_right, torch.zeros(4000, dtype=torch.int64), CPU)
@@ -53,7 +53,7 @@ def test_the_share_of_mirrored_images_is_the_one_asked_for() -> None:
     assert mirrored.float().mean().item() == pytest.approx(0.25, abs=0.03)
 
 
-def test_images_are_turned_only_where_that_is_asked_for() -> None:
+def test_images_are_rotated_only_when_rotation_is_set() -> None:
     bar = torch.zeros(200, 1, 9, 9, dtype=torch.uint8)
     bar[:, :, 4, :] = 255  # a bright row, which leaves its place when it is turned
     data = TrainingData(bar, torch.zeros(200, dtype=torch.int64), CPU)
@@ -64,7 +64,7 @@ def test_images_are_turned_only_where_that_is_asked_for() -> None:
     assert turned.mean().item() == pytest.approx(straight.mean().item(), abs=0.05)
 
 
-def test_batches_follow_the_order_and_can_be_taken_up_at_any_of_them() -> None:
+def test_batches_follow_the_order_and_can_be_resumed_at_any_of_them() -> None:
     data, params = numbered(12), tiny_params(train={"batch": 4, "seed": 3}).train
     unbroken = [(images, labels) for images, labels in islice(data.batches(0, params), 7)]
     for (images, labels), chosen in zip(unbroken, data.batch_indices(0, 4, seed=3), strict=False):
@@ -74,19 +74,19 @@ def test_batches_follow_the_order_and_can_be_taken_up_at_any_of_them() -> None:
     assert resumed == [labels.tolist() for _, labels in unbroken[5:]]
 
 
-def test_batches_are_mirrored_and_turned_as_params_say() -> None:
+def test_batches_are_mirrored_and_rotated_as_params_say() -> None:
     params = tiny_params(train={"batch": 2, "horizontal_flip": 1.0, "rotation": 0.0}).train
     left_to_right = torch.tensor([0, 255], dtype=torch.uint8).expand(2, 1, 1, 2)
     images, _ = next(TrainingData(left_to_right, torch.zeros(2, dtype=torch.int64), CPU).batches(0, params))
     assert images.tolist() == [[[[1, -1]]], [[[1, -1]]]]
 
 
-def test_an_epoch_counts_the_images_of_whole_batches() -> None:
+def test_an_epoch_counts_only_complete_batches() -> None:
     assert numbered(11).images_per_epoch(4) == 8
     assert numbered(12).images_per_epoch(4) == 12
 
 
-def test_classes_have_the_tags_that_the_manifest_gives_them() -> None:
+def test_the_tag_matrix_follows_the_manifest() -> None:
     manifest = invented_manifest(("red", "sad"), ("sad",), ("blue", "red"))
     tags = class_tag_matrix(tiny_params(), manifest)
     assert tags is not None
@@ -94,17 +94,15 @@ def test_classes_have_the_tags_that_the_manifest_gives_them() -> None:
 
 
 @pytest.mark.parametrize(("condition", "classes"), [("none", (("red",), ("blue",))), ("projection", ())])
-def test_networks_are_told_of_no_classes_where_there_are_none_or_none_are_wanted(
-    condition: str, classes: tuple[tuple[str, ...], ...]
-) -> None:
+def test_unconditional_training_has_no_tag_matrix(condition: str, classes: tuple[tuple[str, ...], ...]) -> None:
     assert class_tag_matrix(tiny_params(network={"condition": condition}), invented_manifest(*classes)) is None
 
 
 @pytest.mark.parametrize(("classes", "has"), [((("red",),), "one"), ((), "none")])
-def test_mismatched_classes_need_two_of_them(classes: tuple[tuple[str, ...], ...], has: str) -> None:
-    with pytest.raises(MintError) as refusal:
+def test_mismatched_labels_need_two_classes(classes: tuple[tuple[str, ...], ...], has: str) -> None:
+    with pytest.raises(MintError) as error:
         class_tag_matrix(tiny_params(objective={"mismatched": True}), invented_manifest(*classes))
-    assert str(refusal.value) == (
+    assert str(error.value) == (
         f"params.yaml: objective.mismatched needs two classes and the data has {has}; set it to false"
     )
 
@@ -116,9 +114,7 @@ def test_mismatched_classes_need_two_of_them(classes: tuple[tuple[str, ...], ...
         (1, "one training image, and a batch needs at least two; add images"),
     ],
 )
-def test_fewer_images_than_a_batch_is_an_error_that_says_what_to_change(
-    project: Project, images: int, sentence: str
-) -> None:
+def test_fewer_images_than_a_batch_give_an_error_with_a_remedy(project: Project, images: int, sentence: str) -> None:
     paths.PREPARED.mkdir(parents=True)
     np.save(paths.IMAGES, np.zeros((images, 28, 28, 1), np.uint8))
     np.save(paths.LABELS, np.zeros(images, np.int64))
@@ -139,10 +135,10 @@ def test_damaged_arrays_are_refused_before_they_are_trained_on(project: Project,
     path.unlink()
     if damage != "missing":
         path.write_bytes({"empty": b"", "cut": content[:-1], "bit flipped": content[:-1] + b"\1"}[damage])
-    with pytest.raises(MintError) as refusal:
+    with pytest.raises(MintError) as error:
         load_training_data(manifest, CPU, batch_size=2)
-    assert "data/prepared/" in str(refusal.value)
-    assert str(refusal.value).endswith("and run `dvc repro` (or python -m training.preprocess) to prepare them again")
+    assert "data/prepared/" in str(error.value)
+    assert str(error.value).endswith("and run `dvc repro` (or python -m training.preprocess) to prepare them again")
 
 
 def test_rotation_by_0_is_the_identity() -> None:

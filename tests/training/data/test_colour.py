@@ -1,4 +1,4 @@
-"""Colours as sRGB: what a profile or a gamma says of a picture's values is what is shown."""
+"""Colour conversion to sRGB by ICC profiles and PNG gamma."""
 
 import numpy as np
 import pytest
@@ -42,7 +42,7 @@ def test_a_damaged_profile_is_ignored(project: Project, profile: bytes, kind: st
     assert np.abs(np.array(colours_of(project, content)) - (90, 120, 200)).max() <= 3
 
 
-def test_a_profile_of_other_colours_than_the_pictures_is_ignored(project: Project) -> None:
+def test_a_profile_of_another_colour_space_is_ignored(project: Project) -> None:
     content = encoded(Image.new("L", (40, 40), 90), icc_profile=display_p3())
     assert colours_of(project, content) == [90, 90, 90]
 
@@ -57,12 +57,12 @@ def test_an_srgb_profile_changes_nothing(project: Project) -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_png_of_another_gamma_is_converted_to_srgb(project: Project, channels: int) -> None:
     linear = with_chunk(encoded(Image.new("L", (40, 40), 55)), b"gAMA", (100_000).to_bytes(4, "big"))
-    assert abs(colours_of(project, linear, channels)[0] - 128) <= 1  # 55/255 of the light is half of sRGB's scale
+    assert abs(colours_of(project, linear, channels)[0] - 128) <= 1  # 55/255 of linear light is 128 in sRGB
     usual = with_chunk(encoded(Image.new("L", (40, 40), 55)), b"gAMA", (45_455).to_bytes(4, "big"))
     assert colours_of(project, usual, channels)[0] == 55
 
 
-def test_a_profile_outranks_gamma(project: Project) -> None:
+def test_a_profile_takes_precedence_over_gamma(project: Project) -> None:
     content = encoded(Image.new("RGB", (40, 40), P3_RED), icc_profile=display_p3())
     both = with_chunk(content, b"gAMA", (100_000).to_bytes(4, "big"))
     assert np.abs(np.array(colours_of(project, both)) - RED).max() <= 3

@@ -1,4 +1,4 @@
-"""One file -> one square: what a person sees in the file is what the network is shown."""
+"""Image decoding: orientation, cropping, colour modes, bit depths, damaged files."""
 
 import struct
 import zlib
@@ -16,8 +16,8 @@ from training.data.sources import UnreadableImageError
 from training.param_sections import DataParams
 
 
-def shown(content: bytes | NDArray[np.uint8], data: DataParams) -> NDArray[np.uint8]:
-    """The pixels [R, R, C] that a picture becomes."""
+def decoded(content: bytes | NDArray[np.uint8], data: DataParams) -> NDArray[np.uint8]:
+    """Decoded pixels [R, R, C]."""
     return load_square_image(content, data).pixels
 
 
@@ -43,7 +43,7 @@ def corners(pixels: NDArray[np.uint8]) -> list[tuple[int, ...]]:
         (3, Image.Transpose.ROTATE_180),
         (4, Image.Transpose.FLIP_TOP_BOTTOM),
         (5, Image.Transpose.TRANSPOSE),
-        (6, Image.Transpose.ROTATE_90),  # a phone stores the turn that undoes the sensor's
+        (6, Image.Transpose.ROTATE_90),  # EXIF stores the inverse rotation
         (7, Image.Transpose.TRANSVERSE),
         (8, Image.Transpose.ROTATE_270),
     ],
@@ -54,25 +54,25 @@ def test_a_photo_taken_sideways_is_upright(
     exif = Image.Exif()
     exif[0x0112] = orientation
     photo = encoded(quarters.transpose(turned), exif=exif)
-    np.testing.assert_array_equal(shown(photo, project.data()), shown(encoded(quarters), project.data()))
+    np.testing.assert_array_equal(decoded(photo, project.data()), decoded(encoded(quarters), project.data()))
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
-def test_a_picture_with_damaged_exif_is_used_as_it_is(project: Project, quarters: Image.Image) -> None:
+def test_damaged_exif_data_is_ignored(project: Project, quarters: Image.Image) -> None:
     photo = encoded(quarters, "JPEG", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff", quality=100)
-    assert corners(shown(photo, project.data()))[3] == (255, 255, 255)
+    assert corners(decoded(photo, project.data()))[3] == (255, 255, 255)
 
 
 @pytest.mark.parametrize("size", [(120, 40), (40, 120)])
 def test_the_centre_is_kept(project: Project, size: tuple[int, int]) -> None:
     image = Image.new("RGB", size, RED)
     image.paste(BLUE, ((size[0] - 40) // 2, (size[1] - 40) // 2, (size[0] + 40) // 2, (size[1] + 40) // 2))
-    assert (shown(encoded(image), project.data()) == BLUE).all()
+    assert (decoded(encoded(image), project.data()) == BLUE).all()
 
 
 def test_a_fine_checkerboard_shrinks_to_grey_instead_of_moire(project: Project) -> None:
     board = ((np.indices((280, 280)).sum(0) % 2) * 255).astype(np.uint8)
-    inside = shown(encoded(Image.fromarray(board)), project.data(channels=1))[2:-2, 2:-2]
+    inside = decoded(encoded(Image.fromarray(board)), project.data(channels=1))[2:-2, 2:-2]
     assert np.abs(inside.astype(int) - 127).max() <= 2
 
 
@@ -81,16 +81,16 @@ def test_a_large_jpeg_decoded_small_looks_the_same(project: Project) -> None:
     image = Image.fromarray(np.uint8(127 + 60 * wave[:, None] + 60 * wave[None, :]))
     jpeg, png = encoded(image, "JPEG", quality=95), encoded(image)
     data = project.data(channels=1)
-    assert np.abs(shown(jpeg, data).astype(int) - shown(png, data)).max() <= 4
+    assert np.abs(decoded(jpeg, data).astype(int) - decoded(png, data)).max() <= 4
 
 
-def test_an_image_of_the_right_size_is_not_touched(project: Project) -> None:
+def test_an_image_at_the_target_resolution_is_unchanged(project: Project) -> None:
     pixels = np.random.RandomState(0).randint(0, 256, (28, 28, 3), np.uint8)
-    np.testing.assert_array_equal(shown(encoded(Image.fromarray(pixels)), project.data()), pixels)
+    np.testing.assert_array_equal(decoded(encoded(Image.fromarray(pixels)), project.data()), pixels)
 
 
 def test_a_small_image_is_enlarged(project: Project) -> None:
-    assert (shown(picture(RED, (16, 12)), project.data(resolution=64)) == RED).all()
+    assert (decoded(picture(RED, (16, 12)), project.data(resolution=64)) == RED).all()
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
@@ -98,25 +98,25 @@ def test_transparent_pixels_show_the_background(project: Project, mode: str) -> 
     image = Image.new("RGBA", (40, 40), (0, 0, 0, 0))
     image.paste((0, 0, 0, 255), (0, 0, 20, 40))
     data = project.data(background="#ff8000")
-    left_top, right_top, *_ = corners(shown(encoded(image.convert(mode)), data))
+    left_top, right_top, *_ = corners(decoded(encoded(image.convert(mode)), data))
     assert left_top == (0, 0, 0)
     assert right_top == (255, 128, 0)
 
 
 def test_half_transparent_pixels_are_mixed_with_the_background(project: Project) -> None:
     image = Image.new("RGBA", (40, 40), (255, 0, 0, 128))
-    mixed = shown(encoded(image), project.data(background="#0000ff"))
+    mixed = decoded(encoded(image), project.data(background="#0000ff"))
     assert np.abs(mixed.astype(int) - (128, 0, 127)).max() <= 1
 
 
 def test_the_colour_behind_transparency_does_not_bleed_into_edges(project: Project) -> None:
     image = Image.new("RGBA", (280, 280), (0, 255, 0, 0))  # invisible green
     image.paste((255, 255, 255, 255), (0, 0, 135, 280))
-    assert (shown(encoded(image), project.data(background="#ffffff")) == 255).all()
+    assert (decoded(encoded(image), project.data(background="#ffffff")) == 255).all()
 
 
 def ramp(width: int, height: int, largest: int) -> NDArray[np.uint16]:
-    """Every value up to the largest, from left to right in each row."""
+    """A gradient from 0 to `largest` in each row."""
     return np.broadcast_to(np.linspace(0, largest, width).astype(np.uint16), (height, width)).copy()
 
 
@@ -144,7 +144,7 @@ def twelve_bits(samples: NDArray[np.uint16]) -> bytes:
 
 
 WIDE, TALL, EVEN = (60, 28), (28, 60), (28, 28)
-DEEP: dict[str, Callable[[int, int], bytes]] = {
+DEEP_GREY: dict[str, Callable[[int, int], bytes]] = {
     "PNG": lambda w, h: encoded(Image.fromarray(ramp(w, h, 65535))),
     "TIFF": lambda w, h: encoded(Image.fromarray(ramp(w, h, 65535)), "TIFF"),
     "TIFF, big end first": lambda w, h: encoded(Image.fromarray(ramp(w, h, 65535).astype(">u2")), "TIFF"),
@@ -159,10 +159,12 @@ DEEP: dict[str, Callable[[int, int], bytes]] = {
 
 
 @pytest.mark.parametrize("size", [WIDE, TALL, EVEN], ids=["wide", "tall", "square"])
-@pytest.mark.parametrize("kind", DEEP)
-def test_deep_grey_keeps_its_range_in_every_shape(project: Project, kind: str, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("kind", DEEP_GREY)
+def test_grey_of_more_than_8_bits_keeps_its_range_in_every_shape(
+    project: Project, kind: str, size: tuple[int, int]
+) -> None:
     width, height = size
-    row = shown(DEEP[kind](width, height), project.data(channels=1))[0, :, 0]
+    row = decoded(DEEP_GREY[kind](width, height), project.data(channels=1))[0, :, 0]
     middle = (width - 28) // 2
     expected = np.linspace(0, 255, width)[middle : middle + 28]
     assert np.abs(row - expected).max() <= 1
@@ -170,23 +172,23 @@ def test_deep_grey_keeps_its_range_in_every_shape(project: Project, kind: str, s
 
 def test_a_palette_image_has_its_colours(project: Project, quarters: Image.Image) -> None:
     palette = encoded(quarters.quantize(4), "GIF")
-    assert corners(shown(palette, project.data())) == [RED, GREEN, BLUE, (255, 255, 255)]
+    assert corners(decoded(palette, project.data())) == [RED, GREEN, BLUE, (255, 255, 255)]
 
 
 def test_cmyk_is_converted(project: Project) -> None:
     sheet = Image.new("CMYK", (40, 40), (255, 0, 0, 0))
-    cyan = shown(encoded(sheet, "JPEG", quality=100), project.data())
+    cyan = decoded(encoded(sheet, "JPEG", quality=100), project.data())
     assert np.abs(cyan.astype(int) - (0, 255, 255)).max() <= 3
 
 
 def test_black_and_white_scans_are_black_and_white(project: Project) -> None:
     scan = Image.new("1", (40, 40), 1)
-    assert (shown(encoded(scan, "TIFF", compression="group4"), project.data(channels=1)) == 255).all()
+    assert (decoded(encoded(scan, "TIFF", compression="group4"), project.data(channels=1)) == 255).all()
 
 
 def test_colour_becomes_grey_and_grey_becomes_colour(project: Project) -> None:
-    assert shown(picture(GREEN), project.data(channels=1)).shape == (28, 28, 1)
-    assert shown(encoded(Image.new("L", (40, 40), 7)), project.data(channels=3))[0, 0].tolist() == [7, 7, 7]
+    assert decoded(picture(GREEN), project.data(channels=1)).shape == (28, 28, 1)
+    assert decoded(encoded(Image.new("L", (40, 40), 7)), project.data(channels=3))[0, 0].tolist() == [7, 7, 7]
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
@@ -194,16 +196,18 @@ def test_an_animation_gives_its_first_frame(project: Project, kind: str) -> None
     frames = [Image.new("RGB", (40, 40), colour) for colour in (RED, GREEN, BLUE)]
     options = {"lossless": True} if kind == "WEBP" else {}
     animation = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
-    assert (shown(animation, project.data()) == RED).all()
+    assert (decoded(animation, project.data()) == RED).all()
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM"])
 def test_every_usual_format_is_read(project: Project, kind: str) -> None:
-    assert np.abs(shown(picture(RED, kind=kind), project.data()).astype(int) - RED).max() <= 3
+    assert np.abs(decoded(picture(RED, kind=kind), project.data()).astype(int) - RED).max() <= 3
 
 
-def test_pixels_are_prepared_as_files_are(project: Project, quarters: Image.Image) -> None:
-    np.testing.assert_array_equal(shown(np.asarray(quarters), project.data()), shown(encoded(quarters), project.data()))
+def test_pixel_arrays_and_files_give_the_same_result(project: Project, quarters: Image.Image) -> None:
+    np.testing.assert_array_equal(
+        decoded(np.asarray(quarters), project.data()), decoded(encoded(quarters), project.data())
+    )
 
 
 MEBIBYTES = zlib.compress(bytes(2 << 20))
@@ -222,7 +226,7 @@ MEBIBYTES = zlib.compress(bytes(2 << 20))
     ],
     ids=["profile", "huge profile", "unknown compression", "text", "huge text", "international text", "plain text"],
 )
-def test_a_png_with_a_long_or_damaged_note_is_read(project: Project, kind: bytes, content: bytes) -> None:
+def test_a_png_with_long_or_damaged_metadata_is_read(project: Project, kind: bytes, content: bytes) -> None:
     assert colours_of(project, with_chunk(picture(BLUE), kind, content)) == list(BLUE)
 
 
@@ -234,20 +238,20 @@ def test_a_png_with_a_damaged_checksum_beside_its_pixels_is_read(project: Projec
 
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("missing", [1, 2])
-def test_a_jpeg_without_its_end_mark_is_read(project: Project, missing: int, progressive: bool) -> None:
+def test_a_jpeg_without_its_end_marker_is_read(project: Project, missing: int, progressive: bool) -> None:
     noise = Image.effect_noise((60, 60), 50)
     whole = encoded(noise, "JPEG", progressive=progressive)
     data = project.data(channels=1)
-    np.testing.assert_array_equal(shown(whole[:-missing], data), shown(whole, data))
+    np.testing.assert_array_equal(decoded(whole[:-missing], data), decoded(whole, data))
 
 
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("kept", [0.3, 0.5, 0.9])
-@pytest.mark.parametrize("side", [60, 900])  # the larger one is decoded small
-def test_half_a_jpeg_stays_a_failure(project: Project, side: int, kept: float, progressive: bool) -> None:
+@pytest.mark.parametrize("side", [60, 900])  # the larger one is downscaled while decoding
+def test_a_truncated_jpeg_is_refused(project: Project, side: int, kept: float, progressive: bool) -> None:
     whole = encoded(Image.effect_noise((side, side), 50), "JPEG", progressive=progressive)
     with pytest.raises(UnreadableImageError, match="damaged or truncated"):
-        shown(whole[: int(len(whole) * kept)], project.data())
+        decoded(whole[: int(len(whole) * kept)], project.data())
 
 
 @pytest.mark.parametrize(("kind", "size"), [("JPEG", (12_000, 9_000)), ("PNG", (7_000, 6_000))])
@@ -257,7 +261,7 @@ def test_a_large_picture_is_read(project: Project, kind: str, size: tuple[int, i
 
 
 @pytest.mark.parametrize(
-    ("size", "said"),
+    ("size", "message"),
     [
         ((1, 1), "too small: 1x1 pixels, the limit is 4 a side"),
         ((500, 3), "too small: 500x3 pixels, the limit is 4 a side"),
@@ -265,20 +269,22 @@ def test_a_large_picture_is_read(project: Project, kind: str, size: tuple[int, i
         ((12, 1000), "a strip of 12x1000 pixels, longer than 10 times its width; cut it into pictures"),
     ],
 )
-def test_dots_and_strips_are_refused_with_their_size(project: Project, size: tuple[int, int], said: str) -> None:
+def test_tiny_and_elongated_images_are_refused_with_their_size(
+    project: Project, size: tuple[int, int], message: str
+) -> None:
     for content in (picture(RED, size), np.zeros((size[1], size[0], 3), np.uint8)):
-        with pytest.raises(UnreadableImageError) as refusal:
+        with pytest.raises(UnreadableImageError) as error:
             load_square_image(content, project.data())
-        assert str(refusal.value) == said
+        assert str(error.value) == message
 
 
-def test_a_picture_that_is_enlarged_is_known_as_one(project: Project) -> None:
+def test_an_upscaled_image_is_flagged(project: Project) -> None:
     assert load_square_image(picture(RED, (40, 27)), project.data()).enlarged
     assert not load_square_image(picture(RED, (40, 28)), project.data()).enlarged
 
 
-def png_that_claims(width: int, height: int) -> bytes:
-    """A PNG of a few bytes whose header announces that many pixels."""
+def png_that_declares(width: int, height: int) -> bytes:
+    """A PNG of a few bytes whose header declares this size."""
     chunks = (b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0), b"IDAT" + zlib.compress(bytes(100)))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks
@@ -293,16 +299,14 @@ def png_that_claims(width: int, height: int) -> bytes:
         (b"%PDF-1.7 " + bytes(100), "a PDF document and not a picture; export its pages as PNG"),
         (picture(kind="JPEG", size=(400, 400))[:-200], "damaged or truncated"),
         (encoded(Image.effect_noise((99, 99), 50))[:5000], "damaged or truncated"),
-        (png_that_claims(100_000, 100_000), "too large: 10000 megapixels, the limit is 250"),
+        (png_that_declares(100_000, 100_000), "too large: 10000 megapixels, the limit is 250"),
         (
             encoded(Image.new("F", (40, 40), 0.5), "TIFF"),
             "32 bits a channel, or negative values; save it with 8 or 16 bits",
         ),
     ],
 )
-def test_a_file_that_is_no_usable_image_is_refused_with_the_reason(
-    project: Project, content: bytes, reason: str
-) -> None:
-    with pytest.raises(UnreadableImageError) as refusal:
-        shown(content, project.data())
-    assert str(refusal.value).startswith(reason)
+def test_an_unusable_file_is_refused_with_the_reason(project: Project, content: bytes, reason: str) -> None:
+    with pytest.raises(UnreadableImageError) as error:
+        decoded(content, project.data())
+    assert str(error.value).startswith(reason)

@@ -1,4 +1,4 @@
-"""A model's name and licence follow from its data, and nothing that is public holds a path."""
+"""Provenance: model names and licences from the data, without paths."""
 
 import shutil
 from pathlib import Path
@@ -28,13 +28,13 @@ EMBEDDED = COMMITTED_PARAMS.parent / "data" / "fashion-mnist-10k"
         ("x" * 200, "x" * 64),
     ],
 )
-def test_any_last_name_becomes_a_name_that_the_parameters_take(text: str, name: str) -> None:
+def test_any_base_name_becomes_a_valid_model_name(text: str, name: str) -> None:
     assert model_name(text) == name
     written = load_params(COMMITTED_PARAMS).model_dump(mode="json")
     assert Params.model_validate(written | {"name": name}).name == name
 
 
-def test_the_embedded_images_keep_their_name_and_licence_wherever_they_lie(tmp_path: Path) -> None:
+def test_the_embedded_images_keep_their_name_and_licence_at_any_path(tmp_path: Path) -> None:
     copy = tmp_path / "elsewhere"
     shutil.copytree(EMBEDDED, copy)
     for folder in (EMBEDDED, copy):
@@ -53,7 +53,9 @@ def test_other_images_in_the_embedded_folder_do_not_inherit_its_licence(tmp_path
     assert provenance(str(folder)).licence == UNKNOWN_LICENCE
 
 
-def test_a_source_is_told_without_the_folders_above_it(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_provenance_holds_only_the_base_name_of_the_source(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project.write({"a.png": b""}, under="home/jane/Cat Photos")
     monkeypatch.setenv("HOME", str(project.folder / "home/jane"))
     for source in ("home/jane/Cat Photos", str(project.folder / "home/jane/Cat Photos/"), "~/Cat Photos"):
@@ -64,7 +66,7 @@ def test_a_source_is_told_without_the_folders_above_it(project: Project, monkeyp
     assert provenance("/").name == "images"
 
 
-def test_every_named_data_set_states_its_own_name_and_licence() -> None:
+def test_every_torchvision_data_set_has_its_own_name_and_licence() -> None:
     assert set(KNOWN_DATASETS) == set(DATASETS)
     stated = [provenance(PREFIX + name) for name in DATASETS]
     assert len({found.name for found in stated}) == len(stated)

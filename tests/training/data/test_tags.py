@@ -1,4 +1,4 @@
-"""Pictures with several tags, from the CSV to the service: the networks learn tags, people ask for combinations."""
+"""Tags end to end: the networks learn single tags, the service offers their combinations."""
 
 import numpy as np
 import pytest
@@ -35,8 +35,8 @@ def test_tags_are_learned_and_their_combinations_served(project: Project, mismat
     generator = OnnxGenerator.load(paths.MODEL, provider="cpu")
     assert sorted(generator.card.classes) == sorted(COMBINATIONS)
     for call in serve_model(generator.path):
-        asked = {"seeds": [7, 7], "labels": ["red + wide", "green + tall"], "format": "npy"}
-        response = call("POST", "/generate", json=asked)
+        body = {"seeds": [7, 7], "labels": ["red + wide", "green + tall"], "format": "npy"}
+        response = call("POST", "/generate", json=body)
         assert response.status_code == 200, response.text
         one, other = np.frombuffer(response.content[-2 * 28 * 28 * 3 :], np.uint8).reshape(2, -1)
         assert not np.array_equal(one, other)

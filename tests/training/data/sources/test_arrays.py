@@ -1,4 +1,4 @@
-"""IDX files, .npz files and torchvision's data sets: images that come as arrays, with labels of their own."""
+"""Array sources: IDX files, .npz files and torchvision data sets, valid and damaged."""
 
 import gzip
 import tracemalloc
@@ -15,7 +15,7 @@ from training.data.sources import decompression
 
 
 def idx(array: NDArray[np.uint8]) -> bytes:
-    """An array as an IDX file."""
+    """IDX file of an array."""
     header = np.array([0x0800 + array.ndim, *array.shape], ">u4")
     return header.tobytes() + array.tobytes()
 
@@ -41,14 +41,14 @@ def test_idx_classes_without_names_are_numbers(project: Project) -> None:
         assert found.classes == ["0", "1", "2"]
 
 
-def test_several_idx_sets_are_joined(project: Project) -> None:
+def test_several_idx_sets_are_concatenated(project: Project) -> None:
     for part, images in (("train", DIGITS[:8]), ("t10k", DIGITS[8:])):
         project.write({f"{part}-images-idx3-ubyte": idx(images)})
     assert len(project.labels()) == 12
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (idx(DIGITS)[:-1], "its size does not fit its shape (12, 28, 28)"),
         (b"not idx at all", "its header is not IDX"),
@@ -56,29 +56,29 @@ def test_several_idx_sets_are_joined(project: Project) -> None:
         (idx(DIGIT_LABELS), "its header is not IDX"),
     ],
 )
-def test_a_damaged_idx_file_is_one_sentence(project: Project, content: bytes, said: str) -> None:
+def test_a_damaged_idx_file_gives_a_one_line_error(project: Project, content: bytes, message: str) -> None:
     project.write({"x-images-idx3-ubyte": content})
-    assert said in project.refusal("photos")
+    assert message in project.open_error("photos")
 
 
-def test_a_truncated_packed_idx_file_is_one_sentence(project: Project) -> None:
+def test_a_truncated_packed_idx_file_gives_a_one_line_error(project: Project) -> None:
     project.write({"x-images-idx3-ubyte.gz": gzip.compress(idx(DIGITS))[:-100]})
-    assert project.refusal("photos").endswith("download it again")
+    assert project.open_error("photos").endswith("download it again")
 
 
 @pytest.mark.parametrize(
-    ("labels", "names", "said"),
+    ("labels", "names", "message"),
     [
         (DIGIT_LABELS[:5], b"a\nb\nc\n", "labels are uint8 [5]; there must be one integer for each of the 12 images"),
         (DIGIT_LABELS, b"a\nb\n", "labels run from 0 to 2, there are 2 class names"),
         (DIGIT_LABELS, b"a\nb\na\n", "two classes have the same name"),
     ],
 )
-def test_labels_that_do_not_fit_are_one_sentence(
-    project: Project, labels: NDArray[np.uint8], names: bytes, said: str
+def test_labels_that_do_not_fit_give_a_one_line_error(
+    project: Project, labels: NDArray[np.uint8], names: bytes, message: str
 ) -> None:
     project.write({"x-images-idx3-ubyte": idx(DIGITS), "x-labels-idx1-ubyte": idx(labels), "classes.txt": names})
-    assert said in project.refusal("photos")
+    assert message in project.open_error("photos")
 
 
 @pytest.mark.parametrize("channels", [0, 1, 3, 4])
@@ -105,7 +105,7 @@ def test_an_npz_gives_its_images_labels_and_classes(project: Project, channels: 
     ],
     ids=["text", "decomposed", "bytes", "objects", "objects of bytes", "padded"],
 )
-def test_class_names_are_text_however_they_are_stored(project: Project, names: NDArray[np.str_]) -> None:
+def test_class_names_are_text_whatever_their_dtype(project: Project, names: NDArray[np.str_]) -> None:
     np.savez("digits.npz", images=DIGITS, labels=DIGIT_LABELS, classes=names)
     with project.open("digits.npz") as found:
         assert found.classes == ["ant", "bee", "caf\u00e9"]
@@ -123,7 +123,7 @@ def test_labels_may_be_class_names_themselves(project: Project, kind: str, names
 
 
 @pytest.mark.parametrize(
-    ("arrays", "said"),
+    ("arrays", "message"),
     [
         ({"classes": np.array([b"a", b"\xff", b"c"])}, "a name in it is not UTF-8"),
         ({"classes": np.array(["a", "b" * 300, "c"], object)}, "is not an .npz file of plain arrays or is damaged"),
@@ -133,9 +133,9 @@ def test_labels_may_be_class_names_themselves(project: Project, kind: str, names
         ({"classes": np.array(["a"]), "labels": np.array(["b"] * 12)}, "the label 'b' is not among the class names"),
     ],
 )
-def test_names_that_are_none_are_one_sentence(project: Project, arrays: dict[str, object], said: str) -> None:
+def test_invalid_class_names_give_a_one_line_error(project: Project, arrays: dict[str, object], message: str) -> None:
     np.savez("digits.npz", images=DIGITS, **{"labels": DIGIT_LABELS} | arrays)  # type: ignore[arg-type]
-    assert said in project.refusal("digits.npz")
+    assert message in project.open_error("digits.npz")
 
 
 def test_an_npz_of_images_alone_has_no_labels(project: Project) -> None:
@@ -144,48 +144,50 @@ def test_an_npz_of_images_alone_has_no_labels(project: Project) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arrays", "said"),
+    ("arrays", "message"),
     [
         ({"x": DIGITS}, "digits.npz holds x; its images must be called `images`"),
         ({"images": DIGITS.astype(np.float32)}, "images are float32 [12, 28, 28]; save them as uint8"),
         ({"images": DIGITS[0]}, "images are uint8 [28, 28]; save them as"),
         ({"images": DIGITS[..., None].repeat(2, 3)}, "images are uint8 [12, 28, 28, 2]; save them as"),
         ({"images": DIGITS, "labels": DIGIT_LABELS / 2}, "labels are float64 [12]; there must be one integer"),
-        ({"images": np.array([print, None])}, "is not an .npz file of plain arrays"),  # would be unpickled
+        ({"images": np.array([print, None])}, "is not an .npz file of plain arrays"),  # must not be unpickled
     ],
 )
-def test_an_npz_that_does_not_fit_is_one_sentence(project: Project, arrays: dict[str, object], said: str) -> None:
+def test_an_npz_that_does_not_fit_gives_a_one_line_error(
+    project: Project, arrays: dict[str, object], message: str
+) -> None:
     np.savez("digits.npz", **arrays)  # type: ignore[arg-type]
-    assert said in project.refusal("digits.npz")
+    assert message in project.open_error("digits.npz")
 
 
-def test_a_damaged_npz_is_one_sentence(project: Project) -> None:
+def test_a_damaged_npz_gives_a_one_line_error(project: Project) -> None:
     Path("digits.npz").write_bytes(b"PK\x03\x04 and then nothing")
-    assert project.refusal("digits.npz").endswith("download or pack it again")
+    assert project.open_error("digits.npz").endswith("download or pack it again")
 
 
 @pytest.mark.parametrize("name", ["DIGITS.NPZ", "digits.zip", "digits"])
-def test_an_npz_is_known_by_its_content(project: Project, name: str) -> None:
+def test_an_npz_is_detected_by_content(project: Project, name: str) -> None:
     np.savez("digits.npz", images=DIGITS)
     Path("digits.npz").rename(name)
     assert len(project.labels(name)) == len(DIGITS)
 
 
-def test_an_npz_with_a_password_is_one_sentence(project: Project) -> None:
+def test_an_npz_with_a_password_gives_a_one_line_error(project: Project) -> None:
     np.savez("digits.npz", images=DIGITS)
     content = bytearray(Path("digits.npz").read_bytes())
     content[content.find(b"PK\x01\x02") + 8] |= 1
     Path("digits.npz").write_bytes(content)
-    assert project.refusal("digits.npz").startswith("digits.npz is protected by a password; unpack it")
+    assert project.open_error("digits.npz").startswith("digits.npz is protected by a password; unpack it")
 
 
 def npy(header: str, content: bytes = b"") -> bytes:
-    """An .npy file with any header."""
+    """.npy file with any header."""
     return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + content
 
 
 def shaped(shape: str, descr: str = "|u1") -> str:
-    """The header of an .npy file."""
+    """Header of an .npy file."""
     return f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n"
 
 
@@ -207,21 +209,21 @@ HEADERS = {
 
 
 @pytest.mark.parametrize("header", HEADERS)
-def test_an_array_that_is_not_what_its_header_says_is_one_sentence(project: Project, header: str) -> None:
+def test_an_array_that_contradicts_its_header_gives_a_one_line_error(project: Project, header: str) -> None:
     for wrong in ("images", "classes"):
         with zipfile.ZipFile("digits.npz", "w") as archive:
             for name in ("images", "labels", "classes"):
                 archive.writestr(f"{name}.npy", HEADERS[header] if name == wrong else npy(shaped("(1, 1, 1)"), b"x"))
-        assert "is not an .npz file of plain arrays or is damaged" in project.refusal("digits.npz")
+        assert "is not an .npz file of plain arrays or is damaged" in project.open_error("digits.npz")
 
 
 @pytest.mark.parametrize("shape", [(12, 0, 0), (12, 5, 0), (12, 0, 5, 3)])
-def test_images_without_pixels_are_one_sentence(project: Project, shape: tuple[int, ...]) -> None:
+def test_images_without_pixels_give_a_one_line_error(project: Project, shape: tuple[int, ...]) -> None:
     np.savez("digits.npz", images=np.zeros(shape, np.uint8))
-    assert "which have no pixels" in project.refusal("digits.npz")
+    assert "which have no pixels" in project.open_error("digits.npz")
     if len(shape) == 3:
         project.write({"x-images-idx3-ubyte": idx(np.zeros(shape, np.uint8))})
-        assert "which have no pixels" in project.refusal()
+        assert "which have no pixels" in project.open_error()
 
 
 @pytest.mark.parametrize("content", [idx(DIGITS) + bytes(3 << 20), idx(DIGITS)[:-1]])
@@ -229,7 +231,7 @@ def test_a_packed_idx_file_is_unpacked_no_further_than_its_shape(project: Projec
     project.write({"x-images-idx3-ubyte.gz": gzip.compress(content)})
     tracemalloc.start()
     try:
-        assert project.refusal().endswith("its size does not fit its shape; download it again")
+        assert project.open_error().endswith("its size does not fit its shape; download it again")
         assert tracemalloc.get_traced_memory()[1] < 2 << 20
     finally:
         tracemalloc.stop()
@@ -253,37 +255,39 @@ def test_arrays_that_unpack_to_many_times_their_size_or_fill_the_disk_are_refuse
     source = "photos.npz" if kind == "npz" else "photos"
     assert len(project.labels(source)) == len(black)
     monkeypatch.setattr(decompression, "RESERVED_DISK_MIB", 1 << 40)
-    assert "needs more room than the disk of" in project.refusal(source)
+    assert "needs more room than the disk of" in project.open_error(source)
     monkeypatch.setattr(decompression, "MIN_QUOTA_MIB", 1)
-    assert "unpacks to more than 1 MiB and 200 times its size" in project.refusal(source)
+    assert "unpacks to more than 1 MiB and 200 times its size" in project.open_error(source)
 
 
-def test_labels_none_forgets_every_label(project: Project) -> None:
+def test_labels_none_drops_every_label(project: Project) -> None:
     project.write({"a/1.png": picture(), "b/1.png": picture()})
     assert set(project.labels(labels="none").values()) == {None}
     np.savez("digits.npz", images=DIGITS, labels=DIGIT_LABELS)
     assert set(project.labels("digits.npz", labels="none").values()) == {None}
 
 
-def test_an_unknown_data_set_is_answered_with_the_nearest_name(project: Project) -> None:
-    assert project.refusal("torchvision:FashionMINST").endswith("did you mean FashionMNIST?")
-    assert project.refusal("torchvision:x").endswith("choose one of FashionMNIST, MNIST, CIFAR10, Flowers102, CelebA")
+def test_an_unknown_data_set_suggests_the_nearest_name(project: Project) -> None:
+    assert project.open_error("torchvision:FashionMINST").endswith("did you mean FashionMNIST?")
+    assert project.open_error("torchvision:x").endswith(
+        "choose one of FashionMNIST, MNIST, CIFAR10, Flowers102, CelebA"
+    )
 
 
 @pytest.mark.parametrize("name", ["FashionMNIST", "MNIST", "CIFAR10", "Flowers102", "CelebA"])
-def test_a_data_set_that_cannot_be_downloaded_is_one_sentence(
+def test_a_data_set_that_cannot_be_downloaded_gives_a_one_line_error(
     project: Project, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for scheme in ("http_proxy", "https_proxy"):  # a port that nobody listens on: no network, and no waiting for it
+    for scheme in ("http_proxy", "https_proxy"):  # a closed port: fails at once, as without a network
         monkeypatch.setenv(scheme, "http://127.0.0.1:9")
-    said = project.refusal(f"torchvision:{name}")
-    assert said.startswith(
+    message = project.open_error(f"torchvision:{name}")
+    assert message.startswith(
         f"params.yaml: data.source = 'torchvision:{name}' could not be downloaded to data/torchvision ("
     )
-    assert said.endswith("); try again with a network, or set data.source to a folder of images")
+    assert message.endswith("); try again with a network, or set data.source to a folder of images")
 
 
-def test_a_data_set_that_is_there_needs_no_network(project: Project) -> None:
+def test_a_downloaded_data_set_needs_no_network(project: Project) -> None:
     folder = paths.TORCHVISION / "MNIST/raw"
     folder.mkdir(parents=True)
     for part in ("train", "t10k"):

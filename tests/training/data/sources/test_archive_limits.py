@@ -1,4 +1,4 @@
-"""Nothing in an archive is larger than it says, and what is no archive that is read is called by its name."""
+"""Size limits of archives against decompression bombs, and errors for unsupported file types."""
 
 import gzip
 import lzma
@@ -8,7 +8,20 @@ import zipfile
 
 import pytest
 
-from tests.training.data.packing import AGAIN, BLOCK, CATS, DOGS, PACK, TAR, ZIP, contents, listed, tar, write, zipped
+from tests.training.data.sources.archive_builders import (
+    BLOCK,
+    CATS,
+    DOGS,
+    PACK,
+    REPACK_HINT,
+    TAR,
+    ZIP,
+    contents,
+    patch_directory,
+    tar,
+    write,
+    zipped,
+)
 from tests.training.project import Project
 from training.data.sources import UnreadableImageError, decompression
 
@@ -19,14 +32,14 @@ LARGE = 8 << 20  # bytes of zeros
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_of_a_zip_gives_what_was_packed(project: Project, method: str) -> None:
+def test_every_compression_method_of_zip_round_trips(project: Project, method: str) -> None:
     files = {"1.png": bytes(range(256)) * 3000, "2.png": b"", "3.png": b"3"}
     assert contents(project, write(project, "pets.zip", zipped(files, METHODS[method]))) == files
 
 
 @pytest.mark.parametrize("method", ["deflate", "bzip2", "lzma"])
-def test_a_member_larger_than_it_says_is_not_unpacked(project: Project, method: str) -> None:
-    packed = listed(zipped({"1.png": bytes(LARGE)}, METHODS[method]), 24, "<L", 1000)
+def test_a_member_larger_than_declared_is_not_unpacked(project: Project, method: str) -> None:
+    packed = patch_directory(zipped({"1.png": bytes(LARGE)}, METHODS[method]), 24, "<L", 1000)
     with project.open(write(project, "pets.zip", packed)) as found:
         tracemalloc.start()
         try:
@@ -38,11 +51,9 @@ def test_a_member_larger_than_it_says_is_not_unpacked(project: Project, method: 
 
 
 @pytest.mark.parametrize("size", [999, 1001, 2**31])
-def test_a_size_that_does_not_fit_is_one_skipped_file(
-    project: Project, size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_member_with_a_wrong_size_is_unreadable(project: Project, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decompression, "MIN_QUOTA_MIB", 1 << 20)
-    source = write(project, "pets.zip", listed(zipped({"1.png": bytes(1000)}), 24, "<L", size))
+    source = write(project, "pets.zip", patch_directory(zipped({"1.png": bytes(1000)}), 24, "<L", size))
     with project.open(source) as found, pytest.raises(UnreadableImageError):
         found.items[0].read()
 
@@ -55,29 +66,29 @@ def test_a_source_that_unpacks_to_many_times_its_size_is_refused(
     name = write(project, f"bomb.{kind}", zipped(files) if kind == "zip" else PACK[kind](tar(files)))
     assert len(project.labels(name)) == 4
     monkeypatch.setattr(decompression, "MIN_QUOTA_MIB", 2)
-    assert "unpacks to more than 2 MiB and 200 times its size" in project.refusal(name)
+    assert "unpacks to more than 2 MiB and 200 times its size" in project.open_error(name)
 
 
 def test_a_tar_that_needs_more_room_than_the_disk_has_is_refused(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decompression, "RESERVED_DISK_MIB", 1 << 40)
-    assert "needs more room than the disk of .runs/unpacked has free" in project.refusal(
+    assert "needs more room than the disk of .runs/unpacked has free" in project.open_error(
         write(project, "pets.tar", TAR)
     )
 
 
-def test_a_header_of_a_tar_that_claims_a_gigabyte_is_not_read(project: Project) -> None:
+def test_a_tar_header_that_declares_a_gigabyte_is_not_read(project: Project) -> None:
     for kind in (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME):
         entry = tarfile.TarInfo("x")
         entry.type, entry.size = kind, 1 << 30
         content = TAR[: 6 * BLOCK] + entry.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 20)
-        assert project.refusal(write(project, "pets.tar.gz", gzip.compress(content))).endswith(AGAIN)
+        assert project.open_error(write(project, "pets.tar.gz", gzip.compress(content))).endswith(REPACK_HINT)
 
 
 def test_a_dictionary_beyond_the_limit_is_refused(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decompression, "MAX_DICTIONARY_MIB", 1)
-    assert "takes more than 1 MiB of memory" in project.refusal(write(project, "pets.tar.xz", lzma.compress(TAR)))
+    assert "takes more than 1 MiB of memory" in project.open_error(write(project, "pets.tar.xz", lzma.compress(TAR)))
     source = write(project, "pets.zip", zipped({"1.png": bytes(2 << 20)}, zipfile.ZIP_LZMA))
     with (
         project.open(source) as found,
@@ -86,11 +97,11 @@ def test_a_dictionary_beyond_the_limit_is_refused(project: Project, monkeypatch:
         found.items[0].read()
 
 
-# What is no archive that is read
+# Unsupported files
 
 
 @pytest.mark.parametrize(
-    ("name", "start", "said"),
+    ("name", "start", "message"),
     [
         ("pets.tar.zst", b"\x28\xb5\x2f\xfd", "is packed with Zstandard, which is not read here; unpack it"),
         ("pets.7z", b"7z\xbc\xaf\x27\x1c", "is a 7z archive, which"),
@@ -106,19 +117,19 @@ def test_a_dictionary_beyond_the_limit_is_refused(project: Project, monkeypatch:
         ("cat.png", b"\x89PNG\r\n", "is a single picture, which"),
     ],
 )
-def test_what_is_no_source_is_called_by_its_name(project: Project, name: str, start: bytes, said: str) -> None:
-    assert project.refusal(write(project, name, start)).startswith(f"params.yaml: data.source = {name!r} {said}")
+def test_an_unsupported_file_type_is_named(project: Project, name: str, start: bytes, message: str) -> None:
+    assert project.open_error(write(project, name, start)).startswith(f"params.yaml: data.source = {name!r} {message}")
 
 
 @pytest.mark.parametrize("method", [(9, "Deflate64"), (93, "Zstandard"), (97, "method 97")])
-def test_a_zip_packed_by_another_method_is_one_sentence(project: Project, method: tuple[int, str]) -> None:
-    number, said = method
-    assert f"is packed with {said}, which is not read here" in project.refusal(
-        write(project, "pets.zip", listed(ZIP, 10, "<H", number))
+def test_a_zip_with_an_unsupported_method_gives_a_one_line_error(project: Project, method: tuple[int, str]) -> None:
+    number, message = method
+    assert f"is packed with {message}, which is not read here" in project.open_error(
+        write(project, "pets.zip", patch_directory(ZIP, 10, "<H", number))
     )
 
 
 @pytest.mark.parametrize("name", ["PETS.ZIP", "PETS.TGZ", "PETS.TAR", "pets", "pets.jpg"])
-def test_an_archive_is_known_by_its_content(project: Project, name: str) -> None:
+def test_an_archive_is_detected_by_content(project: Project, name: str) -> None:
     content = gzip.compress(TAR) if "TGZ" in name else TAR if "TAR" in name else ZIP
     assert contents(project, write(project, name, content)) == CATS | DOGS

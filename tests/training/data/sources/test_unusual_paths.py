@@ -1,4 +1,4 @@
-"""A data.source or data.labels that is no file, and names that no terminal should see: one sentence, no waiting."""
+"""Unusual paths: pipes, devices, cycles and control characters give one-line errors without hanging."""
 
 import os
 from pathlib import Path
@@ -26,7 +26,9 @@ PICTURES = {"a.png": picture(), "b.png": picture()}
         ("circle", "does not exist"),
     ],
 )
-def test_a_source_that_is_no_file_is_refused_before_it_is_read(project: Project, source: str, words: str) -> None:
+def test_pipes_devices_and_virtual_file_systems_are_refused_before_they_are_read(
+    project: Project, source: str, words: str
+) -> None:
     os.mkfifo("pipe")
     Path("link-to-sys").symlink_to("/sys/kernel")
     Path("circle").symlink_to("circle")
@@ -46,14 +48,16 @@ def test_labels_from_a_pipe_are_refused_before_they_are_read(project: Project, n
         project.prepare(labels="labels.csv")
 
 
-def test_names_are_printed_without_what_steers_a_terminal(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_in_names_are_escaped_on_the_terminal(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
     project.write({"re\x1b[31md/a.png": picture(), "blue\n/a.png": picture(), "c.\x07xt": b"no picture"})
     project.prepare()
-    said = capsys.readouterr().out
-    assert r"re\u001b[31md (1)" in said
-    assert r"blue\n (1)" in said
-    assert "\x1b" not in said
-    assert "\x07" not in said
+    message = capsys.readouterr().out
+    assert r"re\u001b[31md (1)" in message
+    assert r"blue\n (1)" in message
+    assert "\x1b" not in message
+    assert "\x07" not in message
 
 
 def test_two_processes_never_prepare_at_once(project: Project) -> None:

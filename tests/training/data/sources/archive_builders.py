@@ -1,4 +1,4 @@
-"""Archives as bytes, whole or not, for tests that read them."""
+"""Builders of valid and damaged archives, as bytes."""
 
 import bz2
 import gzip
@@ -21,7 +21,7 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
     "tar.lzma": lambda content: lzma.compress(content, lzma.FORMAT_ALONE),
 }
 BLOCK = tarfile.BLOCKSIZE
-AGAIN = "download or pack it again"
+REPACK_HINT = "download or pack it again"
 
 
 def tar(files: dict[str, bytes], **member: object) -> bytes:
@@ -50,8 +50,8 @@ def zipped(files: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED, **member
     return buffer.getvalue()
 
 
-def listed(content: bytes, offset: int, layout: str, value: int) -> bytes:
-    """A zip in whose list of members every entry has another value at that offset."""
+def patch_directory(content: bytes, offset: int, layout: str, value: int) -> bytes:
+    """Overwrite a field, at `offset`, in every entry of a zip's central directory."""
     changed, position = bytearray(content), content.find(b"PK\x01\x02")
     while position >= 0:
         struct.pack_into(layout, changed, position + offset, value)
@@ -60,13 +60,13 @@ def listed(content: bytes, offset: int, layout: str, value: int) -> bytes:
 
 
 def write(project: Project, name: str, content: bytes) -> str:
-    """Writes an archive into the project; returns its name, for data.source."""
+    """Write an archive into the project; returns its name, for data.source."""
     (project.folder / name).write_bytes(content)
     return name
 
 
 def contents(project: Project, source: str) -> dict[str, bytes]:
-    """What a source gives, by name."""
+    """Read all items of a source, by name."""
     with project.open(source) as found:
         assert not found.skipped
         return {item.name: bytes(item.read()) for item in found.items}

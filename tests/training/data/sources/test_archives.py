@@ -1,4 +1,4 @@
-"""Archives are read to their proven end or refused: nothing in them is lost or renamed unseen."""
+"""Archive integrity: every member is read with its name, or the archive is refused."""
 
 import io
 import stat
@@ -9,22 +9,35 @@ import zlib
 
 import pytest
 
-from tests.training.data.packing import AGAIN, BLOCK, CATS, DOGS, PACK, TAR, ZIP, contents, listed, tar, write, zipped
+from tests.training.data.sources.archive_builders import (
+    BLOCK,
+    CATS,
+    DOGS,
+    PACK,
+    REPACK_HINT,
+    TAR,
+    ZIP,
+    contents,
+    patch_directory,
+    tar,
+    write,
+    zipped,
+)
 from tests.training.project import Project
 from training.data.manifest import DataError
 from training.data.sources import UnreadableImageError, open_source
 
-# Read to the end
+# Completeness
 
 
 @pytest.mark.parametrize("kind", PACK)
-def test_joined_tars_are_read_to_the_end_of_both(project: Project, kind: str) -> None:
+def test_concatenated_tars_are_read_completely(project: Project, kind: str) -> None:
     first, second, pack = tar(CATS), tar(DOGS), PACK[kind]
     assert contents(project, write(project, f"pets.{kind}", pack(first + second))) == CATS | DOGS
     assert contents(project, write(project, f"pets.{kind}", pack(first) + pack(second))) == CATS | DOGS
 
 
-def test_a_compressed_tar_in_several_streams_is_one_archive(project: Project) -> None:
+def test_a_tar_in_several_compressed_streams_is_one_archive(project: Project) -> None:
     whole = tar(CATS | DOGS)
     parts = [whole[:700], whole[700:3000], whole[3000:]]
     for kind in ("tar.gz", "tar.bz2", "tar.xz"):
@@ -50,41 +63,43 @@ DAMAGE = {
 
 @pytest.mark.parametrize("kind", ["tar", "tar.gz", "tar.xz"])
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_tar_is_one_sentence(project: Project, kind: str, damage: str) -> None:
-    assert project.refusal(write(project, f"pets.{kind}", PACK[kind](DAMAGE[damage]))).endswith(AGAIN)
+def test_a_damaged_tar_gives_a_one_line_error(project: Project, kind: str, damage: str) -> None:
+    assert project.open_error(write(project, f"pets.{kind}", PACK[kind](DAMAGE[damage]))).endswith(REPACK_HINT)
 
 
-def test_a_flipped_byte_in_any_header_of_a_tar_is_noticed(project: Project) -> None:
+def test_a_flipped_byte_in_any_tar_header_is_detected(project: Project) -> None:
     data = project.data("pets.tar")
-    # 29 apart: of a header only the blank behind its checksum, byte 155, says nothing.
+    # 29 apart, which avoids the only unused byte of a header, 155.
     headers = [position for block in range(0, 12, 2) for position in range(block * BLOCK, (block + 1) * BLOCK, 29)]
     for position in [*headers, 12 * BLOCK + 5, len(TAR) - 5]:
         flipped = bytearray(TAR)
         flipped[position] ^= 0xFF
         write(project, "pets.tar", bytes(flipped))
-        with pytest.raises(DataError, match=AGAIN), open_source(data):
+        with pytest.raises(DataError, match=REPACK_HINT), open_source(data):
             pass
 
 
-def test_a_member_of_negative_size_does_not_send_the_reader_back(project: Project) -> None:
+def test_a_tar_member_of_negative_size_is_refused(project: Project) -> None:
     header = bytearray(tarfile.TarInfo("cat/9.png").tobuf(tarfile.GNU_FORMAT))
     header[124:136] = (-4 * BLOCK).to_bytes(12, "big", signed=True)
     header[148:156] = b" " * 8
     header[148:156] = b"%06o\0 " % sum(header)
-    assert project.refusal(write(project, "pets.tar", TAR[: 8 * BLOCK] + header + TAR[8 * BLOCK :])).endswith(AGAIN)
+    assert project.open_error(write(project, "pets.tar", TAR[: 8 * BLOCK] + header + TAR[8 * BLOCK :])).endswith(
+        REPACK_HINT
+    )
 
 
 @pytest.mark.parametrize("kind", ["tar.gz", "tar.bz2", "tar.xz", "tar.lzma"])
-def test_a_damaged_compression_is_one_sentence(project: Project, kind: str) -> None:
+def test_a_damaged_compressed_stream_gives_a_one_line_error(project: Project, kind: str) -> None:
     packed = PACK[kind](TAR)
     half = bytearray(packed)
     half[len(half) // 2] ^= 0xFF
     for damaged in (packed[:-1], packed[: len(packed) // 2], packed[:20], packed + b"junk", bytes(half), b""):
-        assert project.refusal(write(project, f"pets.{kind}", damaged)).endswith(AGAIN)
+        assert project.open_error(write(project, f"pets.{kind}", damaged)).endswith(REPACK_HINT)
 
 
 def unlisted(content: bytes) -> bytes:
-    """A zip whose end record and list leave out the first member."""
+    """A zip whose central directory and end record omit the first member."""
     start, end = content.find(b"PK\x01\x02"), content.find(b"PK\x05\x06")
     second = content.find(b"PK\x01\x02", start + 4)
     record = list(struct.unpack("<4sHHHHLLH", content[end:]))
@@ -103,20 +118,20 @@ ZIP_DAMAGE = {
     "counts more than it lists": ZIP[: END + 8] + struct.pack("<HH", 7, 7) + ZIP[END + 12 :],
     "counts fewer than it lists": ZIP[: END + 8] + struct.pack("<HH", 5, 5) + ZIP[END + 12 :],
     "leaves a member out": unlisted(ZIP),
-    "an impossible offset": listed(ZIP, 42, "<L", 0xFFFFFF),
-    "all at one place": listed(ZIP, 42, "<L", 0),
-    "longer members than the file": listed(ZIP, 20, "<L", 10**6),
+    "an impossible offset": patch_directory(ZIP, 42, "<L", 0xFFFFFF),
+    "all at one place": patch_directory(ZIP, 42, "<L", 0),
+    "longer members than the file": patch_directory(ZIP, 20, "<L", 10**6),
     "another name in the list": ZIP[: ZIP.find(b"PK\x01\x02")] + ZIP[ZIP.find(b"PK\x01\x02") :].replace(b"cat", b"cow"),
     "one part of several": ZIP[: END + 4] + struct.pack("<HH", 3, 3) + ZIP[END + 8 :],
 }
 
 
 @pytest.mark.parametrize("damage", ZIP_DAMAGE)
-def test_a_zip_that_is_not_whole_is_one_sentence(project: Project, damage: str) -> None:
-    assert project.refusal(write(project, "pets.zip", ZIP_DAMAGE[damage])).endswith(AGAIN)
+def test_an_incomplete_zip_gives_a_one_line_error(project: Project, damage: str) -> None:
+    assert project.open_error(write(project, "pets.zip", ZIP_DAMAGE[damage])).endswith(REPACK_HINT)
 
 
-def test_no_flipped_byte_of_a_zip_loses_a_member_in_silence(project: Project) -> None:
+def test_no_flipped_byte_of_a_zip_loses_a_member_silently(project: Project) -> None:
     files = {"cat/1.png": b"a cat", "dog/2.png": b"a dog"}
     whole = zipped(files)
     data = project.data("pets.zip", labels="none")
@@ -135,7 +150,7 @@ def test_no_flipped_byte_of_a_zip_loses_a_member_in_silence(project: Project) ->
     assert refused > len(whole) / 4
 
 
-def test_a_zip_behind_something_else_is_read(project: Project) -> None:
+def test_a_zip_after_a_prefix_is_read(project: Project) -> None:
     assert contents(project, write(project, "pets.zip", b"#!/bin/sh\nexit\n" + ZIP)) == CATS | DOGS
 
 
@@ -146,9 +161,7 @@ def test_a_zip_with_a_comment_is_read(project: Project) -> None:
     assert contents(project, "pets.zip") == {"1.png": b"1"}
 
 
-def test_a_zip_whose_members_are_counted_in_the_longer_form_is_read(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_zip64_member_count_is_checked(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 5)  # from there on zipfile writes the Zip64 records
     content = bytearray(zipped(CATS | DOGS))
     record = content.rfind(b"PK\x05\x06")
@@ -156,19 +169,19 @@ def test_a_zip_whose_members_are_counted_in_the_longer_form_is_read(
     assert contents(project, write(project, "pets.zip", bytes(content))) == CATS | DOGS
     count = content.rfind(b"PK\x06\x06") + 32
     content[count] += 1
-    assert project.refusal(write(project, "pets.zip", bytes(content))).endswith(AGAIN)
+    assert project.open_error(write(project, "pets.zip", bytes(content))).endswith(REPACK_HINT)
 
 
-# What the members are
+# Members
 
 
-def test_backslashes_and_folder_entries_of_windows_are_no_failures(project: Project) -> None:
+def test_backslashes_and_folder_entries_from_windows_are_read(project: Project) -> None:
     files = {"cat@": b"", **{name.replace("/", "@"): content for name, content in (CATS | DOGS).items()}}
     content = zipped(files).replace(b"cat@", b"cat\\").replace(b"dog@", b"dog\\")
     assert contents(project, write(project, "pets.zip", content)) == CATS | DOGS
 
 
-def test_links_in_a_tar_are_the_files_that_they_lead_to(project: Project) -> None:
+def test_links_in_a_tar_are_resolved(project: Project) -> None:
     with tarfile.open(project.folder / "pets.tar", "w") as archive:
         for name, kind, target in (
             ("cat/early.png", tarfile.SYMTYPE, "../all/1.png"),
@@ -193,7 +206,9 @@ def test_links_in_a_tar_are_the_files_that_they_lead_to(project: Project) -> Non
     ],
 )
 @pytest.mark.parametrize("kind", ["tar", "zip"])
-def test_a_link_that_leads_nowhere_is_listed(project: Project, kind: str, target: str, reason: str) -> None:
+def test_a_dangling_or_unsafe_link_is_skipped_with_the_reason(
+    project: Project, kind: str, target: str, reason: str
+) -> None:
     files = {"cat/link.png": target.encode()}
     if kind == "zip":
         content = zipped(files, external_attr=(stat.S_IFLNK | 0o777) << 16)
@@ -203,7 +218,7 @@ def test_a_link_that_leads_nowhere_is_listed(project: Project, kind: str, target
         assert [(skip.file, skip.reason) for skip in found.skipped] == [("cat/link.png", reason)]
 
 
-def test_of_two_members_with_one_name_the_later_is_the_file(project: Project) -> None:
+def test_of_two_members_with_the_same_name_the_later_wins(project: Project) -> None:
     content = tar({"1.png": b"old", "2.png": b"two"}) + tar({"./1.png": b"new"})
     with project.open(write(project, "pets.tar", content)) as found:
         assert {item.name: item.read() for item in found.items} == {"1.png": b"new", "2.png": b"two"}
@@ -214,7 +229,7 @@ def test_of_two_members_with_one_name_the_later_is_the_file(project: Project) ->
 
 
 def renamed(name: bytes, extra: bytes = b"") -> bytes:
-    """A zip without the UTF-8 flag, with a member in a class folder of that name; extra: its field in the list."""
+    """A zip without the UTF-8 flag, with a member in a class folder of that name. extra: its extra field."""
     content = zipped({f"{'@' * len(name)}/1.png": b"1", "tea/1.png": b"2"}, extra=extra)
     return content.replace(b"@" * len(name), name)
 
@@ -249,24 +264,24 @@ def test_names_of_zip_members_are_utf8_with_or_without_the_flag(project: Project
     ],
 )
 @pytest.mark.parametrize("kind", ["zip", "tar"])
-def test_names_in_another_encoding_are_refused_with_their_readings(
+def test_names_in_another_encoding_are_refused_with_possible_readings(
     project: Project, kind: str, name: bytes, reading: str
 ) -> None:
     content = renamed(name) if kind == "zip" else tar({f"{name.decode('utf-8', 'surrogateescape')}/1.png": b"1"})
-    said = project.refusal(write(project, f"drinks.{kind}", content))
-    assert said.startswith(f"drinks.{kind}: a name in it is not UTF-8 (")
-    assert reading in said
-    assert "pack it again" in said
+    message = project.open_error(write(project, f"drinks.{kind}", content))
+    assert message.startswith(f"drinks.{kind}: a name in it is not UTF-8 (")
+    assert reading in message
+    assert "pack it again" in message
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
-def test_one_name_composed_and_decomposed_is_one_class(project: Project, kind: str) -> None:
+def test_composed_and_decomposed_forms_of_a_name_are_one_class(project: Project, kind: str) -> None:
     files = {"Café/1.png": b"1", "Cafe\u0301/2.png": b"2", "Cafe\u0301/1.png": b"3", "tea/1.png": b"4"}
     with project.open(write(project, f"drinks.{kind}", zipped(files) if kind == "zip" else tar(files))) as found:
         assert found.classes == ["Café", "tea"]
         assert sorted(item.read() for item in found.items) == [b"1", b"2", b"3", b"4"]
 
 
-def test_a_unicode_path_of_another_name_is_not_taken(project: Project) -> None:
+def test_a_unicode_path_field_of_another_name_is_ignored(project: Project) -> None:
     content = renamed(b"Caf\x82", unicode_path(b"another name", "Café/1.png"))
-    assert "Café as DOS cp437" in project.refusal(write(project, "drinks.zip", content))
+    assert "Café as DOS cp437" in project.open_error(write(project, "drinks.zip", content))

@@ -1,4 +1,6 @@
-"""A CSV of file,tag or file,tag,tag: what it tags, what it does not, and what contradicts it."""
+"""Label files: CSVs of file,tag or file,tag,tag and StyleGAN's dataset.json, complete, incomplete and contradictory."""
+
+import json
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ FILES = {name: picture() for name in ("a.png", "b.png", "c.png", "d.png")}
 
 
 def tag(project: Project, rows: str, **files: bytes) -> None:
-    """Writes the pictures and a CSV beside them."""
+    """Write the images, and a CSV in another folder."""
     project.write(FILES | files)
     project.write({"tags.csv": rows.encode()}, under="labels")
 
@@ -22,7 +24,7 @@ def test_rows_become_labels_with_and_without_a_header(project: Project, header: 
 
 
 @pytest.mark.parametrize("first", ["a", "x/a", "./x/a", "elsewhere/a", "0001", "x/gone"])
-def test_a_first_row_that_names_a_file_without_a_suffix_is_no_header(project: Project, first: str) -> None:
+def test_a_first_row_that_names_a_file_without_a_suffix_is_not_a_header(project: Project, first: str) -> None:
     project.write({"x/a": picture(), "x/b": picture()})
     project.write({"tags.csv": f"{first},cat\nb,dog\n".encode()}, under="labels")
     with project.open(labels="labels/tags.csv") as found:
@@ -45,32 +47,32 @@ def test_a_first_row_that_names_a_file_without_a_suffix_is_no_header(project: Pr
     ],
     ids=["bom", "cr", "crlf", "semicolons", "header", "tabs", "sep", "quotes", "backslashes", "utf-16"],
 )
-def test_a_csv_is_read_as_editors_and_spreadsheets_write_it(project: Project, rows: bytes) -> None:
+def test_csv_dialects_of_editors_and_spreadsheets_are_read(project: Project, rows: bytes) -> None:
     project.write({"a.png": picture(), "b.png": picture()})
     project.write({"tags.csv": rows}, under="labels")
     assert project.labels(labels="labels/tags.csv") == {"a.png": "cat", "b.png": "dog"}
 
 
-def test_a_comma_within_a_tag_divides_nothing_where_semicolons_do(project: Project) -> None:
+def test_a_comma_in_a_tag_is_kept_when_semicolons_delimit(project: Project) -> None:
     project.write({"a.png": picture(), "b.png": picture()})
     project.write({"tags.csv": b"a.png;red, dark\nb.png;blue\n"}, under="labels")
     assert project.labels(labels="labels/tags.csv") == {"a.png": "red, dark", "b.png": "blue"}
 
 
-def test_tags_that_are_numbers_are_in_the_order_of_their_values(project: Project) -> None:
+def test_numeric_tags_are_sorted_numerically(project: Project) -> None:
     tag(project, "a.png,10\nb.png,9\nc.png,2\n")
     with project.open(labels="labels/tags.csv") as found:
         assert found.classes == ["2", "9", "10"]
 
 
-def test_what_a_row_does_not_cover_is_left_out_and_counted(project: Project) -> None:
+def test_files_without_a_row_are_dropped_and_counted(project: Project) -> None:
     tag(project, "a.png,cat\nb.png,dog\nc.png,\ngone.png,cat\nlost.png,dog\n")
     counts = project.prepare(labels="labels/tags.csv").counts
     assert (counts.files, counts.candidates, counts.untagged, counts.unknown_files) == (4, 2, 2, 2)
     assert counts.skipped == 0
 
 
-def test_tags_that_classes_txt_does_not_list_are_left_out_and_counted(project: Project) -> None:
+def test_files_with_tags_outside_classes_txt_are_dropped_and_counted(project: Project) -> None:
     tag(project, "a.png,cat\nb.png,dog\nc.png,dgo\nd.png,dgo\n")
     project.write({"classes.txt": b"dog\ncat\n"}, under="labels")
     manifest = project.prepare(labels="labels/tags.csv")
@@ -86,7 +88,7 @@ def test_classes_are_the_sorted_tags(project: Project) -> None:
         assert found.classes == ["ant", "moose", "zebra"]
 
 
-def test_a_csv_among_the_pictures_is_not_one_of_them(project: Project) -> None:
+def test_a_csv_among_the_images_is_not_counted_as_one(project: Project) -> None:
     project.write(FILES | {"tags.csv": b"a.png,cat\nb.png,dog\n", "classes.txt": b"cat\ndog\n"})
     counts = project.prepare(labels="photos/tags.csv").counts
     assert (counts.files, counts.candidates, counts.untagged) == (4, 2, 2)
@@ -99,14 +101,14 @@ def test_a_row_names_its_file_by_path_or_by_base_name(project: Project) -> None:
     assert labels == {"x/a.png": "cat", "x/b.png": "dog", "y/b.png": "eel"}
 
 
-def test_the_rows_rule_over_class_folders(project: Project) -> None:
+def test_csv_rows_take_precedence_over_class_folders(project: Project) -> None:
     project.write({"x/a.png": picture(), "y/b.png": picture()})
     project.write({"tags.csv": b"a.png,one\nb.png,two\n"}, under="labels")
     assert project.labels(labels="labels/tags.csv") == {"x/a.png": "one", "y/b.png": "two"}
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
         ("a.png,cat\nb.png\n", "labels/tags.csv line 2: 1 columns; write file,tag"),
         ("a.png,cat\nb.png,dog,3\n", "labels/tags.csv line 2: 3 columns; write file,tag"),
@@ -115,28 +117,28 @@ def test_the_rows_rule_over_class_folders(project: Project) -> None:
         ("", "labels/tags.csv tags none of the 4 files in photos; write their names in its first column"),
     ],
 )
-def test_a_csv_that_does_not_work_is_one_sentence(project: Project, rows: str, said: str) -> None:
+def test_an_invalid_csv_gives_a_one_line_error(project: Project, rows: str, message: str) -> None:
     tag(project, rows)
     with pytest.raises(DataError) as error:
         project.prepare(labels="labels/tags.csv")
-    assert str(error.value) == said
+    assert str(error.value) == message
 
 
-def test_a_base_name_that_two_files_have_is_refused(project: Project) -> None:
+def test_an_ambiguous_base_name_is_refused(project: Project) -> None:
     project.write({"x/a.png": picture(), "y/a.png": picture()})
     project.write({"tags.csv": b"a.png,cat\n"}, under="labels")
     with pytest.raises(DataError, match=r"a\.png could be x/a\.png or y/a\.png; write paths"):
         project.labels(labels="labels/tags.csv")
 
 
-def test_two_rows_with_one_base_name_do_not_share_a_file(project: Project) -> None:
+def test_two_rows_with_the_same_base_name_are_refused(project: Project) -> None:
     project.write({"a.png": picture()})
     project.write({"tags.csv": b"x/a.png,cat\ny/a.png,dog\n"}, under="labels")
     with pytest.raises(DataError, match=r"x/a\.png and y/a\.png could be a\.png; write paths"):
         project.labels(labels="labels/tags.csv")
 
 
-def test_a_missing_csv_says_what_may_be_written(project: Project) -> None:
+def test_a_missing_csv_lists_the_valid_values(project: Project) -> None:
     project.write(FILES)
     with pytest.raises(DataError) as error:
         project.prepare(labels="atuo")
@@ -145,14 +147,14 @@ def test_a_missing_csv_says_what_may_be_written(project: Project) -> None:
     )
 
 
-def test_a_csv_in_another_encoding_is_one_sentence(project: Project) -> None:
+def test_a_csv_in_another_encoding_gives_a_one_line_error(project: Project) -> None:
     project.write(FILES)
     project.write({"tags.csv": "a.png,caf\u00e9\n".encode("latin-1")}, under="labels")
     with pytest.raises(DataError, match=r"labels/tags\.csv is not a CSV file in UTF-8"):
         project.prepare(labels="labels/tags.csv")
 
 
-def test_only_unknown_tags_leave_nothing_and_the_error_says_why(project: Project) -> None:
+def test_unknown_tags_only_give_an_error_that_says_why(project: Project) -> None:
     tag(project, "a.png,cat\nb.png,dog\n")
     project.write({"classes.txt": b"eel\n"}, under="labels")
     with pytest.raises(DataError, match="leaves none of 4 files: 2 have no row, and the others have tags that its"):
@@ -172,7 +174,7 @@ def test_each_combination_of_several_tags_is_a_class(project: Project, header: s
     assert manifest.class_tags == (("aqua hair", "blue eyes"), ("aqua hair", "red eyes"), ("pink hair", "red eyes"))
 
 
-def test_the_tag_table_says_which_class_has_which_tag(project: Project) -> None:
+def test_the_tag_matrix_has_a_row_per_class_and_a_column_per_tag(project: Project) -> None:
     tag(project, FACES)
     table = project.prepare(labels="labels/tags.csv").tag_matrix
     assert table.dtype == np.float32
@@ -183,7 +185,7 @@ def test_the_tag_table_says_which_class_has_which_tag(project: Project) -> None:
     ]
 
 
-def test_with_single_tags_the_tag_table_is_the_identity(project: Project) -> None:
+def test_the_tag_matrix_of_single_tags_is_the_identity(project: Project) -> None:
     tag(project, "a.png,zebra\nb.png,ant\nc.png,moose + calf\nd.png,ant\n")
     manifest = project.prepare(labels="labels/tags.csv")
     assert manifest.class_tags == (("ant",), ("moose + calf",), ("zebra",))
@@ -213,7 +215,7 @@ def test_an_empty_cell_is_a_tag_that_the_image_does_not_have(project: Project) -
     assert manifest.counts.untagged == 1
 
 
-def test_a_combination_without_a_readable_image_takes_its_tags_along(project: Project) -> None:
+def test_tags_of_a_combination_without_readable_images_are_dropped(project: Project) -> None:
     tag(project, FACES, **{"b.png": b"no picture"})
     manifest = project.prepare(labels="labels/tags.csv", max_skipped=0.5)
     assert manifest.empty_classes == ("aqua hair + blue eyes",)
@@ -221,7 +223,7 @@ def test_a_combination_without_a_readable_image_takes_its_tags_along(project: Pr
     assert manifest.tag_matrix.tolist() == [[1, 1, 0], [0, 1, 1]]
 
 
-def test_classes_txt_lists_the_combinations_that_are_wanted(project: Project) -> None:
+def test_classes_txt_selects_combinations(project: Project) -> None:
     tag(project, FACES)
     names = b"pink hair + red eyes\ngreen hair + red eyes\naqua hair + red eyes\n"
     project.write({"classes.txt": names}, under="labels")
@@ -233,7 +235,7 @@ def test_classes_txt_lists_the_combinations_that_are_wanted(project: Project) ->
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
         ("a.png,red,sad\nb.png,red\n", "line 2: 2 columns; write file,tag,tag as line 1 does"),
         ("\nfile,x,y\n\na.png,red,sad,old\n", "line 4: 4 columns; write file,tag,tag as line 2 does"),
@@ -249,6 +251,66 @@ def test_classes_txt_lists_the_combinations_that_are_wanted(project: Project) ->
         ),
     ],
 )
-def test_several_tags_that_do_not_work_are_one_sentence(project: Project, rows: str, said: str) -> None:
+def test_ambiguous_tags_give_a_one_line_error(project: Project, rows: str, message: str) -> None:
     tag(project, rows)
-    assert project.refusal(labels="labels/tags.csv") == f"labels/tags.csv {said}"
+    assert project.open_error(labels="labels/tags.csv") == f"labels/tags.csv {message}"
+
+
+PETS = {f"{name}/{number}.png": picture() for name in ("cat", "dog") for number in range(2)}
+
+
+def shards(project: Project, labels: object, wrapper: str = "") -> None:
+    """Write twelve images and a dataset.json with these labels, as StyleGAN's dataset tool does."""
+    names = [f"{number // 6:05d}/img{number:08d}.png" for number in range(12)]
+    content = {"labels": labels(names) if callable(labels) else labels}
+    files = {name: picture() for name in names} | {"dataset.json": json.dumps(content).encode()}
+    project.write({wrapper + name: content for name, content in files.items()})
+
+
+@pytest.mark.parametrize("wrapper", ["", "faces/"])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        lambda names: [[name, number % 3] for number, name in enumerate(names)],
+        lambda names: {name: number % 3 for number, name in enumerate(names)},
+        lambda names: [[name.replace("/", "\\"), number % 3] for number, name in enumerate(names)],
+        lambda names: [[name, [float(number % 3 == k) for k in range(3)]] for number, name in enumerate(names)],
+    ],
+    ids=["list", "dict", "backslashes", "one-hot"],
+)
+def test_the_labels_of_dataset_json_are_used(project: Project, labels: object, wrapper: str) -> None:
+    shards(project, labels, wrapper)
+    manifest = project.prepare()
+    assert manifest.images_per_class == {"0": 4, "1": 4, "2": 4}
+    assert manifest.left_out == ()
+
+
+def test_null_labels_in_dataset_json_mean_no_classes(project: Project) -> None:
+    shards(project, None)
+    assert set(project.labels().values()) == {None}
+
+
+def test_an_image_without_a_label_in_dataset_json_is_ignored(project: Project) -> None:
+    shards(project, lambda names: [[name, 7] for name in names[:5]] + [[names[5], 12]])
+    manifest = project.prepare()
+    assert manifest.images_per_class == {"7": 5, "12": 1}
+    assert [(kind.kind, kind.files) for kind in manifest.left_out] == [("pictures that dataset.json gives no label", 6)]
+
+
+def test_a_dataset_json_of_another_tool_is_ignored(project: Project) -> None:
+    project.write(PETS | {"dataset.json": b'{"title": "pets"}'})
+    assert set(project.labels().values()) == {"cat", "dog"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"labels": [["0', "dataset.json is not JSON: "),
+        (b'{"labels": [["cat/0.png", "cat"]]}', 'dataset.json: "labels" must be a list of [file, class number]'),
+        (b'{"labels": 7}', 'dataset.json: "labels" must be a list of [file, class number]'),
+        (b'{"labels": [["x.png", 1]]}', "dataset.json lists none of the 4 pictures; remove it, or make it anew"),
+    ],
+)
+def test_an_invalid_dataset_json_gives_a_one_line_error(project: Project, content: bytes, message: str) -> None:
+    project.write(PETS | {"dataset.json": content})
+    assert project.open_error().startswith(message)
