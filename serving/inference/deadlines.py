@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class DeadlineThread:
-    """Runs calls in a daemon thread, one at a time. A call that hangs is abandoned; the next waits for it to return.
+    """Runs calls in a daemon thread, one at a time. A call that hangs is abandoned; none starts until it returns.
 
     asyncio.to_thread would do neither: its threads are joined at exit, and calls that hang would exhaust its pool.
     """

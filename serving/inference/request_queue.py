@@ -35,7 +35,7 @@ Render = Callable[[Images, Labels | None], Any]
 
 
 class QueueFullError(MintError):
-    """More work is pending than the service accepts; `retry_after_s` is when there should be room."""
+    """More work is pending than the service accepts; Retry-After predicts when there is room."""
 
     status = 429
 

@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.inference.latents import MAX_SEED, Latents, from_seeds, interpolate, lerp, slerp, truncate
+from serving.inference.latents import (
+    MAX_SEED,
+    GenerationJob,
+    Latents,
+    LatentSpace,
+    from_seeds,
+    interpolate,
+    lerp,
+    slerp,
+    truncate,
+)
 
 
 @given(st.lists(st.integers(0, MAX_SEED), min_size=1, max_size=5), st.integers(1, 65), st.integers(1, 1200))
@@ -38,6 +48,19 @@ def test_truncation_interpolates_from_the_mean_to_the_latent() -> None:
     assert np.array_equal(truncate(latents, mean, 1), latents)
     assert np.array_equal(truncate(latents, mean, 0), np.tile(mean, (2, 1)))
     assert np.allclose(truncate(latents, mean, 0.5), (latents + mean) / 2)
+
+
+def test_a_job_gives_equal_inputs_for_equal_rows_and_truncates_once() -> None:
+    space = LatentSpace(dim=8, classes=3, mean=np.full(8, 0.5, np.float32))
+    job = GenerationJob(space, labels=None, truncation=0.5, seeds=[3, 1, 4, 1, 5])
+    whole = job.arrays(slice(0, 5))
+    latents, labels = from_seeds([3, 1, 4, 1, 5], 8, 3)
+    assert np.array_equal(whole.latents, truncate(latents, space.mean, 0.5))
+    for rows in (slice(1, 3), slice(3, 5), slice(1, 3)):
+        part = job.arrays(rows)
+        assert np.array_equal(part.latents, whole.latents[rows])
+        assert part.labels is not None
+        assert np.array_equal(part.labels, labels[rows])
 
 
 KEYFRAMES = np.random.RandomState(0).standard_normal((3, 64)).astype(np.float32)
