@@ -80,7 +80,7 @@ def encode(image: Images, format: ImageFormat, text: Mapping[str, str] | None = 
 
 
 def resize(images: Images, size: int) -> Images:
-    """Resizes images uint8 [N, H, H, C] to [N, size, size, C].
+    """Resize images uint8 [N, H, H, C] to [N, size, size, C].
 
     A multiple of H repeats every pixel, which keeps pixel art crisp; any other size is resampled with a Lanczos
     filter.

@@ -49,7 +49,7 @@ async def run_job(
     format: OutputFormat | AnimationFormat,
     size: int | None = None,
 ) -> tuple[bytes, Indices]:
-    """Generates the images of a job and returns what `finish` renders of them, and their labels.
+    """Generate the images of a job and return what `finish` renders of them, and their labels.
 
     format, size: what `finish` makes, for an estimate of its cost; size: pixels of a side, None: the model's own.
     Raises ClientDisconnectedError when the client disconnects.
@@ -68,7 +68,7 @@ async def run_job(
 
 @contextmanager
 def _cancelled_on_disconnect(request: Request) -> Iterator[None]:
-    """Cancels the body and raises ClientDisconnectedError when the client closes its connection."""
+    """Cancel the body and raise ClientDisconnectedError when the client closes its connection."""
     task = asyncio.current_task()
     assert task is not None
     disconnected = False
@@ -161,7 +161,7 @@ def image_headers(generator: OnnxGenerator, labels: Indices) -> dict[str, str]:
 
 
 def check_count(count: int, max_images: int, field: str) -> None:
-    """Raises InputError for more images than a request may have."""
+    """Raise InputError for more images than a request may have."""
     if count > max_images:
         raise InputError(
             f"a request may be for {max_images} images and this one is for more; split it into several", field

@@ -79,7 +79,7 @@ class Batcher:
         return self._runners.problem or self._encoders.problem
 
     def check_admission(self, cost: RequestCost = ONE_IMAGE) -> None:
-        """Raises QueueFullError unless the request would be accepted now."""
+        """Raise QueueFullError unless the request would be accepted now."""
         self._admission.check(cost, self._images_per_s, ENCODERS)
 
     async def submit(
@@ -89,7 +89,7 @@ class Batcher:
         render: Callable[[Images, Labels | None], T],
         encode_s: float = 0.0,
     ) -> T:
-        """Generates the images of these inputs, N of them, which may exceed a batch, and renders them in a thread.
+        """Generate the images of these inputs, N of them, which may exceed a batch, and render them in a thread.
 
         render: gets images uint8 [N, H, W, C] and labels int64 [N], or None for a model without classes; its result is
         returned. encode_s: the seconds of one core that it should take. Raises QueueFullError when there is no room,
@@ -113,7 +113,7 @@ class Batcher:
             self._abandon(request)
 
     def close(self) -> None:
-        """Finishes everything that has been accepted, then ends the threads."""
+        """Finish everything that has been accepted, then end the threads."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -123,7 +123,7 @@ class Batcher:
         self._encoders.join()
 
     def _abandon(self, request: GenerationRequest) -> None:
-        """Drops what has not started of a request that has its result, or that nobody awaits any more."""
+        """Drop what has not started of a request that has its result, or that nobody awaits any more."""
         with self._changed:
             if request.waiting:
                 self._queue.discard(request)
@@ -132,13 +132,13 @@ class Batcher:
                 request.outputs.clear()
 
     def _release(self, request: GenerationRequest) -> None:
-        """Stops counting a request against the bounds, once; under the lock."""
+        """Stop counting a request against the bounds, once; under the lock."""
         if request.admitted:
             request.admitted = False
             self._admission.release(request.cost)
 
     def _run_next_batch(self) -> bool:
-        """Waits for requests, runs a batch, then encodes the fast results; False once the queue is closed and empty.
+        """Wait for requests, run a batch, then encode the fast results; False once the queue is closed and empty.
 
         It waits without a reference to any request, so that a model that is replaced can be freed.
         """
@@ -163,7 +163,7 @@ class Batcher:
         return True
 
     def _encode_next(self) -> bool:
-        """Encodes the slow result with the earliest deadline; False when the batcher is closed."""
+        """Encode the slow result with the earliest deadline; False when the batcher is closed."""
         request = self._slow_encodings.get()[-1]
         if request is None:
             return False
@@ -177,7 +177,7 @@ class Batcher:
         return True
 
     def _defer_encoding(self, request: GenerationRequest) -> None:
-        """Leaves a slow result to the encoding threads; until one takes it, no thread works on it."""
+        """Leave a slow result to the encoding threads; until one takes it, no thread works on it."""
         with self._changed:
             request.in_progress = False
             if request.result.done():
@@ -199,7 +199,7 @@ class Batcher:
                 raise
 
     def _run(self, parts: list[BatchPart]) -> list[BatchOutput | Exception]:
-        """Runs the parts as one batch; if that fails, one by one, so that only the culprit fails."""
+        """Run the parts as one batch; if that fails, one by one, so that only the culprit fails."""
         generator = parts[0].request.generator
         batch = Batch(parts)
         self._running_since = started = time.perf_counter()
@@ -215,7 +215,7 @@ class Batcher:
         return list(batch.split(output))
 
     def _collect(self, parts: list[BatchPart], results: list[BatchOutput | Exception]) -> list[GenerationRequest]:
-        """Adds the outputs of a run to their requests; returns the requests that are complete."""
+        """Add the outputs of a run to their requests; return the requests that are complete."""
         for part, result in zip(parts, results, strict=True):
             if isinstance(result, Exception):
                 part.request.failure = result
@@ -230,7 +230,7 @@ class Batcher:
         return [part.request for part in parts if part.request.complete]
 
     def _render(self, request: GenerationRequest) -> None:
-        """Renders the images of a complete request and delivers the result."""
+        """Render the images of a complete request and deliver the result."""
         if request.result.done():  # nobody awaits it any more
             with self._changed:
                 self._release(request)
@@ -242,14 +242,14 @@ class Batcher:
         self._deliver(request, result)
 
     def _fail(self, request: GenerationRequest, error: BaseException) -> None:
-        """Ends a request with a fault of the service, unless it has its result."""
+        """End a request with a fault of the service, unless it has its result."""
         with self._changed:
             self._queue.discard(request)
         failure = error if isinstance(error, Exception) else RuntimeError(f"a thread ended: {error!r}")
         self._deliver(request, failure)
 
     def _deliver(self, request: GenerationRequest, result: Any) -> None:
-        """Stops counting a request, then hands its result to the event loop."""
+        """Stop counting a request, then hand its result to the event loop."""
         with self._changed:
             request.in_progress = False
             self._release(request)
@@ -263,7 +263,7 @@ def _image_counter(model_id: str) -> Counter:
 
 
 def _set_result(future: asyncio.Future[Any], result: Any) -> None:
-    """Completes a future, on the event loop, unless it is cancelled or complete."""
+    """Complete a future, on the event loop, unless it is cancelled or complete."""
     if future.done():
         return
     if isinstance(result, Exception):

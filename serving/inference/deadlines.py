@@ -20,7 +20,7 @@ class DeadlineThread:
         self._thread: threading.Thread | None = None
 
     async def call(self, work: Callable[[], T], seconds: float) -> T:
-        """Returns the result of `work`, or raises its exception; raises TimeoutError after so many seconds."""
+        """Return the result of `work`, or raise its exception; raises TimeoutError after so many seconds."""
         if self._thread is not None and self._thread.is_alive():
             raise TimeoutError("an earlier call has not returned")
         loop = asyncio.get_running_loop()
@@ -47,7 +47,7 @@ class DeadlineThread:
 
 
 def _complete(future: "asyncio.Future[Any]", result: object, failure: Exception | None) -> None:
-    """Completes a future, unless it is cancelled or complete."""
+    """Complete a future, unless it is cancelled or complete."""
     if future.done():
         return
     if failure is None:

@@ -61,7 +61,7 @@ class ParallelSession:
         return "cuda" if self._intra_op_session.get_providers()[0] == "CUDAExecutionProvider" else "cpu"
 
     def run(self, inputs: BatchInputs) -> BatchOutput:
-        """Runs one batch.
+        """Run one batch.
 
         The caller computes the inputs chunk by chunk, so that the other cores run the first while it computes the next,
         and then takes part. If each core computed its own inputs, they would contend for the GIL.
@@ -128,7 +128,7 @@ def join_labels(parts: list[Labels | None]) -> Labels | None:
 
 
 def _start_threads(session: ParallelSession, count: int) -> SimpleQueue[Task | None]:
-    """Starts threads that run the tasks of a queue for as long as the session exists; returns the queue.
+    """Start threads that run the tasks of a queue for as long as the session exists; return the queue.
 
     ThreadPoolExecutor creates a future for each task, which is slow where a task takes a few milliseconds.
     """

@@ -33,7 +33,7 @@ class OnnxGenerator:
 
     @classmethod
     def load(cls, path: Path | str, provider: Provider = "auto", threads: int = 0) -> Self:
-        """Opens, checks and warms up a model file.
+        """Open, check and warm up a model file.
 
         provider: `auto` takes a GPU where there is one, `cpu` and `cuda` insist. threads: CPU threads of one run; 0
         takes every core. Raises ModelError for a file that is missing, damaged, without a card or inconsistent with its
@@ -44,7 +44,7 @@ class OnnxGenerator:
 
     @classmethod
     def open(cls, content: bytes, path: Path, provider: Provider = "auto", threads: int = 0) -> Self:
-        """Does the same with the content of a model file; path: its origin, for error messages."""
+        """Do the same with the content of a model file; path: its origin, for error messages."""
         metadata = read_metadata(content, str(path))
         card = read_card(metadata, str(path))
         verify_checksum(content, metadata, str(path))
@@ -78,7 +78,7 @@ class OnnxGenerator:
         return self._run_in_batches(ArrayInputs(*self.check(latents, labels))).images
 
     def check(self, latents: ArrayLike, labels: ArrayLike | None) -> tuple[Latents, Labels | None]:
-        """Returns latents as float32 [N, latent_dim] and labels as int64 [N], or raises InputError."""
+        """Return latents as float32 [N, latent_dim] and labels as int64 [N], or raise InputError."""
         with np.errstate(over="ignore"):  # a number too large for 32 bits becomes inf and is named below
             z = np.asarray(latents, np.float32)
         if z.ndim != 2 or z.shape[1] != self.card.latent_dim:
@@ -114,7 +114,7 @@ class OnnxGenerator:
         return indices.astype(np.int64)
 
     def warm_up(self, batches: tuple[int, ...]) -> None:
-        """Runs batches of these sizes once; raises ModelError when one fails or has the wrong shape."""
+        """Run batches of these sizes once; raises ModelError when one fails or has the wrong shape."""
         side, channels = self.card.resolution, self.card.channels
         for count in batches:
             latents = np.tile(self.latent_space.mean, (count, 1))
@@ -132,7 +132,7 @@ class OnnxGenerator:
                 )
 
     def _run_in_batches(self, inputs: BatchInputs) -> BatchOutput:
-        """Runs the network, MAX_BATCH images at a time."""
+        """Run the network, MAX_BATCH images at a time."""
         side = self.card.resolution
         images = np.empty((len(inputs), side, side, self.card.channels), np.uint8)
         labels: list[Labels | None] = []
@@ -145,7 +145,7 @@ class OnnxGenerator:
 
 
 def _check_signature(session: onnxruntime.InferenceSession, card: ModelCard, path: Path) -> None:
-    """Raises ModelError for the first input or output that differs from the card."""
+    """Raise ModelError for the first input or output that differs from the card."""
     side = card.resolution
     inputs: dict[str, tuple[str, tuple[int, ...]]] = {"z": ("tensor(float)", (card.latent_dim,))}
     if card.classes:
@@ -165,7 +165,7 @@ def _check_signature(session: onnxruntime.InferenceSession, card: ModelCard, pat
 def _check_tensor(
     what: str, dtype: str, shape: list[int | str | None], wanted_dtype: str, wanted_shape: tuple[int, ...]
 ) -> None:
-    """Compares one tensor with the card; sizes that the file leaves open are checked by the warm-up."""
+    """Compare one tensor with the card; sizes that the file leaves open are checked by the warm-up."""
     if dtype != wanted_dtype:
         raise ModelError(f"{what} is a {dtype} and must be a {wanted_dtype}; export the model again")
     if not shape or isinstance(shape[0], int):

@@ -25,7 +25,7 @@ LIMIT_SIGNALS = (signal.SIGXCPU, signal.SIGKILL)
 
 
 def check_in_subprocess(content: bytes, path: Path) -> None:
-    """Loads and runs a model file in a subprocess.
+    """Load and run a model file in a subprocess.
 
     Raises ModelError with the subprocess's sentence, or one about its exit; OSError when it cannot be started.
     """
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def _limit(kind: int, value: int) -> None:
-    """Sets a resource limit of this process, at most its present hard limit."""
+    """Set a resource limit of this process, at most its present hard limit."""
     _, hard = resource.getrlimit(kind)
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.setrlimit(kind, (value, value))

@@ -69,7 +69,7 @@ class LatentSpace:
         return from_seeds(seeds, self.dim)[0], labels
 
     def truncate(self, latents: Latents, truncation: float) -> Latents:
-        """Moves latents [N, dim] toward the model's mean latent; 1 leaves them as they are."""
+        """Move latents [N, dim] toward the model's mean latent; 1 leaves them as they are."""
         return truncate(latents, self.mean, truncation)
 
 
@@ -115,7 +115,7 @@ _thread_stream = _ThreadStream()
 
 
 def from_seeds(seeds: list[int], latent_dim: int, classes: int = 0) -> tuple[Latents, Labels]:
-    """Draws one latent, and where there are classes one label, for each seed.
+    """Draw one latent, and where there are classes one label, for each seed.
 
     seeds: each in 0 .. 2**32 - 1. Returns z float32 [N, latent_dim], standard normal, and labels
     int64 [N], all 0 when `classes` is 0. numpy keeps RandomState's streams frozen (NEP 19), so a
@@ -138,7 +138,7 @@ def from_seeds(seeds: list[int], latent_dim: int, classes: int = 0) -> tuple[Lat
 
 
 def truncate(latents: Latents, mean: Latents, truncation: float) -> Latents:
-    """Moves latents toward the mean latent: less variety, fewer odd images.
+    """Move latents toward the mean latent: less variety, fewer odd images.
 
     latents: [N, latent_dim]; mean: [latent_dim]; truncation: 1 leaves them, 0 gives the mean
     (the truncation trick in its linear form, Karras et al. 2019, section 3).

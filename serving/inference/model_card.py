@@ -62,7 +62,7 @@ class ModelCard(BaseModel):
 
 
 def read_card(metadata: dict[str, str], path: str) -> ModelCard:
-    """Parses the card in an ONNX file's metadata; raises ModelError that names the invalid field."""
+    """Parse the card in an ONNX file's metadata; raises ModelError that names the invalid field."""
     if CARD_KEY not in metadata:
         raise ModelError(f"{path} carries no model card; export it with Mint (python -m training.export)")
     try:
@@ -81,7 +81,7 @@ def embed_checksum(content: bytes) -> bytes:
 
 
 def verify_checksum(content: bytes, metadata: dict[str, str], path: str) -> None:
-    """Raises ModelError unless the checksum in the file matches its content."""
+    """Raise ModelError unless the checksum in the file matches its content."""
     checksum = metadata.get(CHECKSUM_KEY)
     if checksum is None:
         raise ModelError(f"{path} carries no checksum; export it again with this Mint (python -m training.export)")

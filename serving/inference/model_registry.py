@@ -119,7 +119,7 @@ class ModelRegistry:
         return {name: entry.problem for name, entry in sorted(self._entries.items()) if entry.problem}
 
     async def load_default(self) -> None:
-        """Loads the default model; raises ModelError if it cannot be served."""
+        """Load the default model; raises ModelError if it cannot be served."""
         path = self._default_path
         if not path.name.isprintable():
             raise ModelError(f"the name of {printable(str(path))} is not printable UTF-8; rename the file")
@@ -129,7 +129,7 @@ class ModelRegistry:
         _log_served(path, generator)
 
     async def start(self) -> None:
-        """Loads the default model, so that the service is ready, and starts to load the others."""
+        """Load the default model, so that the service is ready, and start to load the others."""
         if self.default not in self._entries:
             file = ModelFile(self.default, self._default_path, _stat(self._default_path) or ())
             await self._load(file, checked=True)
@@ -141,17 +141,17 @@ class ModelRegistry:
             self._report_poll_failure(error)
 
     async def load(self) -> None:
-        """Loads all models of the folder."""
+        """Load all models of the folder."""
         await self.start()
         await self.wait_until_loaded()
 
     async def wait_until_loaded(self) -> None:
-        """Returns when no file is being loaded."""
+        """Return when no file is being loaded."""
         while self._loading:
             await asyncio.wait(list(self._loading.values()))
 
     async def watch(self) -> None:
-        """Polls the folder for ever, even if a poll fails."""
+        """Poll the folder for ever, even if a poll fails."""
         while True:
             await asyncio.sleep(POLL_INTERVAL_S)
             try:
@@ -160,7 +160,7 @@ class ModelRegistry:
                 self._report_poll_failure(error)
 
     async def poll(self) -> None:
-        """Starts to load files that are new or changed and unchanged since the previous poll; drops those deleted.
+        """Start to load files that are new or changed and unchanged since the previous poll; drop those deleted.
 
         Raises OSError when the folder cannot be listed: TimeoutError when it does not answer.
         """
@@ -181,7 +181,7 @@ class ModelRegistry:
         return asyncio.ensure_future(self._list_thread.call(lambda: list_models(self._default_path), LIST_TIMEOUT_S))
 
     def _report_poll_failure(self, error: Exception) -> None:
-        """Records that a poll has failed; counts and logs it unless the previous one failed in the same way."""
+        """Record that a poll has failed; count and log it unless the previous one failed in the same way."""
         if isinstance(error, TimeoutError):
             reason = "it does not answer"
         else:
@@ -192,7 +192,7 @@ class ModelRegistry:
         self.poll_problem = problem
 
     def _start_loading(self, file: ModelFile, counted: bool = True) -> None:
-        """Loads a file in a task of its own, unless one is loading it; counted: in mint_model_swaps."""
+        """Load a file in a task of its own, unless one is loading it; counted: in mint_model_swaps."""
         if file.name in self._loading:
             return
         before = self._entries.get(file.name)
@@ -207,7 +207,7 @@ class ModelRegistry:
         task.add_done_callback(end)
 
     async def _load(self, file: ModelFile, checked: bool = False) -> None:
-        """Loads a file beside the model of its name that is served, and replaces that if the file is sound."""
+        """Load a file beside the model of its name that is served, and replace that if the file is sound."""
         before = self._entries.get(file.name)
         kept = before.generator if before else None
         try:
@@ -226,7 +226,7 @@ class ModelRegistry:
             _log_served(file.path, generator)
 
     async def _open(self, name: str, path: Path, checked: bool) -> OnnxGenerator:
-        """Loads and warms up a file; checked: skip the check in a process of its own, which takes a second.
+        """Load and warm up a file; checked: skip the check in a process of its own, which takes a second.
 
         Raises ModelError; ModelUnreadableError for failures that may pass.
         """

@@ -64,7 +64,7 @@ def read_metadata(content: bytes, path: str) -> dict[str, str]:
 
 
 def _scan_message(message: memoryview, kind: str, depth: int, scan: _Scan) -> None:
-    """Scans a message and its submessages; depth: number of enclosing graphs."""
+    """Scan a message and its submessages; depth: number of enclosing graphs."""
     if kind == "graph":
         scan.graphs += 1
         depth += 1
@@ -84,7 +84,7 @@ def _scan_message(message: memoryview, kind: str, depth: int, scan: _Scan) -> No
 
 
 def _check_tensor(message: memoryview, scan: _Scan) -> None:
-    """Raises ModelError for a tensor whose values are in another file, or incomplete."""
+    """Raise ModelError for a tensor whose values are in another file, or incomplete."""
     dims: list[int] = []
     value_bytes = 0
     name, external = "", False
@@ -109,13 +109,13 @@ def _check_tensor(message: memoryview, scan: _Scan) -> None:
 
 
 def _add_entry(message: memoryview, scan: _Scan) -> None:
-    """Adds a key and value to the metadata."""
+    """Add a key and value to the metadata."""
     pair = {number: bytes(value).decode() for number, value in _fields(message, scan) if not isinstance(value, int)}
     scan.metadata[pair.get(1, "")] = pair.get(2, "")
 
 
 def _fields(message: memoryview, scan: _Scan) -> Iterator[tuple[int, int | memoryview]]:
-    """Yields the number and the value of each field of a message; fixed-length numbers as bytes."""
+    """Yield the number and the value of each field of a message; fixed-length numbers as bytes."""
     offset = 0
     while offset < len(message):
         scan.fields += 1
@@ -141,7 +141,7 @@ def _fields(message: memoryview, scan: _Scan) -> Iterator[tuple[int, int | memor
 
 
 def _varints(packed: memoryview) -> list[int]:
-    """Decodes the numbers of a packed field."""
+    """Decode the numbers of a packed field."""
     numbers, offset = [], 0
     while offset < len(packed):
         number, offset = _varint(packed, offset)
@@ -150,7 +150,7 @@ def _varints(packed: memoryview) -> list[int]:
 
 
 def _varint(message: memoryview, offset: int) -> tuple[int, int]:
-    """Decodes a variable-length number; returns it and the offset after it."""
+    """Decode a variable-length number; return it and the offset after it."""
     number = 0
     for shift in range(0, 70, 7):
         if offset >= len(message):

@@ -22,7 +22,7 @@ Provider = Literal["auto", "cpu", "cuda"]
 
 
 def open_session(content: bytes, path: Path, provider: Provider, threads: int) -> onnxruntime.InferenceSession:
-    """Opens a session on the GPU if one is wanted and available, else on the CPU; raises ModelError."""
+    """Open a session on the GPU if one is wanted and available, else on the CPU; raises ModelError."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = FATAL
     options.intra_op_num_threads = threads  # 0: one a core
@@ -49,7 +49,7 @@ def open_session(content: bytes, path: Path, provider: Provider, threads: int) -
 
 
 def _open_on_cuda(content: bytes, options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession | None:
-    """Opens a session on the first GPU, or returns None; if the file is at fault, the CPU session raises its error."""
+    """Open a session on the first GPU, or return None; if the file is at fault, the CPU session raises its error."""
     if not cuda_devices():
         return None
     with contextlib.redirect_stdout(io.StringIO()):  # it prints the libraries that it does not find

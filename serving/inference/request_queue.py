@@ -72,7 +72,7 @@ class Admission:
         self.encode_s = self.bulk_encode_s = 0.0
 
     def check(self, cost: RequestCost, images_per_s: float, encoders: int) -> None:
-        """Raises QueueFullError unless the request fits now; the rates predict when pending work will be done.
+        """Raise QueueFullError unless the request fits now; the rates predict when pending work will be done.
 
         Bulk requests leave a quarter of each bound to interactive ones. A request larger than the bulk share is
         accepted if no other bulk request is pending, since otherwise it never would be.
@@ -89,11 +89,11 @@ class Admission:
             raise QueueFullError(f"about {self.encode_s:.0f} s of encoding are", retry_after_s)
 
     def add(self, cost: RequestCost) -> None:
-        """Counts an accepted request."""
+        """Count an accepted request."""
         self._count(cost, 1)
 
     def release(self, cost: RequestCost) -> None:
-        """Stops counting a request."""
+        """Stop counting a request."""
         self._count(cost, -1)
 
     def _count(self, cost: RequestCost, sign: int) -> None:
@@ -194,11 +194,11 @@ class RequestQueue:
         return len(self._interactive) + len(self._bulk)
 
     def put(self, request: GenerationRequest) -> None:
-        """Appends a request to those of its priority."""
+        """Append a request to those of its priority."""
         self._of(request).append(request)
 
     def discard(self, request: GenerationRequest) -> None:
-        """Removes a request, if it is here."""
+        """Remove a request, if it is here."""
         if request in self._of(request):
             self._of(request).remove(request)
 
@@ -207,7 +207,7 @@ class RequestQueue:
         return [*self._interactive, *self._bulk]
 
     def next_batch(self, max_batch: int) -> list[BatchPart]:
-        """Takes rows of one generator until the batch is full; requests without further rows leave the queue."""
+        """Take rows of one generator until the batch is full; requests without further rows leave the queue."""
         first, second = self._interactive, self._bulk
         if second and (self._bulk_first or not first):
             first, second = second, first

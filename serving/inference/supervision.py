@@ -26,7 +26,7 @@ class FaultReporter:
         self._counter = FAULTS.labels(part)  # created now, so that /metrics has it at 0
 
     def report(self, error: BaseException) -> None:
-        """Logs and counts a failure, and shows it for a while."""
+        """Log and count a failure, and show it for a while."""
         logger.error("the %s failed and goes on", self.part, exc_info=error)
         self._counter.inc()
         self._last = one_line(error)
@@ -52,7 +52,7 @@ class WorkerThreads:
         self._threads: list[threading.Thread] = []
 
     def start_missing(self) -> None:
-        """Starts the threads that do not run: at first all of them, later those that have ended unexpectedly.
+        """Start the threads that do not run: at first all of them, later those that have ended unexpectedly.
 
         Raises RuntimeError when the system gives no thread and none runs.
         """
@@ -78,7 +78,7 @@ class WorkerThreads:
         return f"the {self.faults.part} has ended; the next request starts it again"
 
     def join(self) -> None:
-        """Waits until the steps have returned False."""
+        """Wait until the steps have returned False."""
         for thread in self._threads:
             thread.join()
         self._threads = []

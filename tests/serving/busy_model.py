@@ -12,7 +12,7 @@ from serving.inference.latents import ArrayInputs, BatchInputs, Images, Labels, 
 async def generate_images(
     batcher: Batcher, generator: OnnxGenerator, latents: Latents, labels: Labels | None
 ) -> Images:
-    """Submits latents and returns the images as they are, without encoding."""
+    """Submit latents and return the images as they are, without encoding."""
     return await batcher.submit(generator, ArrayInputs(latents, labels), lambda images, labels: images)
 
 

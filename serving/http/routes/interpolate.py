@@ -78,7 +78,7 @@ def render_animation(images: Images, labels: Indices, format: AnimationFormat, f
 
 
 def _check_duration(request: InterpolateRequest, format: AnimationFormat) -> None:
-    """Raises InputError for a GIF whose frames, if all were equal, would be one frame longer than the format allows."""
+    """Raise InputError for a GIF whose frames, if all were equal, would be one frame longer than the format allows."""
     seconds = request.frames * round(1000 / request.fps) / 1000
     if format == "gif" and seconds > MAX_GIF_S:
         raise InputError(

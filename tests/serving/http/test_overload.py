@@ -37,14 +37,14 @@ def batcher() -> Iterator[Batcher]:
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:
-    """Returns as soon as the condition is true; fails when it is not within a minute."""
+    """Return as soon as the condition is true; fail when it is not within a minute."""
     async with asyncio.timeout(TIMEOUT_S):
         while not condition():
             await asyncio.sleep(0.002)
 
 
 def count(images: Images, labels: Labels | None) -> int:
-    """Renders images as their number."""
+    """Render images as their number."""
     return len(images)
 
 
@@ -67,7 +67,7 @@ class Encodings:
         return asyncio.create_task(self.batcher.submit(self.generator, self.inputs, encode, encode_s))
 
     async def occupy_all(self) -> "list[asyncio.Task[str]]":
-        """Occupies every encoding thread with a blocked request."""
+        """Occupy every encoding thread with a blocked request."""
         tasks = [self.submit("first", 0.01) for _ in range(ENCODERS)]
         await wait_until(lambda: len(self.started) == ENCODERS)
         return tasks

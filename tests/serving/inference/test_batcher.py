@@ -29,7 +29,7 @@ def worker_threads() -> int:
 
 
 async def wait_until(condition: Callable[[], bool]) -> None:
-    """Returns as soon as the condition is true; fails when it is not within a minute."""
+    """Return as soon as the condition is true; fail when it is not within a minute."""
     async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.01)

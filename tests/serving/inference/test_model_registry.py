@@ -31,7 +31,7 @@ async def models(default: Path) -> ModelRegistry:
 
 
 async def poll_and_load(models: ModelRegistry) -> None:
-    """Polls twice, since a changed file must be unchanged over two polls, and waits for what they load."""
+    """Poll twice, since a changed file must be unchanged over two polls, and wait for what they load."""
     await models.poll()
     await models.poll()
     await models.wait_until_loaded()
