@@ -1,1 +1,1 @@
-"""The experiments that the sources of Mint's recipes made, run again: `dvc repro experiments/dvc.yaml`."""
+"""Experiments of the source tutorials, reproduced: `dvc repro experiments/dvc.yaml`."""

@@ -1,7 +1,7 @@
-"""The pictures that the variants learn from, as arrays in .runs/experiments/, made once for each kind.
+"""Datasets of the experiments, as arrays in .runs/experiments/ that are prepared once for each specification.
 
-Grey pictures are the embedded clothes. RGB ones come from rgb_source; without it, three clothes of one class
-become the three channels of one picture, so that colours mean something and a classifier still has classes.
+Grey images are the embedded Fashion-MNIST. RGB ones come from rgb_source; without it, three grey images of one class
+become the channels of one image, so that colours carry information and a classifier still has classes.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.experiments.settings import PICTURES, ROOT
+from benchmarks.experiments.settings import DATA, ROOT
 from serving.errors import MintError
 from serving.files import atomic_write
 from training.data.cache import current_inputs
@@ -22,14 +22,14 @@ from training.data.subset import stratified_subset
 from training.param_sections import DataParams
 from training.preprocess import decode_item, parallel_map
 
-CLOTHES = ROOT / "data" / "fashion-mnist-10k"
+FASHION_MNIST = ROOT / "data" / "fashion-mnist-10k"
 IMAGES, LABELS = "images.npy", "labels.npy"
-REFERENCE_SHARE = 2  # reference images for each one that is evaluated: the more, the less the measures scatter
+REFERENCE_FACTOR = 2  # reference images for each evaluated one: more of them reduce the variance of the metrics
 
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """Which pictures: from where, in which form, and how many of them at most."""
+    """Source, format and largest number of the images."""
 
     resolution: int
     channels: int
@@ -38,22 +38,22 @@ class ImageSpec:
 
     @property
     def composed(self) -> bool:
-        """Whether the channels are three grey images."""
+        """True where the channels are three grey images."""
         return self.channels == 3 and self.rgb_source is None
 
     @property
-    def words(self) -> str:
-        """What the report calls them. A source by its name alone: where it lies is nobody's business."""
+    def description(self) -> str:
+        """Description in the report; it names a source without its folder, which is private."""
         if self.channels == 1:
-            return "the embedded clothes (Fashion-MNIST, 10,000 grey images in 10 classes)"
+            return "the embedded Fashion-MNIST (10,000 grey images in 10 classes)"
         if self.rgb_source:
-            return f"the RGB pictures of {Path(self.rgb_source).name}"
-        return "RGB pictures made from the embedded clothes, three images of one class as the three channels"
+            return f"the RGB images of {Path(self.rgb_source).name}"
+        return "RGB images made from the embedded Fashion-MNIST, three images of one class as the three channels"
 
     def data_params(self) -> DataParams:
-        """How `preprocess` would be asked for what these pictures are made of."""
+        """Parameters of `preprocess` for these images, or for those that they are composed of."""
         return DataParams(
-            source=str(CLOTHES) if self.channels == 1 or self.composed else str(self.rgb_source),
+            source=str(FASHION_MNIST) if self.channels == 1 or self.composed else str(self.rgb_source),
             labels="auto",
             resolution=self.resolution,  # type: ignore[arg-type]  # pydantic checks it
             channels=1 if self.composed else self.channels,  # type: ignore[arg-type]
@@ -62,73 +62,73 @@ class ImageSpec:
             max_skipped=1.0,
         )
 
-    def folder(self, root: Path = PICTURES) -> Path:
-        """Where their arrays are kept, named by all that they are made of."""
+    def folder(self, root: Path = DATA) -> Path:
+        """Folder of the arrays; its name has a hash of all inputs."""
         inputs = current_inputs(self.data_params()).model_dump(exclude={"data": {"source"}})
-        shape = json.dumps([asdict(self), inputs], sort_keys=True)
-        name = "composed" if self.composed else "clothes" if self.channels == 1 else "rgb"
-        return root / f"{name}-{self.resolution}-{hashlib.sha256(shape.encode()).hexdigest()[:16]}"
+        key = json.dumps([asdict(self), inputs], sort_keys=True)
+        name = "composed" if self.composed else "grey" if self.channels == 1 else "rgb"
+        return root / f"{name}-{self.resolution}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Images uint8 [N, H, W, C] and labels int64 [N], shuffled once and for all."""
+    """Images uint8 [N, H, W, C] and labels int64 [N], in a fixed random order."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
 
     @property
     def classes(self) -> int:
-        """How many classes the labels name."""
+        """Number of classes."""
         return int(self.labels.max()) + 1
 
 
 @dataclass(frozen=True)
 class Split:
-    """Three disjoint parts. Measures compare with `reference`; `held_out` says what real images score."""
+    """Three disjoint parts. Metrics compare with `reference`; `held_out` gives the metrics of real images."""
 
     training: LabelledImages
     reference: LabelledImages
     held_out: LabelledImages
 
 
-def prepare(kind: ImageSpec, folder: Path) -> None:
-    """Makes the arrays, unless they are there."""
+def prepare(spec: ImageSpec, folder: Path) -> None:
+    """Write the arrays, unless they exist."""
     if (folder / LABELS).exists():
         return
-    images, labels = _read(kind)
-    if kind.composed:
+    images, labels = _read(spec)
+    if spec.composed:
         images, labels = compose(images, labels)
     order = np.random.RandomState(0).permutation(len(images))
-    for name, array in ((IMAGES, images), (LABELS, labels)):  # labels last: they say that both are there
+    for name, array in ((IMAGES, images), (LABELS, labels)):  # labels last: they vouch for both
         with atomic_write(folder / name) as path, path.open("wb") as file:
             np.save(file, array[order])
 
 
 def load(folder: Path) -> LabelledImages:
-    """The arrays that `prepare` made; the images are mapped, not read."""
+    """Load the arrays that `prepare` wrote; the images are memory-mapped."""
     return LabelledImages(np.load(folder / IMAGES, mmap_mode="r"), np.load(folder / LABELS))
 
 
-def split(pictures: LabelledImages, training: int | None, evaluated: int) -> Split:
-    """Cuts off what is evaluated against, the same for every variant, and then so many to train on; None for the rest.
+def split(data: LabelledImages, training: int | None, evaluated: int) -> Split:
+    """Split off the images to evaluate with, the same for every variant, then those to train on; None for the rest.
 
     Raises MintError when there are too few.
     """
-    reserved = (1 + REFERENCE_SHARE) * evaluated
+    reserved = (1 + REFERENCE_FACTOR) * evaluated
     wanted = reserved + (1 if training is None else training)
-    if len(pictures.images) < wanted:
+    if len(data.images) < wanted:
         raise MintError(
-            f"there are {len(pictures.images)} pictures, and {wanted} are needed: {reserved} to compare with and the "
+            f"there are {len(data.images)} images, and {wanted} are needed: {reserved} to compare with and the "
             "rest to train on; name a larger rgb_source in experiments/params.yaml"
         )
-    end = len(pictures.images) if training is None else wanted
+    end = len(data.images) if training is None else wanted
     cuts = ((reserved, end), (evaluated, reserved), (0, evaluated))
-    return Split(*(LabelledImages(pictures.images[start:stop], pictures.labels[start:stop]) for start, stop in cuts))
+    return Split(*(LabelledImages(data.images[start:stop], data.labels[start:stop]) for start, stop in cuts))
 
 
 def compose(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Grey images [N, H, W, 1] -> as many RGB ones [N, H, W, 3], each of three different images of one class."""
+    """Compose N grey images [N, H, W, 1] to N RGB ones [N, H, W, 3], each of three different images of one class."""
     rows = np.empty((len(images), 3), np.int64)
     for label in np.unique(labels):
         members = np.random.RandomState(label).permutation(np.flatnonzero(labels == label))
@@ -136,16 +136,16 @@ def compose(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> tuple[NDArr
     return np.concatenate([images[rows[:, channel]] for channel in range(3)], axis=3), labels
 
 
-def _read(kind: ImageSpec) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Every image that can be read, as `preprocess` brings it to size. Raises MintError where there are no classes."""
-    data = kind.data_params()
+def _read(spec: ImageSpec) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Decode all readable images as `preprocess` does. Raises MintError without class folders."""
+    data = spec.data_params()
     with open_source(data) as source:
         if len(source.classes) < 2:
-            raise MintError(f"rgb_source {kind.rgb_source} has no class folders; the experiments count classes")
-        found = list(parallel_map(lambda item: decode_item(item, data), stratified_subset(source.items, data.limit)))
-    read = [one for one in found if not isinstance(one, SkippedFile)]
+            raise MintError(f"rgb_source {spec.rgb_source} has no class folders; the experiments count classes")
+        decoded = list(parallel_map(lambda item: decode_item(item, data), stratified_subset(source.items, data.limit)))
+    read = [one for one in decoded if not isinstance(one, SkippedFile)]
     if not read:
-        raise MintError(f"rgb_source {kind.rgb_source} holds no readable image; name another folder or archive")
+        raise MintError(f"rgb_source {spec.rgb_source} holds no readable image; name another folder or archive")
     labels = np.array([one.item.label or 0 for one in read], np.int64)
-    # Numbered without gaps, as a class may have lost all its files.
+    # Renumbered without gaps, as all files of a class may be unreadable.
     return np.stack([one.pixels for one in read]), np.unique(labels, return_inverse=True)[1].astype(np.int64)

@@ -1,29 +1,27 @@
-"""What a run leaves: records that JSON holds and the report reads."""
+"""Records of the experiments' results: written as JSON by the runs, read by the report."""
 
-import statistics
-from collections.abc import Sequence
 from pathlib import Path
 
 from serving.files import atomic_write
 from training.data.manifest import FrozenModel
 
-SHEETS = "sheets"  # folder of seed 0's sheets, beside the results
+GRIDS = "sheets"  # folder of seed 0's sample grids, beside its results
 RESULT = "result.json"
 
 
 class Hardware(FrozenModel):
-    """On what a run was timed."""
+    """Hardware that a run was timed on."""
 
     cpu: str
     gpu: str | None
     cores: int
     threads: int  # of one run
-    workers: int  # runs at a time
+    workers: int  # concurrent runs
     torch: str
 
 
-class EvalPoint(FrozenModel):
-    """What the classifier saw in a generator's images after an epoch; see `eye`."""
+class Evaluation(FrozenModel):
+    """Metrics of generated images by the classifier after an epoch; see `evaluator`."""
 
     epoch: int
     coverage: float
@@ -31,8 +29,8 @@ class EvalPoint(FrozenModel):
     precision: float
 
 
-class Point(FrozenModel):
-    """Both losses, averaged over a stretch that ends here."""
+class LossPoint(FrozenModel):
+    """Both losses, averaged over the steps since the point before."""
 
     epoch: float
     d_loss: float
@@ -40,35 +38,35 @@ class Point(FrozenModel):
 
 
 class SeedResult(FrozenModel):
-    """One run of a variant. `measures` is empty where it exploded."""
+    """One run of a variant. `metrics` is empty for a run that diverged."""
 
     seed: int
-    images: int  # trained on
-    began: float  # seconds since 1970
-    seconds: float  # all told, measuring included
-    exploded_at: float | None  # the epoch in which a loss or a weight was no number any more
-    steps: int  # of the game
+    images: int  # in the training set
+    started_at: float  # Unix time in seconds
+    seconds: float  # wall time, evaluation included
+    diverged_at: float | None  # epoch in which a loss or a weight became NaN or infinite
+    steps: int  # of the generator
     images_seen: int
-    step_ms: float  # of training, without looks
+    step_ms: float  # of training, without evaluations
     images_per_second: float
     sampled_per_second: float
     source_image_ms: float | None  # of training an image with the source's own network, where that was timed
-    looks: tuple[EvalPoint, ...]
-    curve: tuple[Point, ...]
-    measures: dict[str, float]
-    real: dict[str, float]  # what held-out real images score, by measure
-    extractor: str  # of the measures
-    classifier_accuracy: float  # of what looks, on real images that it has not seen
+    evaluations: tuple[Evaluation, ...]
+    losses: tuple[LossPoint, ...]
+    metrics: dict[str, float]
+    real: dict[str, float]  # metrics of held-out real images
+    extractor: str  # feature extractor of the metrics
+    classifier_accuracy: float  # of the evaluator's classifier on held-out real images
     hardware: Hardware
 
 
 class VariantResult(FrozenModel):
-    """All runs of a variant, and what they have in common."""
+    """All runs of a variant, and the settings that they share."""
 
     name: str
     scale: str
     preset: str
-    pictures: str  # in words
+    data: str  # description
     images: int
     epochs: int
     batch: int
@@ -79,35 +77,21 @@ class VariantResult(FrozenModel):
     discriminator_width: int
     rate_factor: float
     evaluated: int
-    sheet_epochs: tuple[int, ...]
+    grid_epochs: tuple[int, ...]
     seeds: tuple[SeedResult, ...]
 
     @property
     def images_seen(self) -> int:
-        """By a run that reaches its end: whole batches of every epoch."""
+        """Images seen by a complete run: whole batches of every epoch."""
         return self.epochs * (self.images // self.batch * self.batch)
 
     @property
-    def exploded(self) -> int:
-        """How many runs did not reach their end."""
-        return sum(seed.exploded_at is not None for seed in self.seeds)
-
-
-class Spread(FrozenModel):
-    """A mean over seeds and how they scatter."""
-
-    mean: float
-    deviation: float | None  # sample standard deviation; None for a single seed
-
-
-def spread(values: Sequence[float]) -> Spread | None:
-    """Mean and sample standard deviation; None where there is nothing."""
-    if not values:
-        return None
-    return Spread(mean=statistics.fmean(values), deviation=statistics.stdev(values) if len(values) > 1 else None)
+    def diverged(self) -> int:
+        """Number of runs that diverged."""
+        return sum(seed.diverged_at is not None for seed in self.seeds)
 
 
 def write_record(record: FrozenModel, path: Path) -> None:
-    """Writes a record as JSON, whole or not at all."""
+    """Write a record as JSON, atomically."""
     with atomic_write(path) as part:
         part.write_text(record.model_dump_json(indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""experiments/params.yaml as a frozen model, and where the experiments leave things for one another."""
+"""Settings of the experiments: experiments/params.yaml as a frozen model, and the folders of data and results."""
 
 from pathlib import Path
 from typing import Literal
@@ -13,16 +13,15 @@ from training.params import ParamsError
 ROOT = Path(__file__).parents[2]
 SETTINGS = ROOT / "experiments" / "params.yaml"
 WORK = ROOT / ".runs" / "experiments"
-PICTURES = WORK / "pictures"  # the data as arrays, and what was learned of it
-KEPT = WORK / "kept"  # every seed's result, by a hash of all that shapes it
-RESULTS = WORK / "results"  # a folder a variant: what DVC tracks
+DATA = WORK / "images"  # images as arrays, and the evaluator's classifier and features
+RESULTS = WORK / "results"  # one folder per variant, tracked by DVC
 REPORT = ROOT / "reports" / "experiments"
 
 Scale = Literal["small", "full"]
 
 
 class ExperimentSettings(Section):
-    """The whole of experiments/params.yaml."""
+    """Contents of experiments/params.yaml."""
 
     scale: Scale
     seeds: int = Field(ge=1, le=64)
@@ -30,7 +29,7 @@ class ExperimentSettings(Section):
 
 
 def load_settings(path: Path = SETTINGS) -> ExperimentSettings:
-    """Reads and checks experiments/params.yaml. Raises ParamsError with one sentence that names the key."""
+    """Read and validate experiments/params.yaml. Raises ParamsError with one sentence that names the key."""
     try:
         return ExperimentSettings.model_validate(yaml.safe_load(path.read_text()))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

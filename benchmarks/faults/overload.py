@@ -92,7 +92,7 @@ def evaluate(
     return [
         Check("every status is 200 or 429", f"{statuses}; {result.broken} broke off", not others and not result.broken),
         Check("some are accepted, some rejected", statuses, bool(result.statuses[200] and result.statuses[429])),
-        Check("every 429 has a Retry-After", f"{result.without_retry_after} did not", not result.without_retry_after),
+        Check("every 429 has a Retry-After", f"{result.without_retry_after} without", not result.without_retry_after),
         Check(
             f"memory stays within {MAX_MEMORY_GROWTH:.0%} of its start",
             f"{memory.start / 1e6:.0f} MB, peak {memory.peak / 1e6:.0f} MB ({growth:+.1%})",

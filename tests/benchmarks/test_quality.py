@@ -29,7 +29,7 @@ def test_every_configuration_has_the_same_images_and_the_same_metrics(name: str,
     )
     assert params.data.model_dump(exclude={"source"}) == default.data.model_dump(exclude={"source"})
     assert params.evaluate == default.evaluate
-    assert params.train.horizontal_flip == default.train.horizontal_flip  # shoes point left in these pictures
+    assert params.train.horizontal_flip == default.train.horizontal_flip  # shoes all point left in these images
     assert (params.train.batch, params.train.seed) == (128, 2)
 
 
