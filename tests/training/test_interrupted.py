@@ -1,4 +1,4 @@
-"""A run that is stopped, killed or finds its checkpoints damaged ends as one that nothing happened to."""
+"""Tests of interrupted runs: stopped, killed or with damaged checkpoints, they end like uninterrupted ones."""
 
 import hashlib
 import os
@@ -28,8 +28,8 @@ from training.torch_files import load_with_checksum
 REPOSITORY = Path(__file__).parents[2]
 SOURCE = str(REPOSITORY / "data/fashion-mnist-10k")
 STEP = 16  # images; an epoch has four of them
-FOR_EVER = "100000 epochs"
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ENDLESS = "100000 epochs"
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def configure(folder: Path, length: str, **changes: Any) -> None:
@@ -58,7 +58,7 @@ def copy(trained: Path, project: Project) -> Project:
 
 @pytest.fixture
 def fresh(copy: Project) -> Project:
-    """A copy in which nothing was trained."""
+    """A copy without a trained model."""
     shutil.rmtree(run_folder().path)
     shutil.rmtree("reports")
     return copy
@@ -66,9 +66,9 @@ def fresh(copy: Project) -> Project:
 
 @pytest.fixture(autouse=True)
 def _signals() -> Iterator[None]:
-    """As a terminal leaves them, whatever pytest was started with; afterwards as they were."""
-    before = {number: signal.getsignal(number) for number in ENDING}
-    for number in ENDING:
+    """Default signal handlers, as in a terminal; the previous ones afterwards."""
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.default_int_handler)
     yield
     for number, handler in before.items():
@@ -79,37 +79,37 @@ def run_folder() -> RunFolder:
     return RunFolder(paths.RUNS / fingerprint(load_params(), read_manifest()))
 
 
-def seen(checkpoint: Path) -> int:
+def images_seen(checkpoint: Path) -> int:
     images: int = load_with_checksum(checkpoint)["state"]["images_seen"]
     return images
 
 
 def outputs() -> dict[str, str]:
-    """The hash of everything that the stage leaves."""
+    """Hashes of all outputs of the stage."""
     files = [paths.GENERATOR_WEIGHTS, *(path for path in Path("reports").rglob("*") if path.is_file())]
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def rows() -> list[str]:
-    """The rows of a curve so far."""
+    """Rows of a curve so far."""
     curve = paths.TRAIN_REPORT / "plots/metrics/d_loss.tsv"
     return curve.read_text().splitlines()[1:] if curve.exists() else []
 
 
-class Evil:
-    """Makes a file when it is unpickled."""
+class MaliciousPickle:
+    """Object that creates a file when it is unpickled."""
 
     def __reduce__(self) -> tuple[Callable[..., None], tuple[str]]:
         return Path.touch, (Path("unpickled"),)  # type: ignore[return-value]
 
 
-def without_a_key(path: Path) -> None:
-    kept = load_with_checksum(path)
-    del kept["state"]["trainer"]
-    torch.save(kept, path)
+def remove_key(path: Path) -> None:
+    content = load_with_checksum(path)
+    del content["state"]["trainer"]
+    torch.save(content, path)
 
 
-def flip(path: Path, position: int) -> None:
+def flip_bit(path: Path, position: int) -> None:
     content = bytearray(path.read_bytes())
     content[position] ^= 1
     path.write_bytes(content)
@@ -119,15 +119,15 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "cut": lambda path: path.write_bytes(path.read_bytes()[:-1000]),
     "empty": lambda path: path.write_bytes(b""),
     "other": lambda path: path.write_bytes(b"no checkpoint\n" * 1000),
-    "pickled": lambda path: path.write_bytes(pickle.dumps(Evil())),
-    "key missing": without_a_key,
-    "bit flipped": lambda path: flip(path, path.stat().st_size // 2),
-    "bit flipped in the checksum": lambda path: flip(path, -1),
+    "pickled": lambda path: path.write_bytes(pickle.dumps(MaliciousPickle())),
+    "key missing": remove_key,
+    "bit flipped": lambda path: flip_bit(path, path.stat().st_size // 2),
+    "bit flipped in the checksum": lambda path: flip_bit(path, -1),
 }
 
 
 @pytest.mark.parametrize("damage", [*DAMAGE, "missing"])
-def test_a_damaged_checkpoint_is_told_and_the_one_before_it_is_taken(
+def test_a_damaged_checkpoint_is_reported_and_the_previous_one_is_loaded(
     copy: Project, capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
     newest = run_folder().checkpoints()[-1]
@@ -137,46 +137,46 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_is_taken(
     assert state["images_seen"] == 96
     assert not newest.exists()
     assert not Path("unpickled").exists()
-    said = capsys.readouterr().out
-    assert ("; going back to the checkpoint before it" in said) == (damage != "missing")
+    printed = capsys.readouterr().out
+    assert ("; going back to the checkpoint before it" in printed) == (damage != "missing")
 
 
-def test_without_a_sound_checkpoint_a_run_starts_over_and_says_so(
+def test_without_an_intact_checkpoint_a_run_starts_over_and_says_so(
     copy: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = outputs()
     for checkpoint in run_folder().checkpoints():
-        flip(checkpoint, 1000)
+        flip_bit(checkpoint, 1000)
     train.main()
     assert f"no other checkpoint in {run_folder().path} can be used; starting over" in capsys.readouterr().out
     assert outputs() == before
 
 
-def test_a_run_with_a_damaged_checkpoint_ends_as_an_unbroken_one(copy: Project) -> None:
+def test_a_run_with_a_damaged_checkpoint_ends_like_an_uninterrupted_one(copy: Project) -> None:
     before = outputs()
-    flip(run_folder().checkpoints()[-1], 5000)
+    flip_bit(run_folder().checkpoints()[-1], 5000)
     train.main()
     assert outputs() == before
 
 
-def test_stops_leave_no_trace_in_what_a_run_leaves(fresh: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before, at and after the first row of the curves, which comes after the second step here, and later."""
-    monkeypatch.setattr(train, "SHOW_EVERY_IMAGES", 2 * STEP)
+def test_stops_do_not_change_the_outputs_of_a_run(fresh: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stops before, at and after the first row of the curves, which comes after the second step here, and later."""
+    monkeypatch.setattr(train, "LOG_EVERY_IMAGES", 2 * STEP)
     configure(fresh.folder, "2 epochs")
     train.main()
-    unbroken, unbroken_rows = outputs(), rows()
-    assert [row.split("\t")[0] for row in unbroken_rows] == ["0", "1", "2", "3"]
+    expected, expected_rows = outputs(), rows()
+    assert [row.split("\t")[0] for row in expected_rows] == ["0", "1", "2", "3"]
     shutil.rmtree(run_folder().path)
     for steps in (1, 2, 3, 6):
         configure(fresh.folder, f"{steps * STEP / 1000} kimg")
         train.main()
     configure(fresh.folder, "2 epochs")
     train.main()
-    assert rows() == unbroken_rows
-    assert outputs() == unbroken
+    assert rows() == expected_rows
+    assert outputs() == expected
 
 
-def test_what_another_run_left_is_not_taken_for_this_ones(fresh: Project) -> None:
+def test_the_reports_of_another_run_are_removed(fresh: Project) -> None:
     paths.SAMPLES.mkdir(parents=True)
     (paths.SAMPLES / "epoch-0099.png").write_bytes(b"of another run")
     configure(fresh.folder, "1 epochs")
@@ -185,10 +185,10 @@ def test_what_another_run_left_is_not_taken_for_this_ones(fresh: Project) -> Non
 
 
 @contextmanager
-def meanwhile(act: Callable[[Callable[[Callable[[], bool]], bool]], None]) -> Iterator[None]:
-    """Runs `act` in a thread beside the body; it is given a function that waits for a condition.
+def concurrently(act: Callable[[Callable[[Callable[[], bool]], bool]], None]) -> Iterator[None]:
+    """Run `act` in a thread beside the body; its argument waits for a condition.
 
-    The function says whether the condition came to hold before the body ended.
+    That function returns True once the condition holds, False if the body ends first.
     """
     ended = threading.Event()
 
@@ -207,47 +207,47 @@ def meanwhile(act: Callable[[Callable[[Callable[[], bool]], bool]], None]) -> It
         thread.join()
 
 
-@pytest.mark.parametrize("number", ENDING)
-def test_a_signal_ends_a_run_with_a_checkpoint(
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_signal_stops_a_run_after_saving_a_checkpoint(
     fresh: Project, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    monkeypatch.setattr(train, "SHOW_EVERY_IMAGES", 2 * STEP)
-    configure(fresh.folder, FOR_EVER, checkpoint_kimg=1e6)
+    monkeypatch.setattr(train, "LOG_EVERY_IMAGES", 2 * STEP)
+    configure(fresh.folder, ENDLESS, checkpoint_kimg=1e6)
 
     def act(wait_until: Callable[[Callable[[], bool]], bool]) -> None:
         if wait_until(lambda: len(rows()) > 0):
             os.kill(os.getpid(), number)
 
-    with meanwhile(act), pytest.raises(KeyboardInterrupt):
+    with concurrently(act), pytest.raises(KeyboardInterrupt):
         train.main()
     (checkpoint,) = run_folder().checkpoints()
-    assert seen(checkpoint) >= 2 * STEP * len(rows())
+    assert images_seen(checkpoint) >= 2 * STEP * len(rows())
     assert signal.getsignal(number) == signal.default_int_handler
 
 
-def test_under_nohup_a_closed_terminal_ends_nothing(fresh: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "SHOW_EVERY_IMAGES", 2 * STEP)
-    configure(fresh.folder, FOR_EVER, checkpoint_kimg=1e6)
+def test_under_nohup_a_closed_terminal_does_not_stop_a_run(fresh: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "LOG_EVERY_IMAGES", 2 * STEP)
+    configure(fresh.folder, ENDLESS, checkpoint_kimg=1e6)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    went_on = []
+    continued = []
 
     def act(wait_until: Callable[[Callable[[], bool]], bool]) -> None:
         if wait_until(lambda: len(rows()) > 0):
             os.kill(os.getpid(), signal.SIGHUP)
             after = len(rows())
-            went_on.append(wait_until(lambda: len(rows()) > after + 2))
+            continued.append(wait_until(lambda: len(rows()) > after + 2))
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with meanwhile(act), pytest.raises(KeyboardInterrupt):
+    with concurrently(act), pytest.raises(KeyboardInterrupt):
         train.main()
-    assert went_on == [True]
+    assert continued == [True]
 
 
-def test_when_nobody_reads_the_progress_any_more_a_run_ends_with_a_checkpoint(
+def test_a_run_whose_output_pipe_breaks_stops_after_saving_a_checkpoint(
     fresh: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "SHOW_EVERY_IMAGES", 2 * STEP)
-    configure(fresh.folder, FOR_EVER, checkpoint_kimg=1e6)
+    monkeypatch.setattr(train, "LOG_EVERY_IMAGES", 2 * STEP)
+    configure(fresh.folder, ENDLESS, checkpoint_kimg=1e6)
     reads, writes = os.pipe()
     os.close(reads)
     output = os.fdopen(writes, "w")
@@ -257,17 +257,17 @@ def test_when_nobody_reads_the_progress_any_more_a_run_ends_with_a_checkpoint(
             train.main()
     with suppress(BrokenPipeError):
         output.close()
-    assert [seen(checkpoint) for checkpoint in run_folder().checkpoints()] == [2 * STEP]
+    assert [images_seen(checkpoint) for checkpoint in run_folder().checkpoints()] == [2 * STEP]
 
 
-def test_a_killed_run_goes_on_from_its_last_checkpoint_as_if_unbroken(
+def test_a_killed_run_resumes_from_its_last_checkpoint_and_ends_like_an_uninterrupted_one(
     fresh: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    configure(fresh.folder, FOR_EVER)
+    configure(fresh.folder, ENDLESS)
     run = run_folder()
     process = subprocess.Popen(
         [sys.executable, "-m", "training.train"],
-        # With other threads sums are added up in another order, and the bytes differ.
+        # With another number of threads sums are added in another order, and the bytes differ.
         env=os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": str(torch.get_num_threads())},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -277,9 +277,9 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_as_if_unbroken(
     while not run.checkpoints() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     process.kill()
-    said, _ = process.communicate()
-    assert run.checkpoints(), said
-    reached = seen(run.checkpoints()[-1])
+    output, _ = process.communicate()
+    assert run.checkpoints(), output
+    reached = images_seen(run.checkpoints()[-1])
     configure(fresh.folder, f"{(reached + STEP) / 1000} kimg")
     capsys.readouterr()
     train.main()
@@ -291,7 +291,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint_as_if_unbroken(
 
 
 @pytest.mark.parametrize("kind", ["dvc --temp", "git worktree"])
-def test_a_passing_copy_of_the_checkout_leaves_its_checkpoints_in_the_checkout(
+def test_a_temporary_copy_of_the_checkout_saves_its_checkpoints_in_the_checkout(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
     main = tmp_path / "main"

@@ -1,4 +1,4 @@
-"""Training: it ends where it was asked to, goes on where it was stopped, and never with numbers that are none."""
+"""Tests of the training stage: its length, its outputs, resuming from a checkpoint, and divergence."""
 
 import json
 from pathlib import Path
@@ -43,8 +43,8 @@ def ready(project: Project) -> Project:
     return project
 
 
-def state() -> dict[str, torch.Tensor]:
-    """The averaged generator that training left."""
+def ema_weights() -> dict[str, torch.Tensor]:
+    """The EMA generator that training saved."""
     weights: dict[str, torch.Tensor] = torch.load(paths.GENERATOR_WEIGHTS, weights_only=True)["generator"]
     return weights
 
@@ -53,17 +53,18 @@ def run_folder() -> RunFolder:
     return RunFolder(paths.RUNS / fingerprint(load_params(), read_manifest()))
 
 
-def newest() -> dict[str, Any]:
+def newest_state() -> dict[str, Any]:
     """The state in the newest checkpoint."""
     state: dict[str, Any] = load_with_checksum(run_folder().checkpoints()[-1])["state"]
     return state
 
 
 def points() -> list[str]:
+    """The rows of the curve of the discriminator's loss."""
     return (paths.TRAIN_REPORT / "plots/metrics/d_loss.tsv").read_text().splitlines()[1:]
 
 
-def test_a_run_leaves_weights_curves_and_sheets(ready: Project) -> None:
+def test_a_run_saves_weights_curves_and_sample_grids(ready: Project) -> None:
     train.main()
     assert torch.load(paths.GENERATOR_WEIGHTS, weights_only=True)["images_seen"] == 2 * STEPS_PER_EPOCH * 16
     assert {path.name for path in paths.SAMPLES.iterdir()} == {"epoch-0001.png", "last.png"}
@@ -75,7 +76,7 @@ def test_a_run_leaves_weights_curves_and_sheets(ready: Project) -> None:
 
 RUNS: dict[str, dict[str, Any]] = {
     "plain": {"horizontal_flip": 0.5},
-    "everything that has a memory": {
+    "everything with state": {
         "network": {"spectral_norm": True, "discriminator_dropout": 0.1, "condition": "auxiliary"},
         "objective": {"name": "hinge", "r1": 0.1},
         "stabilise": {"augment": "ada", "ada_kimg": 0.64, "replay": 40, "label_flip": 0.1}
@@ -84,15 +85,15 @@ RUNS: dict[str, dict[str, Any]] = {
         "burn_in": {"kimg": 0.2, "penalty_factor": 4.0, "rate_factor": 2.0, "beta2": 0.5},
         "rotation": 10.0,
     },
-    "paired with real images of their own": {"objective": {"name": "relativistic", "r1": 0.1, "r2": 0.1}},
+    "paired objective": {"objective": {"name": "relativistic", "r1": 0.1, "r2": 0.1}},
 }
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_a_resumed_run_equals_an_unbroken_one(ready: Project, run: str) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one(ready: Project, run: str) -> None:
     configure(ready, "5 epochs", **RUNS[run])
     train.main()
-    unbroken, unbroken_points = state(), points()
+    expected, expected_points = ema_weights(), points()
     for checkpoint in run_folder().checkpoints():
         checkpoint.rename(ready.folder / checkpoint.name)
 
@@ -101,14 +102,14 @@ def test_a_resumed_run_equals_an_unbroken_one(ready: Project, run: str) -> None:
     configure(ready, "5 epochs", **RUNS[run])
     train.main()
 
-    assert all(torch.equal(value, unbroken[name]) for name, value in state().items())
-    assert points() == unbroken_points
+    assert all(torch.equal(value, expected[name]) for name, value in ema_weights().items())
+    assert points() == expected_points
 
 
 def test_a_length_counts_the_images_that_the_discriminator_learns_from(ready: Project) -> None:
     configure(ready, "2 epochs", discriminator_steps=3, objective={"name": "relativistic"}, sheet_epochs=[1, 2])
     train.main()
-    state = newest()
+    state = newest_state()
     assert state["trainer"]["steps"] == 3
     assert state["images_seen"] == 144  # 48 at a step: the first to reach two epochs of 64
     assert {path.name for path in paths.SAMPLES.iterdir()} == {"epoch-0001.png", "epoch-0002.png", "last.png"}
@@ -121,7 +122,7 @@ def test_a_finished_run_is_not_trained_again(ready: Project) -> None:
     assert [path.stat().st_mtime_ns for path in run_folder().checkpoints()] == before
 
 
-def test_a_shorter_length_does_not_hand_over_the_longer_run(ready: Project) -> None:
+def test_a_shorter_length_does_not_reuse_the_longer_run(ready: Project) -> None:
     train.main()
     configure(ready, "1 epochs")
     train.main()
@@ -146,10 +147,21 @@ def test_a_changed_parameter_starts_a_fresh_run_and_a_longer_length_does_not(rea
     assert run_folder().path != first
 
 
-def test_a_length_in_minutes_ends_in_time(ready: Project) -> None:
+def test_a_run_of_a_length_in_minutes_ends_by_itself_and_is_then_complete(ready: Project) -> None:
     configure(ready, "0.02 minutes")
     train.main()
-    assert newest()["seconds"] == pytest.approx(1.2, abs=0.01)
+    state = newest_state()
+    assert state["seconds"] == 0.02 * 60
+    train.main()
+    assert newest_state()["trainer"]["steps"] == state["trainer"]["steps"] > 0
+
+
+def test_a_length_in_minutes_counts_seconds_of_training_alone() -> None:
+    budget = train.TrainingBudget.of(Length.parse("2 minutes"), images_per_epoch=64, images_per_step=16)
+    assert budget.progress(steps=10**9, seconds=119) == pytest.approx(119 / 120)
+    assert budget.progress(steps=0, seconds=120) == 1
+    assert budget.covers({"trainer": {"steps": 10**9}, "seconds": 120})
+    assert not budget.covers({"trainer": {"steps": 0}, "seconds": 121})
 
 
 @pytest.mark.parametrize(
@@ -159,21 +171,21 @@ def test_a_length_in_minutes_ends_in_time(ready: Project) -> None:
         ("20 kimg", 1, 313),
         ("0.5 epochs", 1, 78),
         ("1 epoch", 1, 156),
-        ("1 epoch", 2, 78),  # two steps of the discriminator in one of the game
+        ("1 epoch", 2, 78),  # two discriminator steps in one training step
         ("1 epoch", 5, 32),
         ("20 kimg", 5, 63),
     ],
 )
 def test_a_length_counts_whole_steps(text: str, batches: int, steps: int) -> None:
-    goal = train.TrainingBudget.of(Length.parse(text), images_per_epoch=156 * 64, images_per_step=batches * 64)
-    assert goal.steps == steps
-    assert goal.share_done(steps, seconds=0) == 1
-    assert goal.share_done(steps - 1, seconds=1e9) < 1
+    budget = train.TrainingBudget.of(Length.parse(text), images_per_epoch=156 * 64, images_per_step=batches * 64)
+    assert budget.steps == steps
+    assert budget.progress(steps, seconds=0) == 1
+    assert budget.progress(steps - 1, seconds=1e9) < 1
 
 
-def test_a_run_that_explodes_stops_with_a_sentence_and_saves_nothing_of_it(ready: Project) -> None:
+def test_a_diverged_run_stops_with_an_error_and_saves_no_checkpoint(ready: Project) -> None:
     train.main()
-    saved = newest()
+    saved = newest_state()
     saved["trainer"]["discriminator"]["head.weight"].fill_(float("nan"))
     last = run_folder().save(saved, keep=2)
     configure(ready, "4 epochs")
@@ -182,7 +194,7 @@ def test_a_run_that_explodes_stops_with_a_sentence_and_saves_nothing_of_it(ready
     assert run_folder().checkpoints()[-1] == last
 
 
-def test_a_gpu_that_is_asked_for_and_missing_is_an_error(ready: Project) -> None:
+def test_cuda_without_a_gpu_is_an_error(ready: Project) -> None:
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     configure(ready, "1 epochs", device="cuda")
@@ -190,15 +202,15 @@ def test_a_gpu_that_is_asked_for_and_missing_is_an_error(ready: Project) -> None
         train.main()
 
 
-@pytest.mark.parametrize(("has_units", "arithmetic"), [(True, "bf16-mixed"), (False, "32-true")])
-def test_a_gpu_trains_in_bfloat16_only_where_it_has_units_for_it_and_says_so_where_not(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], has_units: bool, arithmetic: str
+@pytest.mark.parametrize(("has_units", "precision"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_a_gpu_trains_in_bf16_only_with_hardware_support_and_says_so_without(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], has_units: bool, precision: str
 ) -> None:
-    # As torch answers for a GPU that could emulate it.
+    # torch's answer for a GPU that could emulate bf16.
     monkeypatch.setattr(
         torch.cuda, "is_bf16_supported", lambda including_emulation=True: has_units or including_emulation
     )
-    assert train.precision(on_gpu=True) == arithmetic
-    said = capsys.readouterr().out
-    assert said == ("" if has_units else "this GPU has no bfloat16 units: training in float32\n")
-    assert train.precision(on_gpu=False) == "32-true"
+    assert train.choose_precision(on_gpu=True) == precision
+    printed = capsys.readouterr().out
+    assert printed == ("" if has_units else "this GPU has no bfloat16 units: training in float32\n")
+    assert train.choose_precision(on_gpu=False) == "32-true"

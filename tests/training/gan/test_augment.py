@@ -1,4 +1,4 @@
-"""Augmentation draws what its papers say, keeps gradients whole, and ADA's p follows its rule."""
+"""Tests of DiffAugment against its paper, of its gradients, and of ADA's controller."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from training.gan.augment import AdaptiveP, RandomNumbers, augment, jitter_colours, translate
 
 GROUPS = ("colour", "translation", "cutout")
-NEVER = 1.0  # a draw that no p is above
+NEVER = 1.0  # a random number that no p exceeds
 LIMITS = {
     8: 1,
     28: 4,
@@ -31,17 +31,17 @@ def noise(count: int, channels: int = 3, side: int = 16) -> Tensor:
 
 
 def only(group: str | None, images: Tensor) -> RandomNumbers:
-    """Fresh draws of which one group at most is applied."""
+    """Random numbers under which at most one group is applied."""
     never = torch.full((len(images),), NEVER)
     return RandomNumbers.sample(images)._replace(**{name: never for name in GROUPS if name != group})
 
 
-def touched(images: Tensor, augmented: Tensor) -> float:
-    """The share of images that are not what they were."""
+def share_changed(images: Tensor, augmented: Tensor) -> float:
+    """Share of images that augmentation changed."""
     return (images != augmented).flatten(1).any(1).float().mean().item()
 
 
-def test_p_0_changes_no_value() -> None:
+def test_p_0_is_the_identity() -> None:
     images = noise(50)
     assert torch.equal(augment(images, 0.0), images)
     assert torch.equal(augment(images, torch.tensor(0.0)), images)
@@ -50,26 +50,26 @@ def test_p_0_changes_no_value() -> None:
 
 @pytest.mark.parametrize("p", [0.5, torch.tensor(0.5)])
 @pytest.mark.parametrize("group", GROUPS)
-def test_p_is_the_share_of_images_that_a_group_touches(group: str, p: float | Tensor) -> None:
+def test_p_is_the_share_of_images_that_a_group_changes(group: str, p: float | Tensor) -> None:
     images = noise(2000, channels=1, side=32)
-    assert touched(images, augment(images, p, only(group, images))) == pytest.approx(0.5, abs=0.04)
+    assert share_changed(images, augment(images, p, only(group, images))) == pytest.approx(0.5, abs=0.04)
 
 
-def test_the_groups_are_drawn_independently() -> None:
+def test_the_groups_are_applied_independently() -> None:
     images = noise(2000, channels=1, side=32)
     # 1 in 81 translations is by no pixel.
-    assert touched(images, augment(images, 0.5)) == pytest.approx(1 - 0.5 * 0.5 * (0.5 + 0.5 / 81), abs=0.03)
+    assert share_changed(images, augment(images, 0.5)) == pytest.approx(1 - 0.5 * 0.5 * (0.5 + 0.5 / 81), abs=0.03)
 
 
-def test_p_1_touches_every_image() -> None:
+def test_p_1_changes_every_image() -> None:
     images = noise(2000)
-    assert touched(images, augment(images, 1.0)) == 1.0
+    assert share_changed(images, augment(images, 1.0)) == 1.0
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("side", [8, 28, 256])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_every_size_and_type_keeps_its_shape_and_type(channels: int, side: int, dtype: torch.dtype) -> None:
+def test_shape_and_dtype_are_kept(channels: int, side: int, dtype: torch.dtype) -> None:
     images = noise(1, channels, side).to(dtype)
     for p in (1.0, torch.tensor(1.0)):
         augmented = augment(images, p)
@@ -78,12 +78,12 @@ def test_every_size_and_type_keeps_its_shape_and_type(channels: int, side: int, 
 
 
 @pytest.mark.parametrize("side", LIMITS)
-@pytest.mark.parametrize(("draw", "direction"), [(0.0, -1), (1 - 2**-24, 1)])
-def test_the_smallest_and_the_largest_draws_move_by_no_more_than_the_limit(
-    side: int, draw: float, direction: int
+@pytest.mark.parametrize(("uniform", "direction"), [(0.0, -1), (1 - 2**-24, 1)])
+def test_the_smallest_and_largest_random_numbers_translate_by_the_limit(
+    side: int, uniform: float, direction: int
 ) -> None:
     images = noise(1, side=side)
-    edge = torch.full((1,), draw)
+    edge = torch.full((1,), uniform)
     moved = augment(images, 1.0, only("translation", images)._replace(down=edge, right=edge))
     limit = torch.tensor([direction * LIMITS[side]])
     assert torch.equal(moved, translate(images, limit, limit))
@@ -99,10 +99,10 @@ def test_the_same_seed_gives_the_same_result() -> None:
     assert not torch.equal(results[0], results[2])
 
 
-def test_the_same_draws_do_the_same_to_reals_and_to_fakes() -> None:
+def test_equal_random_numbers_apply_equal_operations() -> None:
     real, fake = noise(40), noise(40)
     random = RandomNumbers.sample(real)
-    # True of every operation that does not look at what it is given: it is affine.
+    # Holds for operations that do not depend on the images: they are affine.
     mean = (augment(real, 0.6, random) + augment(fake, 0.6, random)) / 2
     torch.testing.assert_close(augment((real + fake) / 2, 0.6, random), mean, atol=1e-5, rtol=0)
 
@@ -111,7 +111,7 @@ def test_brightness_shifts_by_up_to_a_half_either_way() -> None:
     grey = torch.zeros(2000, 1, 8, 8)  # which neither saturation nor contrast changes
     augmented = augment(grey, 1.0, only("colour", grey))
     shift = augmented[:, 0, 0, 0]
-    # Of equal pixels a vector unit may round some in another way than the rest.
+    # A vector unit may round some of equal pixels differently.
     torch.testing.assert_close(augmented, shift.view(-1, 1, 1, 1).expand_as(augmented), atol=1e-6, rtol=0)
     assert -0.500001 <= shift.min() < -0.49
     assert 0.49 < shift.max() <= 0.500001
@@ -119,7 +119,7 @@ def test_brightness_shifts_by_up_to_a_half_either_way() -> None:
 
 
 def factors(before: Tensor, after: Tensor) -> Tensor:
-    """By how much each image's values were scaled: [N], checked to be one number an image."""
+    """Scale factor of each image's values, [N]; asserts that it is constant within an image."""
     factor = (before * after).flatten(1).sum(1) / (before * before).flatten(1).sum(1)
     torch.testing.assert_close(after, before * factor.view(-1, 1, 1, 1), atol=1e-4, rtol=0)
     return factor
@@ -165,7 +165,7 @@ def test_translation_moves_by_at_most_an_eighth_of_the_side(side: int) -> None:
         assert sorted(set(entered.tolist())) == list(range(-LIMITS[side], LIMITS[side] + 1))
 
 
-def test_translation_moves_pixels_by_its_shift_and_lets_zeros_in() -> None:
+def test_translation_shifts_pixels_and_pads_with_zeros() -> None:
     images = noise(3, side=8)
     moved = translate(images, torch.tensor([0, 2, -1]), torch.tensor([0, -1, 3]))
     assert torch.equal(moved[0], images[0])
@@ -194,14 +194,14 @@ def test_cutout_reaches_every_pixel() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_gradients_reach_the_images(channels: int) -> None:
+def test_every_image_gets_a_gradient(channels: int) -> None:
     images = noise(20, channels).requires_grad_()
     (gradient,) = torch.autograd.grad(augment(images, 1.0).square().sum(), images)
     assert gradient.isfinite().all()
     assert (gradient.flatten(1).abs().sum(1) > 0).all()
 
 
-def test_gradients_are_those_of_finite_differences_once_and_twice() -> None:
+def test_first_and_second_derivatives_equal_finite_differences() -> None:
     images = noise(3, side=8).double().requires_grad_()
     random = RandomNumbers.sample(images)
 
@@ -212,7 +212,7 @@ def test_gradients_are_those_of_finite_differences_once_and_twice() -> None:
     assert torch.autograd.gradgradcheck(cubed, (images,), fast_mode=True)
 
 
-def test_a_gradient_penalty_at_the_pixels_trains_the_discriminator() -> None:
+def test_a_gradient_penalty_at_the_pixels_reaches_the_discriminators_weights() -> None:
     discriminator = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.Softplus(), nn.Flatten(), nn.LazyLinear(1))
     images = noise(8).requires_grad_()
     logits = discriminator(augment(images, 1.0))
@@ -225,10 +225,10 @@ def test_a_gradient_penalty_at_the_pixels_trains_the_discriminator() -> None:
         assert weight_gradient.abs().sum() > 0
 
 
-SURE, FOOLED = torch.full((64,), 3.0), torch.full((64,), -3.0)
+RECOGNISED, FOOLED = torch.full((64,), 3.0), torch.full((64,), -3.0)
 
 
-def fed(ada: AdaptiveP, *batches: Tensor) -> AdaptiveP:
+def updated(ada: AdaptiveP, *batches: Tensor) -> AdaptiveP:
     for logits in batches:
         ada.update(logits)
     return ada
@@ -236,33 +236,33 @@ def fed(ada: AdaptiveP, *batches: Tensor) -> AdaptiveP:
 
 def test_ada_raises_p_by_its_step_after_four_batches_of_recognised_reals() -> None:
     ada = AdaptiveP()
-    fed(ada, SURE, SURE, SURE)
+    updated(ada, RECOGNISED, RECOGNISED, RECOGNISED)
     assert ada.p == 0
-    ada.update(SURE)
+    ada.update(RECOGNISED)
     assert ada.p == 4 * 64 / 500_000
-    fed(ada, *[SURE] * 4)
+    updated(ada, *[RECOGNISED] * 4)
     assert ada.p == 2 * 4 * 64 / 500_000
 
 
 def test_ada_lowers_p_below_the_target_but_not_below_0() -> None:
     step = 4 * 64 / 10_000
-    ada = fed(AdaptiveP(kimg=10), *[SURE] * 8, *[FOOLED] * 4)
+    ada = updated(AdaptiveP(kimg=10), *[RECOGNISED] * 8, *[FOOLED] * 4)
     assert ada.p == pytest.approx(step)
-    assert fed(ada, *[FOOLED] * 12).p == 0
+    assert updated(ada, *[FOOLED] * 12).p == 0
 
 
 def test_ada_does_not_raise_p_above_1() -> None:
-    assert fed(AdaptiveP(kimg=1), *[SURE] * 40).p == 1
+    assert updated(AdaptiveP(kimg=1), *[RECOGNISED] * 40).p == 1
 
 
 @pytest.mark.parametrize(("recognised", "direction"), [(7, -1), (8, 0), (9, 1)])
 def test_ada_compares_the_mean_sign_with_its_target(recognised: int, direction: int) -> None:
     logits = torch.tensor([0.1] * recognised + [-9.0] * (10 - recognised))  # r_t of 0.4, 0.6 and 0.8
-    ada = fed(AdaptiveP(kimg=1), *[torch.ones(10)] * 4)
-    assert fed(ada, *[logits] * 4).p - 0.04 == pytest.approx(direction * 0.04)
+    ada = updated(AdaptiveP(kimg=1), *[torch.ones(10)] * 4)
+    assert updated(ada, *[logits] * 4).p - 0.04 == pytest.approx(direction * 0.04)
 
 
-def test_ada_settles_where_the_discriminator_meets_the_target() -> None:
+def test_ada_converges_to_the_target() -> None:
     def discriminator(p: float) -> Tensor:
         """1000 logits whose r_t falls with p, and is 0.6 at p = 0.5."""
         recognised = round(1000 * (1 + 0.9 - 0.6 * p) / 2)
@@ -276,10 +276,10 @@ def test_ada_settles_where_the_discriminator_meets_the_target() -> None:
         assert ada.p == pytest.approx(0.5, abs=0.05)
 
 
-def test_ada_counts_every_sign_of_a_large_batch_in_half_precision() -> None:
+def test_ada_counts_every_sign_of_a_large_batch_in_bf16() -> None:
     logits = torch.ones(999, dtype=torch.bfloat16)
     logits[:200] = -1  # r_t = 599 / 999, just under the target; 599 rounded to bfloat16 is 600, just over it
-    ada = fed(AdaptiveP(kimg=100), *[torch.ones(999)] * 4, *[logits] * 4)
+    ada = updated(AdaptiveP(kimg=100), *[torch.ones(999)] * 4, *[logits] * 4)
     assert ada.p == 0
 
 
@@ -289,21 +289,21 @@ def saved(state: dict[str, float | int], folder: Path) -> dict[str, float | int]
     return loaded
 
 
-def test_a_resumed_ada_goes_on_exactly(tmp_path: Path) -> None:
+def test_a_resumed_ada_continues_exactly(tmp_path: Path) -> None:
     batches = [torch.randn(32) + 1 for _ in range(50)]
-    unbroken = AdaptiveP(kimg=3)
-    course = [fed(unbroken, logits).p for logits in batches]
+    uninterrupted = AdaptiveP(kimg=3)
+    course = [updated(uninterrupted, logits).p for logits in batches]
     assert len(set(course)) > 3
 
-    for stop in (8, 17, 30, 47):  # between updates and in the midst of them
-        before, after = fed(AdaptiveP(kimg=3), *batches[:stop]), AdaptiveP(kimg=3)
+    for stop in (8, 17, 30, 47):  # at and between updates of p
+        before, after = updated(AdaptiveP(kimg=3), *batches[:stop]), AdaptiveP(kimg=3)
         state = before.state_dict()
         assert {type(value) for value in state.values()} <= {float, int}
         after.load_state_dict(saved(state, tmp_path))
-        assert [fed(after, logits).p for logits in batches[stop:]] == course[stop:]
+        assert [updated(after, logits).p for logits in batches[stop:]] == course[stop:]
 
 
-def test_the_images_given_are_left_as_they_are() -> None:
+def test_the_input_is_not_modified() -> None:
     images = noise(10)
     before = images.clone()
     augment(images, 1.0)

@@ -1,4 +1,4 @@
-"""A run goes on under its name as long as nothing that shapes it changes."""
+"""Tests of the fingerprint of a run: which parameters, data and code it covers, and which not."""
 
 import copy
 import shutil
@@ -14,7 +14,9 @@ from training.gan.checkpoint import fingerprint
 HAIR = (("aqua hair", "red eyes"), ("red eyes",))
 
 
-def name(sections: dict[str, dict[str, Any]] | None = None, tags: tuple[Any, ...] = HAIR, **manifest: Any) -> str:
+def run_fingerprint(
+    sections: dict[str, dict[str, Any]] | None = None, tags: tuple[Any, ...] = HAIR, **manifest: Any
+) -> str:
     return fingerprint(tiny_params(**(sections or {})), invented_manifest(*tags, **manifest))
 
 
@@ -42,19 +44,19 @@ def name(sections: dict[str, dict[str, Any]] | None = None, tags: tuple[Any, ...
         {"train": {"seed": 1}},
     ],
 )
-def test_what_shapes_a_run_makes_it_another(sections: dict[str, dict[str, Any]]) -> None:
-    assert name(sections) != name()
+def test_a_parameter_that_affects_training_changes_the_fingerprint(sections: dict[str, dict[str, Any]]) -> None:
+    assert run_fingerprint(sections) != run_fingerprint()
 
 
 @pytest.mark.parametrize(
     "tags", [(("aqua hair",), ("red eyes",)), (("red eyes",), ("aqua hair", "red eyes")), HAIR[:1], ()]
 )
-def test_other_tags_make_it_another_run(tags: tuple[tuple[str, ...], ...]) -> None:
-    assert name(tags=tags) != name()
+def test_other_tags_change_the_fingerprint(tags: tuple[tuple[str, ...], ...]) -> None:
+    assert run_fingerprint(tags=tags) != run_fingerprint()
 
 
-def test_other_images_make_it_another_run() -> None:
-    assert name(data_sha256="1" * 64) != name()
+def test_other_images_change_the_fingerprint() -> None:
+    assert run_fingerprint(data_sha256="1" * 64) != run_fingerprint()
 
 
 @pytest.mark.parametrize(
@@ -67,17 +69,17 @@ def test_other_images_make_it_another_run() -> None:
         {"device": "auto"},
     ],
 )
-def test_how_far_it_goes_and_what_it_leaves_on_the_way_does_not(train: dict[str, Any]) -> None:
-    assert name({"train": train}) == name()
+def test_length_checkpoints_and_device_do_not_change_the_fingerprint(train: dict[str, Any]) -> None:
+    assert run_fingerprint({"train": train}) == run_fingerprint()
 
 
-def test_the_same_run_has_the_same_name_whatever_the_data_is_called() -> None:
-    assert name(copy.deepcopy(TINY), source="elsewhere") == name()
+def test_the_name_of_the_data_does_not_change_the_fingerprint() -> None:
+    assert run_fingerprint(copy.deepcopy(TINY), source="elsewhere") == run_fingerprint()
 
 
 @pytest.fixture
 def copied_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the code, from which names are made."""
+    """A copy of the code, which fingerprints are then computed from."""
     for package in stage_code.PACKAGES:
         shutil.copytree(stage_code.ROOT / package, tmp_path / package)
     monkeypatch.setattr(stage_code, "ROOT", tmp_path)
@@ -85,15 +87,15 @@ def copied_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("part", ["gan/trainer.py", "gan/penalties.py", "train.py", "networks/r3gan.py"])
-def test_a_run_trained_by_other_code_is_another(copied_code: Path, part: str) -> None:
-    before = name()
+def test_a_change_of_the_training_code_changes_the_fingerprint(copied_code: Path, part: str) -> None:
+    before = run_fingerprint()
     with (copied_code / "training" / part).open("a") as file:
         file.write("# changed\n")
-    assert name() != before
+    assert run_fingerprint() != before
 
 
-def test_a_run_is_the_same_whatever_the_code_of_other_stages_says(copied_code: Path) -> None:
-    before = name()
+def test_the_code_of_other_stages_does_not_change_the_fingerprint(copied_code: Path) -> None:
+    before = run_fingerprint()
     with (copied_code / "training/data/sources/zips.py").open("a") as file:
         file.write("# changed\n")
-    assert name() == before
+    assert run_fingerprint() == before

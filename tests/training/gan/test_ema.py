@@ -1,4 +1,4 @@
-"""The moving average follows its closed form and forgets the first weights."""
+"""Tests of the EMA: its closed form, half-life and ramp-up."""
 
 import pytest
 import torch
@@ -7,19 +7,19 @@ from torch import nn
 from training.gan.ema import ema_decay, update_ema
 
 
-def test_the_average_equals_the_closed_form() -> None:
-    network, average = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
-    nn.init.zeros_(average.weight)
+def test_the_ema_equals_the_closed_form() -> None:
+    network, ema = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(ema.weight)
     decay, values = 0.8, [1.0, -2.0, 0.5, 3.0]
     for value in values:
         nn.init.constant_(network.weight, value)
-        update_ema(average, network, decay)
+        update_ema(ema, network, decay)
 
     expected = sum((1 - decay) * decay ** (len(values) - 1 - i) * value for i, value in enumerate(values))
-    assert average.weight.item() == pytest.approx(expected, abs=1e-6)
+    assert ema.weight.item() == pytest.approx(expected, abs=1e-6)
 
 
-def test_half_of_the_average_is_left_after_one_half_life() -> None:
+def test_half_of_the_ema_remains_after_one_half_life() -> None:
     batch, half_life_kimg = 50, 10.0
     decay = ema_decay(batch, half_life_kimg, images_seen=10_000_000)
     assert decay ** (half_life_kimg * 1000 / batch) == pytest.approx(0.5)
@@ -33,14 +33,14 @@ def test_the_half_life_ramps_up_with_the_images_seen() -> None:
 
 
 def test_no_half_life_means_no_averaging() -> None:
-    network, average = nn.Linear(2, 2), nn.Linear(2, 2)
-    update_ema(average, network, ema_decay(64, 0.0, 64_000))
-    assert torch.equal(average.weight, network.weight)
+    network, ema = nn.Linear(2, 2), nn.Linear(2, 2)
+    update_ema(ema, network, ema_decay(64, 0.0, 64_000))
+    assert torch.equal(ema.weight, network.weight)
 
 
 def test_buffers_are_copied() -> None:
-    network, average = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
+    network, ema = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
     network(torch.randn(8, 3) + 5)
-    update_ema(average, network, 0.999)
-    assert torch.equal(average.running_mean, network.running_mean)
-    assert torch.equal(average.num_batches_tracked, network.num_batches_tracked)
+    update_ema(ema, network, 0.999)
+    assert torch.equal(ema.running_mean, network.running_mean)
+    assert torch.equal(ema.num_batches_tracked, network.num_batches_tracked)

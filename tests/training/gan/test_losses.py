@@ -1,4 +1,4 @@
-"""Losses are the formulas of their papers, on logits, without overflow."""
+"""Tests of the GAN losses: the formulas of their papers, on logits, without overflow."""
 
 import math
 from collections.abc import Callable
@@ -47,10 +47,10 @@ def test_losses_equal_the_formulas_of_their_papers(name: str) -> None:
     assert ours.item() == pytest.approx(for_generator(REAL, FAKE).mean().item(), abs=1e-6)
 
 
-def test_a_discriminator_that_cannot_tell_pays_two_log_two() -> None:
-    undecided, objective = torch.zeros(4), OBJECTIVES["non-saturating"]
-    assert discriminator_loss(objective, undecided, undecided).item() == pytest.approx(2 * math.log(2), abs=1e-6)
-    assert generator_loss(objective, undecided).item() == pytest.approx(math.log(2), abs=1e-6)
+def test_the_loss_at_chance_level_is_two_log_two() -> None:
+    chance, objective = torch.zeros(4), OBJECTIVES["non-saturating"]
+    assert discriminator_loss(objective, chance, chance).item() == pytest.approx(2 * math.log(2), abs=1e-6)
+    assert generator_loss(objective, chance).item() == pytest.approx(math.log(2), abs=1e-6)
 
 
 @EVERY_OBJECTIVE
@@ -68,10 +68,10 @@ def test_losses_and_gradients_are_finite_where_a_sigmoid_would_saturate(name: st
         slopes = torch.autograd.grad(loss, (reals, fakes), allow_unused=True)
         assert math.isfinite(loss.item())
         assert all(slope.isfinite().all() for slope in slopes if slope is not None)
-        assert slopes[1] is not None  # every one of them judges the fakes
+        assert slopes[1] is not None  # every loss depends on the fakes
 
 
-def test_where_the_discriminator_is_sure_the_saturating_gradient_vanishes_and_the_non_saturating_one_stays() -> None:
+def test_where_the_discriminator_is_sure_only_the_saturating_gradient_vanishes() -> None:
     sure_of_a_fake = torch.tensor([-50.0], requires_grad=True)
     slopes = {
         name: torch.autograd.grad(generator_loss(OBJECTIVES[name], sure_of_a_fake), sure_of_a_fake)[0].item()
@@ -81,18 +81,18 @@ def test_where_the_discriminator_is_sure_the_saturating_gradient_vanishes_and_th
     assert slopes["non-saturating"] == pytest.approx(-1, abs=1e-6)
 
 
-def test_a_generator_always_gains_by_seeming_more_real() -> None:
+def test_generator_losses_fall_with_the_logits_of_fakes() -> None:
     for objective in OBJECTIVES.values():
         lower, higher = (generator_loss(objective, torch.tensor([fake]), torch.zeros(1)) for fake in (-0.5, 0.5))
         assert higher < lower
 
 
-def test_a_paired_objective_refuses_to_go_without_real_images() -> None:
+def test_a_paired_objective_requires_real_logits() -> None:
     with pytest.raises(ValueError, match="needs the logits of real images"):
         generator_loss(OBJECTIVES["relativistic"], FAKE)
 
 
-def test_soft_labels_make_the_binary_cross_entropy_with_them() -> None:
+def test_soft_labels_give_the_binary_cross_entropy_with_them() -> None:
     real, fake = torch.tensor([0.9, 1, 0.8, 0], dtype=torch.float64), torch.tensor([0, 0.1, 0.3, 0.2]).double()
     by_hand = -(
         real * d(REAL).log() + (1 - real) * (1 - d(REAL)).log()
@@ -102,7 +102,7 @@ def test_soft_labels_make_the_binary_cross_entropy_with_them() -> None:
     assert ours.item() == pytest.approx(by_hand.mean().item(), abs=1e-6)
 
 
-def test_soft_labels_weigh_the_costs_of_least_squares() -> None:
+def test_soft_labels_interpolate_the_least_squares_losses() -> None:
     real, fake = torch.full((4,), 0.7).double(), torch.full((4,), 0.2).double()
     by_hand = 0.7 * (REAL - 1) ** 2 / 2 + 0.3 * REAL**2 / 2 + 0.2 * (FAKE - 1) ** 2 / 2 + 0.8 * FAKE**2 / 2
     ours = discriminator_loss(OBJECTIVES["least-squares"], REAL, FAKE, Targets(real, fake))
@@ -110,7 +110,7 @@ def test_soft_labels_weigh_the_costs_of_least_squares() -> None:
 
 
 @pytest.mark.parametrize("name", ["saturating", "non-saturating", "least-squares", "hinge"])
-def test_plain_labels_are_soft_ones_of_1_and_0(name: str) -> None:
+def test_soft_labels_of_1_and_0_equal_plain_labels(name: str) -> None:
     plain = Targets(torch.ones_like(REAL), torch.zeros_like(FAKE))
     ours = discriminator_loss(OBJECTIVES[name], REAL, FAKE, plain)
     assert ours.item() == pytest.approx(discriminator_loss(OBJECTIVES[name], REAL, FAKE).item(), abs=1e-12)
@@ -119,16 +119,16 @@ def test_plain_labels_are_soft_ones_of_1_and_0(name: str) -> None:
 TAG_LOGITS = torch.tensor([[0.5, -1.0, 2.0], [1.5, 0.2, -0.3]], dtype=torch.float64)
 
 
-def test_naming_a_class_costs_its_cross_entropy() -> None:
+def test_the_auxiliary_loss_of_plain_classes_is_a_cross_entropy() -> None:
     shares = TAG_LOGITS.exp() / TAG_LOGITS.exp().sum(dim=1, keepdim=True)
     by_hand = -(shares[0, 2].log() + shares[1, 0].log()) / 2
     classes = torch.tensor([[0, 0, 1], [1, 0, 0]]).double()
     assert auxiliary_loss(TAG_LOGITS, classes, exclusive_tags=True).item() == pytest.approx(by_hand.item(), abs=1e-6)
 
 
-# The second batch has images of one tag only; in data with several, each tag is a question of its own all the same.
+# The second batch has images of one tag only, which must not turn the loss into a cross-entropy.
 @pytest.mark.parametrize("tags", [[[0, 1, 1], [1, 0, 0]], [[0, 1, 0], [1, 0, 0]]])
-def test_naming_several_tags_costs_the_sum_of_their_entropies(tags: list[list[int]]) -> None:
+def test_the_auxiliary_loss_of_several_tags_is_a_sum_of_binary_cross_entropies(tags: list[list[int]]) -> None:
     wanted = torch.tensor(tags).double()
     entropies = -(wanted * d(TAG_LOGITS).log() + (1 - wanted) * (1 - d(TAG_LOGITS)).log())
     ours = auxiliary_loss(TAG_LOGITS, wanted, exclusive_tags=False)

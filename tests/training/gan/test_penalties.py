@@ -1,4 +1,4 @@
-"""Penalties are the formulas of their papers, and what they ask for reaches the discriminator's weights."""
+"""Tests of the gradient penalties: the formulas of their papers, and gradients in the discriminator's weights."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def test_the_zero_centred_penalty_of_a_linear_critic_is_half_its_squared_weight(
     assert penalty.item() == pytest.approx(weight.square().sum().item() / 2, rel=1e-5)
 
 
-def test_the_zero_centred_penalty_is_taken_image_by_image() -> None:
+def test_the_zero_centred_penalty_averages_over_images() -> None:
     images = torch.randn(SHAPE, requires_grad=True)
     logits = images.square().sum(dim=(1, 2, 3)) / 2  # whose gradient is the image itself
     by_hand = sum(image.square().sum() for image in images) / len(images) / 2
@@ -35,7 +35,7 @@ def test_the_one_centred_penalty_of_a_linear_critic_is_its_squared_distance_from
     assert penalty.item() == pytest.approx((norm - 1) ** 2, abs=1e-5)
 
 
-def test_the_one_centred_penalty_is_taken_on_the_way_from_real_images_to_fakes() -> None:
+def test_the_one_centred_penalty_is_taken_at_uniform_interpolates() -> None:
     seen: list[Tensor] = []
 
     def critic(images: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def test_the_one_centred_penalty_is_taken_on_the_way_from_real_images_to_fakes()
 
 
 def critic_of(family: str, **network: object) -> Discriminator:
-    """A discriminator as it may be after a while: no weight is still at the zero where it starts."""
+    """A discriminator without zero-initialised weights, as after some training."""
     torch.manual_seed(0)
     params = tiny_params(network=FAMILIES[family] | {"minibatch_std": True} | network)
     _, discriminator = build(params, TWO_TAGS)
@@ -79,30 +79,30 @@ def test_the_gradient_of_a_penalty_alone_reaches_every_weight(family: str, spect
             lambda points: discriminator(points, labels).logits, images.detach(), torch.randn_like(images)
         )
     value.backward()  # type: ignore[no-untyped-call]
-    # A bias moves no gradient at an image: between the kinks of its leaky ReLUs the network is linear.
+    # Biases do not affect the gradient at an image: between the kinks of its leaky ReLUs the network is linear.
     weights = {name: p.grad for name, p in discriminator.named_parameters() if not name.endswith("bias")}
     assert len(weights) >= 4
     for name, gradient in weights.items():
         assert gradient is not None, name
         assert gradient.isfinite().all(), name
-        assert gradient.flatten(1).norm(dim=1).min() > 0, name  # not one unit is left out
+        assert gradient.flatten(1).norm(dim=1).min() > 0, name  # every unit gets a gradient
 
 
-def test_descending_along_a_penalty_alone_flattens_the_discriminator() -> None:
+def test_minimising_a_penalty_alone_flattens_the_discriminator() -> None:
     discriminator = critic_of("dcgan-5")
-    descent = torch.optim.Adam(discriminator.parameters(), lr=1e-2)
+    optimizer = torch.optim.Adam(discriminator.parameters(), lr=1e-2)
     images, labels = torch.randn(6, 1, 28, 28, requires_grad=True), torch.arange(6) % 3
     penalties = []
     for _ in range(20):
-        descent.zero_grad()
+        optimizer.zero_grad()
         penalty = zero_centred_penalty(discriminator(images, labels).logits, images)
         penalty.backward()  # type: ignore[no-untyped-call]
-        descent.step()
+        optimizer.step()
         penalties.append(penalty.item())
     assert penalties[-1] < 0.1 * penalties[0]
 
 
-def test_images_that_are_judged_together_are_penalised_together() -> None:
+def test_the_images_of_a_pack_share_one_gradient_norm() -> None:
     torch.manual_seed(0)
     images, weight = torch.randn(6, 1, 4, 4, requires_grad=True), torch.randn(3, 1, 4, 4)
     packs = pack(images, 3)  # 2 of 3 images each

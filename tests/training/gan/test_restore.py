@@ -1,4 +1,4 @@
-"""A game taken up from its recorded state goes on, bit for bit, as if it had never stopped."""
+"""Tests that a trainer restored from its state continues bit for bit as an uninterrupted one."""
 
 import copy
 from typing import Any
@@ -11,8 +11,8 @@ from tests.training.tiny_gan import tiny_gan, train_steps
 from training.gan.trainer import GANTrainer
 
 
-def learned(gan: GANTrainer) -> list[Tensor]:
-    """Every number that a game has learned."""
+def learned_values(gan: GANTrainer) -> list[Tensor]:
+    """Parameters and buffers of all three networks."""
     networks = (gan.ema, gan.generator, gan.discriminator)
     return [value.clone() for network in networks for value in network.state_dict().values()]
 
@@ -38,21 +38,21 @@ INTERRUPTED: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("steps", [1, 5, 7])
 @pytest.mark.parametrize("objective", ["non-saturating", "hinge"])
-def test_a_restored_game_goes_on_as_an_unbroken_one(steps: int, objective: str) -> None:
+def test_a_restored_trainer_continues_as_an_uninterrupted_one(steps: int, objective: str) -> None:
     sections: dict[str, Any] = INTERRUPTED | {"objective": INTERRUPTED["objective"] | {"name": objective}}
     first = tiny_gan(**sections)
     train_steps(first, steps)
     saved = copy.deepcopy(first.state_dict())
-    unbroken = train_steps(first, 12 - steps)
-    assert first.ada.p > 0  # the case is not an empty one
+    expected = train_steps(first, 12 - steps)
+    assert first.ada.p > 0  # otherwise nothing of it would be restored
     assert first.replay_buffer.state_dict()["images"].shape == (20, 1, 28, 28)
 
     again = tiny_gan(**sections)
-    train_steps(again, 2)  # whatever it did before is forgotten
+    train_steps(again, 2)  # must have no effect
     again.load_state_dict(saved)
     resumed = train_steps(again, 12 - steps)
 
     assert again.steps == 12
-    assert resumed == unbroken
-    assert all(torch.equal(a, b) for a, b in zip(learned(first), learned(again), strict=True))
+    assert resumed == expected
+    assert all(torch.equal(a, b) for a, b in zip(learned_values(first), learned_values(again), strict=True))
     assert again.ada.p == first.ada.p

@@ -1,4 +1,4 @@
-"""Stabilisers do as much as they are told to, to the images and labels they are meant for, and no more."""
+"""Tests of the training stabilisers: their strength, and the images and labels that they apply to."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ UNCONDITIONAL = {"condition": "none"}
 
 
 def targets(count: int = 100_000, **stabilise: float) -> tuple[Tensor, Tensor]:
-    """How real so many real images and fakes are said to be."""
+    """Soft labels of `count` real images and twice as many fakes."""
     torch.manual_seed(0)
     drawn = soften_labels(tiny_gan(stabilise=stabilise).params.stabilise, count, 2 * count, CPU)
     assert drawn is not None
@@ -23,20 +23,20 @@ def targets(count: int = 100_000, **stabilise: float) -> tuple[Tensor, Tensor]:
     return drawn.real, drawn.fake
 
 
-def test_the_share_of_flipped_labels_is_the_one_asked_for_and_no_fake_is_called_real() -> None:
+def test_label_flips_label_a_share_of_reals_as_fake_and_no_fake_as_real() -> None:
     real, fake = targets(label_flip=0.1)
     assert set(real.tolist()) == {0.0, 1.0}
     assert (real == 0).float().mean().item() == pytest.approx(0.1, abs=0.01)
     assert (fake == 0).all()
 
 
-def test_smoothing_lowers_the_label_of_real_images_alone() -> None:
+def test_label_smoothing_lowers_the_labels_of_reals_alone() -> None:
     real, fake = targets(label_smoothing=0.1)
     torch.testing.assert_close(real, torch.full_like(real, 0.9))
     assert (fake == 0).all()
 
 
-def test_noise_moves_labels_toward_one_another_by_up_to_its_size() -> None:
+def test_label_noise_moves_labels_towards_one_another_by_up_to_its_size() -> None:
     real, fake = targets(label_noise=0.3)
     assert real.min().item() == pytest.approx(0.7, abs=1e-3)
     assert real.max().item() == pytest.approx(1.0, abs=1e-3)
@@ -45,7 +45,7 @@ def test_noise_moves_labels_toward_one_another_by_up_to_its_size() -> None:
     assert fake.mean().item() == pytest.approx(0.15, abs=0.01)
 
 
-def test_all_three_together_stay_labels() -> None:
+def test_flips_smoothing_and_noise_together_stay_within_0_and_1() -> None:
     real, fake = targets(label_flip=0.2, label_smoothing=0.6, label_noise=0.8)
     for labels in (real, fake):
         assert labels.min() >= 0
@@ -53,18 +53,18 @@ def test_all_three_together_stay_labels() -> None:
     assert (real == 0).float().mean().item() == pytest.approx(0.2 + 0.8 * 0.5, abs=0.01)  # flipped, or noise over 0.4
 
 
-def test_plain_labels_are_not_drawn_at_all() -> None:
+def test_without_label_stabilisers_there_are_no_soft_labels() -> None:
     assert soften_labels(tiny_gan().params.stabilise, 8, 8, CPU) is None
 
 
-def test_instance_noise_falls_linearly_and_is_gone_at_its_end_and_after() -> None:
+def test_instance_noise_falls_linearly_to_0() -> None:
     params = tiny_gan(stabilise={"instance_noise": 0.4, "instance_noise_kimg": 2}).params.stabilise
     sizes = [instance_noise(params, seen) for seen in (0, 500, 1000, 1500, 2000, 2001, 10**9)]
     assert sizes == pytest.approx([0.4, 0.3, 0.2, 0.1, 0, 0, 0])
     assert instance_noise(tiny_gan().params.stabilise, 0) == 0
 
 
-def test_packing_puts_neighbours_on_channels_and_halves_their_number() -> None:
+def test_packing_joins_neighbours_along_channels() -> None:
     images = torch.randn(6, 3, 4, 4)
     packed = pack(images, 2)
     assert packed.shape == (3, 6, 4, 4)
@@ -73,12 +73,12 @@ def test_packing_puts_neighbours_on_channels_and_halves_their_number() -> None:
 
 
 def numbered(start: int, count: int = 8) -> tuple[Tensor, Tensor]:
-    """Fakes that can be told apart, and labels that go with them."""
+    """Distinguishable fakes, with their numbers as labels."""
     number = torch.arange(start, start + count)
     return number.float().view(-1, 1, 1, 1).repeat(1, 1, 2, 2), number
 
 
-def test_replay_keeps_to_its_size_and_half_of_a_batch_is_old_once_it_is_full() -> None:
+def test_a_full_replay_buffer_keeps_its_size_and_replaces_half_of_a_batch() -> None:
     replay, shown = ReplayBuffer(20, CPU), set(range(24))
     for start in (0, 8, 16):  # while it fills, nothing is replaced
         images, _ = replay.mix(*numbered(start))
@@ -95,18 +95,18 @@ def test_replay_keeps_to_its_size_and_half_of_a_batch_is_old_once_it_is_full() -
 
 
 @pytest.mark.parametrize("size", [1, 4, 8])
-def test_a_replay_smaller_than_a_batch_leaves_the_batches_as_they_were(size: int) -> None:
+def test_a_replay_buffer_smaller_than_a_batch_does_not_modify_its_input(size: int) -> None:
     replay = ReplayBuffer(size, CPU)
     for start in range(0, 40, 8):
         given = numbered(start)
         images, labels = replay.mix(*given)
         assert (labels < start).sum() == (min(size, 4) if start else 0)
         assert torch.equal(given[0], numbered(start)[0])
-        images.requires_grad_()  # as R2 asks for, which must not tie what is kept to a graph
+        images.requires_grad_()  # as for R2, which must not tie the buffer to a graph
         assert not replay.state_dict()["images"].requires_grad
 
 
-def test_a_restored_replay_mixes_as_the_saved_one_would_have() -> None:
+def test_a_restored_replay_buffer_mixes_like_the_saved_one() -> None:
     saved, restored = ReplayBuffer(12, CPU), ReplayBuffer(12, CPU)
     for start in (0, 8, 16):
         saved.mix(*numbered(start))
@@ -120,7 +120,7 @@ def test_a_restored_replay_mixes_as_the_saved_one_would_have() -> None:
         assert torch.equal(mixed[0][1], mixed[1][1])
 
 
-def test_a_replay_is_restored_to_the_device_of_the_training() -> None:
+def test_a_replay_buffer_is_restored_to_its_own_device() -> None:
     saved = ReplayBuffer(4, CPU)
     saved.mix(*numbered(0))
     elsewhere = ReplayBuffer(4, torch.device("meta"))
@@ -131,7 +131,7 @@ def test_a_replay_is_restored_to_the_device_of_the_training() -> None:
     assert empty.state_dict() == {"images": None, "labels": None}
 
 
-def test_the_weights_of_a_wasserstein_critic_stay_within_the_clip() -> None:
+def test_the_weights_of_a_wasserstein_critic_are_clipped() -> None:
     gan = tiny_gan(
         network={"discriminator_norm": "batch"},
         objective={"name": "wasserstein", "weight_clip": 0.01},
@@ -144,23 +144,23 @@ def test_the_weights_of_a_wasserstein_critic_stay_within_the_clip() -> None:
 
 
 def gradient_norms(clip: float | None) -> list[float]:
-    """The norms of both players' gradients, as their optimisers saw them last."""
+    """Gradient norms of both networks in their last optimiser step."""
     gan = tiny_gan(stabilise={"gradient_clip": clip})
     train_steps(gan, 2)
     return [
-        torch.cat([p.grad.flatten() for p in player.parameters() if p.grad is not None]).norm().item()
-        for player in (gan.generator, gan.discriminator)
+        torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]).norm().item()
+        for network in (gan.generator, gan.discriminator)
     ]
 
 
-def test_clipping_bounds_the_norm_of_both_gradients() -> None:
+def test_gradient_clipping_bounds_both_norms() -> None:
     assert min(gradient_norms(None)) > 2e-3
     assert gradient_norms(1e-3) == pytest.approx([1e-3, 1e-3], rel=0.01)
     assert gradient_norms(1e3) == gradient_norms(None)
 
 
-def shown(gan: GANTrainer, images: Tensor) -> Tensor:
-    """What reaches the discriminator's first layer when it judges images."""
+def discriminator_input(gan: GANTrainer, images: Tensor) -> Tensor:
+    """Input of the discriminator's first layer for images."""
     seen: list[Tensor] = []
     layer = next(module for module in gan.discriminator.modules() if isinstance(module, nn.Conv2d))
     hook = layer.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach().clone()))
@@ -170,32 +170,32 @@ def shown(gan: GANTrainer, images: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("stabilise", [{}, {"augment": "ada"}])
-def test_without_stabilisers_the_discriminator_sees_the_images_as_they_are(stabilise: dict[str, Any]) -> None:
+def test_without_stabilisers_the_discriminator_gets_the_images_unchanged(stabilise: dict[str, Any]) -> None:
     gan = tiny_gan(stabilise=stabilise)
     images, _ = next(NoiseBatches(gan))
-    assert torch.equal(shown(gan, images), images)
+    assert torch.equal(discriminator_input(gan, images), images)
 
 
-def test_the_discriminator_sees_noise_of_the_size_asked_for_until_it_has_faded() -> None:
+def test_the_discriminator_gets_instance_noise_until_it_has_faded() -> None:
     gan = tiny_gan(stabilise={"instance_noise": 0.4, "instance_noise_kimg": 0.8})
     images = torch.zeros(64, 1, 28, 28)
     for steps, size in ((0, 0.4), (50, 0.2), (100, 0.0)):
         gan.steps = steps
-        assert shown(gan, images).std().item() == pytest.approx(size, abs=0.01)
+        assert discriminator_input(gan, images).std().item() == pytest.approx(size, abs=0.01)
 
 
-def test_the_discriminator_sees_images_packed() -> None:
+def test_the_discriminator_gets_packed_images() -> None:
     gan = tiny_gan(network=UNCONDITIONAL, stabilise={"packing": 4})
     images, _ = next(NoiseBatches(gan))
-    assert torch.equal(shown(gan, images), pack(images, 4))
+    assert torch.equal(discriminator_input(gan, images), pack(images, 4))
 
 
-def test_the_discriminator_sees_augmented_images_always_or_as_often_as_ada_says() -> None:
-    always, ada = tiny_gan(stabilise={"augment": "diffaugment"}), tiny_gan(stabilise={"augment": "ada"})
+def test_the_discriminator_gets_augmented_images_always_or_with_probability_p() -> None:
+    always, adaptive = tiny_gan(stabilise={"augment": "diffaugment"}), tiny_gan(stabilise={"augment": "ada"})
     images = torch.rand(400, 1, 28, 28) * 2 - 1
-    assert (shown(always, images) != images).flatten(1).any(dim=1).all()
-    ada.ada.p = 0.3
-    changed = (shown(ada, images) != images).flatten(1).any(dim=1).float().mean().item()
+    assert (discriminator_input(always, images) != images).flatten(1).any(dim=1).all()
+    adaptive.ada.p = 0.3
+    changed = (discriminator_input(adaptive, images) != images).flatten(1).any(dim=1).float().mean().item()
     assert changed == pytest.approx(1 - 0.7**3, abs=0.08)  # three kinds of change, each with p = 0.3
 
 

@@ -1,4 +1,4 @@
-"""The directions in a model's card are those in which its first layer changes most."""
+"""Tests of the principal directions: perpendicular, and those along which the first layer changes most."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ LATENT_DIM = 6
 
 
 def trained(family: str, tags: Tensor | None = None) -> Generator:
-    """A generator whose batch norms, where it has them, weigh channels very unequally, as after a training."""
+    """A generator whose batch norms scale channels very unequally, as after training."""
     torch.manual_seed(0)
     generator, _ = build(tiny_params(network=FAMILIES[family] | {"generator_dropout": 0.2}), tags)
     for layer in generator.modules():
@@ -31,7 +31,7 @@ def trained(family: str, tags: Tensor | None = None) -> Generator:
 
 
 def first_output(generator: Generator, z: Tensor, label: Tensor | None) -> Tensor:
-    """What the first activation or block of the network, as it is, receives for z [N, latent_dim]."""
+    """Input of the first activation or block of the unfolded network, for z [N, latent_dim]."""
     received: list[Tensor] = []
     first = next(it for it in generator.modules() if isinstance(it, nn.ReLU | nn.LeakyReLU | ResidualBlock))
     hook = first.register_forward_pre_hook(lambda _, inputs: received.append(inputs[0].flatten(1).clone()))
@@ -42,7 +42,7 @@ def first_output(generator: Generator, z: Tensor, label: Tensor | None) -> Tenso
 
 
 def strengths(generator: Generator, directions: NDArray[np.float64], label: int | None = None) -> NDArray[np.float64]:
-    """How far the first layer's output moves for a step of length 1 along each of N directions, from one random z."""
+    """Change of the first layer's output for a unit step along each of N directions, from one random z."""
     torch.manual_seed(1)
     z = torch.randn(1, LATENT_DIM)
     steps = torch.cat([z, z + torch.from_numpy(directions).float()])
@@ -51,9 +51,9 @@ def strengths(generator: Generator, directions: NDArray[np.float64], label: int 
 
 
 def strongest_first(strengths: NDArray[np.float64]) -> bool:
-    """Whether the strongest come first, within the rounding of the layer.
+    """True if the strengths descend, within rounding.
 
-    Where it has fewer units than z has numbers, some directions change nothing: rounding alone puts those in an order.
+    A layer with fewer units than latent_dim does not change along some directions, whose order is that of rounding.
     """
     return bool((np.diff(strengths) < 1e-5 * strengths[0]).all())
 
@@ -73,7 +73,7 @@ def test_no_direction_changes_the_first_layer_more_than_the_first(family: str) -
 
 
 @EVERY_FAMILY
-def test_directions_are_perpendicular_units_and_the_strongest_come_first(family: str) -> None:
+def test_directions_are_orthonormal_and_the_strongest_come_first(family: str) -> None:
     generator = trained(family)
     directions = np.array(principal_directions(generator))
     assert directions.shape == (LATENT_DIM, LATENT_DIM)
@@ -82,7 +82,7 @@ def test_directions_are_perpendicular_units_and_the_strongest_come_first(family:
 
 
 @EVERY_FAMILY
-def test_a_class_beside_the_latent_is_left_out(family: str) -> None:
+def test_directions_do_not_include_the_class_embedding(family: str) -> None:
     generator = trained(family, TWO_TAGS)
     directions = np.array(principal_directions(generator))
     assert directions.shape == (LATENT_DIM, LATENT_DIM)
@@ -94,18 +94,18 @@ def test_a_class_beside_the_latent_is_left_out(family: str) -> None:
 
 
 @EVERY_FAMILY
-def test_the_same_weights_give_the_same_directions_with_the_largest_number_above_zero(family: str) -> None:
+def test_directions_are_deterministic_and_their_largest_component_is_positive(family: str) -> None:
     directions = principal_directions(trained(family))
     assert directions == principal_directions(trained(family))
     assert all(max(row) == max(map(abs, row)) for row in directions)
 
 
-def test_no_more_directions_are_given_than_asked_for() -> None:
+def test_count_limits_the_number_of_directions() -> None:
     generator = trained("dense")
     assert principal_directions(generator, 2) == principal_directions(generator)[:2]
 
 
-def test_the_generator_is_left_as_it_was() -> None:
+def test_the_generator_is_not_modified() -> None:
     generator = trained("dcgan-5")
     before = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
     principal_directions(generator)
@@ -114,7 +114,7 @@ def test_the_generator_is_left_as_it_was() -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_the_exported_card_carries_them(project: Project) -> None:
+def test_the_model_card_contains_the_directions(project: Project) -> None:
     a_project_with_weights(project)
     export.main()
     directions = np.array(OnnxGenerator.load(paths.MODEL, provider="cpu").card.directions)

@@ -1,4 +1,4 @@
-"""The generator as it is served is the trained one, with less arithmetic."""
+"""Tests of the inference wrapper: folding keeps the function, and images become uint8 pixels."""
 
 import pytest
 import torch
@@ -12,24 +12,24 @@ from training.networks.inference_wrapper import InferenceGenerator, fold_for_inf
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_folding_leaves_the_function_as_it_was(family: str) -> None:
+def test_folding_keeps_the_function(family: str) -> None:
     torch.manual_seed(0)
     network = FAMILIES[family] | {"generator_dropout": 0.2}
     generator, _ = build(tiny_params(network=network, data={"resolution": 32, "channels": 3}), TWO_TAGS)
     for _ in range(3):
-        generator(torch.randn(16, 6), torch.randint(3, (16,)))  # moves running statistics away from where they start
+        generator(torch.randn(16, 6), torch.randint(3, (16,)))  # moves the running statistics
     generator.eval()
     z, label = torch.randn(6, 6), torch.arange(6) % 3
-    before = generator(z, label)
+    expected = generator(z, label)
 
-    quick = fold_for_inference(generator)
+    folded = fold_for_inference(generator)
 
-    assert not any(isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d | TagEmbedding) for part in quick.modules())
-    torch.testing.assert_close(quick(z, label), before, atol=1e-5, rtol=1e-4)
-    assert torch.equal(generator(z, label), before)  # the trained one is as it was
+    assert not any(isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d | TagEmbedding) for part in folded.modules())
+    torch.testing.assert_close(folded(z, label), expected, atol=1e-5, rtol=1e-4)
+    assert torch.equal(generator(z, label), expected)  # the original is not modified
 
 
-def test_the_served_generator_answers_in_pixels() -> None:
+def test_images_are_rounded_and_clamped_to_uint8_pixels() -> None:
     class Fixed(nn.Module):
         def forward(self, z: torch.Tensor, label: torch.Tensor | None) -> torch.Tensor:
             return torch.tensor([-1.5, -1.0, 0.0, 0.999, 1.0, 7.0]).reshape(1, 1, 2, 3)

@@ -1,4 +1,4 @@
-"""The networks have the sizes of their sources, work at every resolution, and know classes as they are told to."""
+"""Tests of the network families: parameter counts of their sources, every resolution, and class conditioning."""
 
 from typing import Any
 
@@ -18,20 +18,20 @@ WITH_DROPOUT: Any = {"generator_dropout": 0.3, "discriminator_dropout": 0.3}
 def pair(
     family: str = "dcgan-4", tags: Tensor | None = None, side: int = 28, channels: int = 1, **network: Any
 ) -> tuple[Generator, Discriminator]:
-    """The two networks of a family, tiny but for what `network` says."""
+    """Tiny generator and discriminator of a family. network: overrides of its parameters."""
     data = {"resolution": side, "channels": channels}
     return build(tiny_params(data=data, network=FAMILIES[family] | network), tags)
 
 
-def weights(network: nn.Module) -> int:
+def parameter_count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def sizes(family: str, side: int, channels: int, **network: Any) -> tuple[int, int]:
-    """The numbers of parameters of both networks, counted without making them."""
+    """Parameter counts of both networks, without allocating them."""
     with torch.device("meta"):
         generator, discriminator = pair(family, None, side, channels, **network)
-    return weights(generator), weights(discriminator)
+    return parameter_count(generator), parameter_count(discriminator)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_networks_work_at_every_size(family: str, side: int, channels: int, clas
 
 @EVERY_FAMILY
 @pytest.mark.parametrize("latent_dim", [1, 7, 100])
-def test_any_latent_size_works(family: str, latent_dim: int) -> None:
+def test_networks_work_with_any_latent_dim(family: str, latent_dim: int) -> None:
     generator, _ = pair(family, latent_dim=latent_dim)
     z = torch.randn(2, latent_dim)
     images = generator.eval()(z)
@@ -95,24 +95,26 @@ def test_any_latent_size_works(family: str, latent_dim: int) -> None:
 def test_depth_adds_layers_to_both(family: str) -> None:
     by_default, shallow, deep = (pair(family, depth=depth) for depth in (None, 1, 5))
     for default, less, more in zip(by_default, shallow, deep, strict=True):
-        assert weights(less) < weights(default) < weights(more)
+        assert parameter_count(less) < parameter_count(default) < parameter_count(more)
         # From 2 layers or blocks to 5 is three times what one of them takes.
-        assert weights(more) - weights(default) == 3 * (weights(default) - weights(less))
+        assert parameter_count(more) - parameter_count(default) == 3 * (
+            parameter_count(default) - parameter_count(less)
+        )
 
 
 @EVERY_FAMILY
-@pytest.mark.parametrize("player", ["generator", "discriminator"])
-def test_dropout_drops_its_share_in_training_and_nothing_afterwards(family: str, player: str) -> None:
+@pytest.mark.parametrize("name", ["generator", "discriminator"])
+def test_dropout_drops_its_share_in_training_mode_alone(family: str, name: str) -> None:
     torch.manual_seed(0)
-    networks = pair(family, None, 28, 1, **{f"{player}_dropout": 0.4, f"{player}_width": 16})
-    network = networks[player == "discriminator"]
-    other = networks[player != "discriminator"]
+    networks = pair(family, None, 28, 1, **{f"{name}_dropout": 0.4, f"{name}_width": 16})
+    network = networks[name == "discriminator"]
+    other = networks[name != "discriminator"]
     assert not any(isinstance(layer, nn.Dropout) for layer in other.modules())
     seen: list[tuple[Tensor, Tensor]] = []
     for layer in network.modules():
         if isinstance(layer, nn.Dropout):
             layer.register_forward_hook(lambda _, given, kept: seen.append((given[0].clone(), kept)))
-    inputs = torch.randn(16, 6) if player == "generator" else torch.randn(16, 1, 28, 28)
+    inputs = torch.randn(16, 6) if name == "generator" else torch.randn(16, 1, 28, 28)
 
     network.train()(inputs)
     alive = torch.cat([given.flatten() != 0 for given, _ in seen])
@@ -126,7 +128,7 @@ def test_dropout_drops_its_share_in_training_and_nothing_afterwards(family: str,
 
 
 @EVERY_FAMILY
-def test_without_dropout_nothing_is_left_to_chance(family: str) -> None:
+def test_without_dropout_networks_are_deterministic(family: str) -> None:
     generator, discriminator = pair(family)
     z = torch.randn(4, 6)
     images = generator(z)
@@ -135,7 +137,7 @@ def test_without_dropout_nothing_is_left_to_chance(family: str) -> None:
 
 
 @EVERY_FAMILY
-def test_projection_tells_both_networks_the_class(family: str) -> None:
+def test_projection_conditions_both_networks_on_the_class(family: str) -> None:
     torch.manual_seed(0)
     generator, discriminator = pair(family, torch.eye(2))
     z, images, labels = torch.randn(1, 6).repeat(2, 1), torch.randn(1, 1, 28, 28).repeat(2, 1, 1, 1), torch.arange(2)
@@ -154,7 +156,7 @@ def test_projection_tells_both_networks_the_class(family: str) -> None:
 
 
 @EVERY_FAMILY
-def test_an_auxiliary_classifier_names_tags_and_is_not_told_them(family: str) -> None:
+def test_an_auxiliary_classifier_predicts_tags_without_seeing_the_label(family: str) -> None:
     generator, discriminator = pair(family, TWO_TAGS, condition="auxiliary")
     images = generator(torch.randn(4, 6), torch.tensor([0, 1, 2, 0]))
     first, second = (discriminator(images, torch.full((4,), label)) for label in (0, 1))
@@ -165,17 +167,17 @@ def test_an_auxiliary_classifier_names_tags_and_is_not_told_them(family: str) ->
 
 
 @EVERY_FAMILY
-def test_without_a_condition_classes_do_not_count(family: str) -> None:
-    told, plain = pair(family, torch.eye(2), condition="none"), pair(family)
-    assert [weights(network) for network in told] == [weights(network) for network in plain]
-    generator, discriminator = told
+def test_without_a_condition_the_label_has_no_effect(family: str) -> None:
+    conditioned, plain = pair(family, torch.eye(2), condition="none"), pair(family)
+    assert [parameter_count(network) for network in conditioned] == [parameter_count(network) for network in plain]
+    generator, discriminator = conditioned
     z = torch.randn(2, 6)
     images, under_another_class = (generator(z, torch.full((2,), label)) for label in (0, 1))
     torch.testing.assert_close(images, under_another_class)
     assert discriminator(images, torch.arange(2)).tag_logits is None
 
 
-def test_a_class_of_two_tags_is_the_sum_of_their_vectors() -> None:
+def test_the_embedding_of_a_class_is_the_sum_of_its_tags_vectors() -> None:
     embedding = TagEmbedding(TWO_TAGS, size=5, scale=1.0)
     vectors = embedding.weight
     expected = torch.stack([vectors[1] + vectors[2], vectors[2], vectors[0] + vectors[1]])
@@ -183,7 +185,7 @@ def test_a_class_of_two_tags_is_the_sum_of_their_vectors() -> None:
     torch.testing.assert_close(embedding.fold()(torch.tensor([1, 2, 0])), expected)
 
 
-def test_both_networks_learn_a_vector_a_tag_and_not_a_class() -> None:
+def test_both_networks_learn_one_vector_a_tag_not_a_class() -> None:
     tags = torch.tensor([[1.0, 0], [0, 1], [1, 1], [1, 0], [0, 1]])
     generator, discriminator = pair(tags=tags)
     assert isinstance(generator.latent.embedding, TagEmbedding)
@@ -192,7 +194,7 @@ def test_both_networks_learn_a_vector_a_tag_and_not_a_class() -> None:
     assert discriminator.embedding.weight.shape == (2, 8)
 
 
-def test_minibatch_std_tells_copies_from_a_varied_batch() -> None:
+def test_minibatch_std_distinguishes_copies_from_a_varied_batch() -> None:
     varied = torch.randn(6, 3, 4, 5)
     spread = MinibatchStd()(varied)
     assert spread.shape == (6, 4, 4, 5)
@@ -204,7 +206,7 @@ def test_minibatch_std_tells_copies_from_a_varied_batch() -> None:
 
 
 @EVERY_FAMILY
-def test_with_minibatch_std_an_image_is_judged_by_its_company(family: str) -> None:
+def test_with_minibatch_std_a_logit_depends_on_the_rest_of_the_batch(family: str) -> None:
     torch.manual_seed(0)
     _, discriminator = pair(family, minibatch_std=True)
     image, others = torch.randn(1, 1, 28, 28), torch.randn(7, 1, 28, 28)
@@ -214,7 +216,7 @@ def test_with_minibatch_std_an_image_is_judged_by_its_company(family: str) -> No
 
 
 @EVERY_FAMILY
-def test_packing_widens_the_discriminators_first_layer_alone(family: str) -> None:
+def test_packing_widens_only_the_discriminators_first_layer(family: str) -> None:
     data = {"channels": 3}
     network = FAMILIES[family] | {"condition": "none"}
     plain, packed = (

@@ -1,4 +1,4 @@
-"""The network of R3GAN starts as its paper says: blocks that change nothing, and weights of a known size."""
+"""Tests of R3GAN against its paper: identity blocks, initial weights, parameter counts, resampling and precision."""
 
 import math
 
@@ -14,7 +14,7 @@ GAIN = math.sqrt(2 / 1.04)
 WIDE = {"generator_width": 64, "discriminator_width": 64}
 
 
-def test_a_block_starts_out_as_the_identity_and_can_leave_it() -> None:
+def test_a_block_starts_as_the_identity_and_can_learn() -> None:
     block = ResidualBlock(16, blocks=4)
     x = torch.randn(2, 16, 5, 5)
     assert torch.equal(block(x), x)
@@ -35,7 +35,7 @@ def test_resampling_keeps_a_constant_image_constant_away_from_its_border(up: boo
     torch.testing.assert_close(inside, constant[:, :, :1, :1].expand_as(inside))
 
 
-def test_resampling_weighs_pixels_1_3_3_1() -> None:
+def test_resampling_filters_with_1_3_3_1() -> None:
     image = torch.zeros(1, 1, 8, 8)
     image[0, 0, 3, 3] = 1
     weights = torch.outer(torch.tensor([1.0, 3, 3, 1]), torch.tensor([1.0, 3, 3, 1]))
@@ -46,25 +46,25 @@ def test_resampling_weighs_pixels_1_3_3_1() -> None:
     torch.testing.assert_close(halved[1:3, 1:3], torch.tensor([[9.0, 3], [3, 1]]) / 64)
 
 
-def test_a_convolution_sets_the_width_only_where_it_changes() -> None:
+def test_resampling_has_a_convolution_only_where_the_width_changes() -> None:
     assert not list(Resample(8, 8, up=True).parameters())
     (weight,) = Resample(8, 4, up=True).parameters()
     assert weight.shape == (4, 8, 1, 1)
 
 
-def test_first_weights_have_the_size_of_the_formula() -> None:
+def test_initial_weights_have_the_papers_standard_deviation() -> None:
     torch.manual_seed(0)
     generator, discriminator = build(tiny_params(network=FAMILIES["residual"] | WIDE, data={"resolution": 32}), None)
     for network in (generator, discriminator):
         blocks = [module for module in network.modules() if isinstance(module, ResidualBlock)]
         assert len(blocks) == 8  # two at each of 4, 8, 16 and 32 pixels
         for block in blocks:
-            widen, _, groups, _, narrow = block.layers
-            channels = weight(widen).shape[1]
-            assert weight(groups).shape == (2 * channels, 16, 3, 3)
-            assert spread(widen) == pytest.approx(GAIN * 8**-0.25 / math.sqrt(channels), rel=0.05)
-            assert spread(groups) == pytest.approx(GAIN * 8**-0.25 / math.sqrt(16 * 9), rel=0.05)
-            assert (weight(narrow) == 0).all()
+            expand, _, grouped, _, contract = block.layers
+            channels = weight(expand).shape[1]
+            assert weight(grouped).shape == (2 * channels, 16, 3, 3)
+            assert std(expand) == pytest.approx(GAIN * 8**-0.25 / math.sqrt(channels), rel=0.05)
+            assert std(grouped) == pytest.approx(GAIN * 8**-0.25 / math.sqrt(16 * 9), rel=0.05)
+            assert (weight(contract) == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_with_the_papers_widths_it_has_the_papers_number_of_parameters(
     assert tuple(sum(parameter.numel() for parameter in each.parameters()) for each in pair) == numbers
 
 
-def test_the_widths_that_follow_from_one_are_the_same_written_out() -> None:
+def test_default_widths_equal_the_same_widths_spelled_out() -> None:
     def shapes(**network: object) -> list[torch.Size]:
         pair = build(tiny_params(network=FAMILIES["residual"] | network), None)
         return [parameter.shape for each in pair for parameter in each.parameters()]
@@ -93,17 +93,17 @@ def test_the_widths_that_follow_from_one_are_the_same_written_out() -> None:
 
 
 @pytest.mark.parametrize("condition", ["projection", "auxiliary"])
-def test_in_bfloat16_the_stage_of_the_smallest_maps_and_the_logit_are_in_float32(condition: str) -> None:
+def test_under_bf16_autocast_the_lowest_resolution_and_the_head_run_in_float32(condition: str) -> None:
     network = FAMILIES["residual"] | {"condition": condition}
     generator, discriminator = build(tiny_params(network=network, data={"resolution": 32}), torch.eye(2))
-    seen: dict[str, torch.dtype] = {}  # the arithmetic of what a layer puts out
+    seen: dict[str, torch.dtype] = {}  # of each layer's output
 
     def watch(name: str, layer: nn.Module) -> None:
         layer.register_forward_hook(lambda _, __, made: seen.update({f"{name} {made.shape[-1]}": made.dtype}))
 
-    for player, each in (("G", generator), ("D", discriminator)):
+    for name, each in (("G", generator), ("D", discriminator)):
         for block in (module for module in each.modules() if isinstance(module, ResidualBlock)):
-            watch(f"{player} block", block.layers[-1])
+            watch(f"{name} block", block.layers[-1])
     watch("G basis", next(module for module in generator.modules() if isinstance(module, GenerativeBasis)))
     depthwise, _, logit = discriminator.head
     watch("D depthwise", depthwise)
@@ -114,15 +114,15 @@ def test_in_bfloat16_the_stage_of_the_smallest_maps_and_the_logit_are_in_float32
 
     single = {"G basis 4", "G block 4", "D block 4", "D depthwise 1", "D logit 1"}
     assert {name for name, dtype in seen.items() if dtype == torch.float32} == single
-    # The rest is as fast as the hardware makes it.
+    # Everything else runs in bf16.
     assert {name for name, dtype in seen.items() if dtype == torch.bfloat16} == {
-        f"{player} block {side}" for player in "GD" for side in (8, 16, 32)
+        f"{name} block {side}" for name in "GD" for side in (8, 16, 32)
     }
     assert output.logits.dtype == torch.float32
     assert output.tag_logits is None or output.tag_logits.dtype == torch.float32
 
 
-def test_a_picture_begins_with_learned_maps_weighted_by_the_latent() -> None:
+def test_the_generative_basis_weights_learned_maps_by_the_latent() -> None:
     basis = GenerativeBasis(inputs=3, channels=2, side=4)
     z = torch.randn(5, 3)
     images = basis(z)
@@ -135,5 +135,5 @@ def weight(layer: nn.Module) -> Tensor:
     return layer.weight
 
 
-def spread(layer: nn.Module) -> float:
+def std(layer: nn.Module) -> float:
     return weight(layer).std().item()
