@@ -86,8 +86,8 @@ class GANTrainer:
     def step(self, batches: Iterator[Batch]) -> dict[str, Tensor]:
         """Train the discriminator, then the generator, for as many steps each as params.yaml says.
 
-        All random numbers of a step, those of the batches included, follow from train.seed and the step's number:
-        a resumed run needs no generator state to draw what an uninterrupted one would have drawn.
+        Seeds torch with train.seed and the step's number, for the batches too: a resumed run needs no random state to
+        repeat an uninterrupted one.
 
         batches: at least `batches_per_step` of them. Returns scalars, left on the device so that nothing waits
         for a GPU: both losses, the penalty, and the mean of sigmoid(logit) for real images and fakes.
