@@ -31,7 +31,7 @@ class LiveService:
     @property
     def log(self) -> str:
         """The log so far."""
-        return log_of(self.home)
+        return read_log(self.home)
 
     def wait_for_log(self, text: str) -> None:
         """Wait until the log contains the text; logging is asynchronous."""
@@ -64,7 +64,7 @@ def start(model: Path, home: Path, port: int = 0, **settings: str) -> subprocess
     return process
 
 
-def log_of(home: Path) -> str:
+def read_log(home: Path) -> str:
     """The log of the service in this home so far."""
     return (home / LOG).read_text()
 
@@ -85,9 +85,9 @@ def wait_until_ready(process: subprocess.Popen[bytes], home: Path) -> str:
     """Wait until the service is ready and return its address, which it logs."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and process.poll() is None:
-        if match := re.search(r'"listening on (http://[^"]+)"', log_of(home)):
+        if match := re.search(r'"listening on (http://[^"]+)"', read_log(home)):
             with suppress(httpx.TransportError):
                 if httpx.get(f"{match[1]}/readyz", trust_env=False).status_code == 200:
                     return match[1]
         time.sleep(0.05)
-    raise AssertionError(f"the service did not get ready:\n{log_of(home)}")
+    raise AssertionError(f"the service did not get ready:\n{read_log(home)}")

@@ -42,7 +42,7 @@ def tiny_model(
     brittle: bool = False,
     resolution: int = RESOLUTION,
 ) -> onnx.ModelProto:
-    """A generator of small square images that depend on z and the label.
+    """Build a generator of small square images that depend on z and on the label.
 
     weights: seed of its random weights. brittle: fail inside ONNX Runtime for a latent whose first number is 100 or
     more, as a network with a bug would.
@@ -59,21 +59,33 @@ def tiny_model(
         "first": np.array([0], np.int64),
         "only_zero": np.zeros(1, np.float32),
     }
-    nodes = [helper.make_node("Gemm", ["z", "kernel", "bias"], ["from_z"])]
+    nodes = _nodes(bool(classes), brittle)
     inputs = [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", LATENT_DIM])]
-    logits = "from_z"
     if classes:
         inputs.append(helper.make_tensor_value_info("label", TensorProto.INT64, ["N"]))
+    output = helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", resolution, resolution, channels])
+    used = {name for node in nodes for name in node.input}
+    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items() if name in used]
+    graph = helper.make_graph(nodes, "tiny", inputs, [output], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    return with_card(model, tiny_card(channels, classes, resolution))
+
+
+def _nodes(conditional: bool, brittle: bool) -> list[onnx.NodeProto]:
+    """Build the nodes from z, and the label, to images."""
+    nodes = [helper.make_node("Gemm", ["z", "kernel", "bias"], ["from_z"])]
+    logits = "from_z"
+    if conditional:
         nodes += [
             helper.make_node("Gather", ["by_class", "label"], ["from_label"]),
             helper.make_node("Add", ["from_z", "from_label"], ["from_both"]),
         ]
         logits = "from_both"
-    if brittle:  # index z[0] / 100 of a table with one entry
+    if brittle:  # looks up index z[0] / 100 in a table of one number
         nodes += [
             helper.make_node("Gather", ["z", "first"], ["z0"], axis=1),
-            helper.make_node("Div", ["z0", "hundred"], ["place"]),
-            helper.make_node("Cast", ["place"], ["index"], to=TensorProto.INT64),
+            helper.make_node("Div", ["z0", "hundred"], ["quotient"]),
+            helper.make_node("Cast", ["quotient"], ["index"], to=TensorProto.INT64),
             helper.make_node("Gather", ["only_zero", "index"], ["zero"]),
             helper.make_node("Add", [logits, "zero"], ["from_all"]),
         ]
@@ -85,12 +97,7 @@ def tiny_model(
         helper.make_node("Cast", ["rounded"], ["bytes"], to=TensorProto.UINT8),
         helper.make_node("Reshape", ["bytes", "shape"], ["images"]),
     ]
-    output = helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", resolution, resolution, channels])
-    used = {name for node in nodes for name in node.input}
-    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items() if name in used]
-    graph = helper.make_graph(nodes, "tiny", inputs, [output], tensors)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    return with_card(model, tiny_card(channels, classes, resolution))
+    return nodes
 
 
 def with_card(model: onnx.ModelProto, card: ModelCard) -> onnx.ModelProto:

@@ -1,4 +1,4 @@
-"""The routes in process: the real app in front of the tiny model, without BentoML."""
+"""In-process app: the real ASGI app with the tiny model, called through httpx."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ Call = Callable[..., httpx.Response]
 
 
 def call_app(app: ASGIApp) -> Call:
-    """A function that sends one request to the app, as httpx would over a network."""
+    """Return a function that sends one request to the app."""
 
     async def send(method: str, path: str, **request: Any) -> httpx.Response:
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -36,7 +36,7 @@ def skip_isolated_load(content: bytes, path: Path) -> None:
 
 
 def load_state(model: Path, **settings: Any) -> AppState:
-    """A backend that serves a model file, and every other in its folder."""
+    """Load an app's state with a model file, and every other in its folder."""
     state = AppState(Settings(model=model, provider="cpu", **{"threads": 1} | settings))
     state.models = ModelRegistry(model, "cpu", state.settings.threads, check=skip_isolated_load)
     asyncio.run(state.models.load())
@@ -44,14 +44,14 @@ def load_state(model: Path, **settings: Any) -> AppState:
 
 
 def serve_model(model: Path, **settings: Any) -> Iterator[Call]:
-    """The app in front of a model file, ready."""
+    """Yield a function that calls the app with a model file, ready."""
     state = load_state(model, **{"max_images": MAX_IMAGES, "max_queue": 2 * MAX_IMAGES} | settings)
     yield call_app(create_app(state))
     state.batcher.close()
 
 
 def assert_error(response: httpx.Response, status: int, sentence: str) -> None:
-    """The one shape of errors, with a sentence in it."""
+    """Assert status, shape and sentence of an error."""
     assert response.status_code == status, response.text[:500]
     body = response.json()
     assert body.keys() == {"error", "detail"}

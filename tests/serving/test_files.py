@@ -1,4 +1,4 @@
-"""A file is whole or absent, on the disk with its folder's list, and what a kill left is removed."""
+"""Atomic writes: complete or absent, synced with their folders; stale temporary files are removed."""
 
 import os
 import stat
@@ -11,7 +11,7 @@ from serving.files import atomic_write, remove_stale_temporaries
 NOBODY = 2**31 - 1  # no system gives a process this number
 
 
-def test_a_body_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_the_file_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("before")
 
@@ -26,22 +26,20 @@ def test_a_body_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_new_file_its_folder_and_the_folders_made_for_it_are_brought_to_the_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_new_file_and_every_folder_that_changed_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[tuple[bool, int]] = []
     sync = os.fsync
 
-    def noting(descriptor: int) -> None:
+    def recording_sync(descriptor: int) -> None:
         state = os.fstat(descriptor)
         synced.append((stat.S_ISDIR(state.st_mode), state.st_ino))
         sync(descriptor)
 
-    monkeypatch.setattr(os, "fsync", noting)
+    monkeypatch.setattr(os, "fsync", recording_sync)
     path = tmp_path / "a/b/file"
     with atomic_write(path) as temporary:
         temporary.write_text("content")
-    folders = [tmp_path, tmp_path / "a"]  # before what they hold
+    folders = [tmp_path, tmp_path / "a"]  # each before its contents
     assert synced == [
         *((True, folder.stat().st_ino) for folder in folders),
         (False, path.stat().st_ino),
@@ -49,7 +47,7 @@ def test_a_new_file_its_folder_and_the_folders_made_for_it_are_brought_to_the_di
     ]
 
 
-def test_temporary_files_of_processes_that_have_ended_are_removed_and_no_others(tmp_path: Path) -> None:
+def test_only_temporary_files_of_ended_processes_are_removed(tmp_path: Path) -> None:
     kept = {f".one.{os.getpid()}.part", f".two.{os.getppid()}.part", ".mine.part", "x.part", f"one.{NOBODY}.part"}
     for name in (*kept, f".one.{NOBODY}.part", f".x.y.{NOBODY}.part"):
         (tmp_path / name).touch()

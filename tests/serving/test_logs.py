@@ -1,4 +1,4 @@
-"""Lines of the log: whole, and never waited for."""
+"""JSON logging: complete lines, and no blocking."""
 
 import json
 import logging
@@ -16,7 +16,7 @@ LINES = 3 * BUFFER_BYTES // 1000
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
-    """A pipe's end to read and its end to write."""
+    """Read end and write end of a pipe."""
     ends = os.pipe()
     yield ends
     os.close(ends[0])
@@ -31,7 +31,7 @@ def logger_on(descriptor: int) -> logging.Logger:
     return logger
 
 
-def test_a_log_that_nobody_reads_holds_nobody_up_and_says_later_what_was_dropped(pipe: tuple[int, int]) -> None:
+def test_an_unread_log_does_not_block_and_reports_dropped_lines_later(pipe: tuple[int, int]) -> None:
     out, into = pipe
     logger = logger_on(into)
 
@@ -58,7 +58,7 @@ def test_a_log_that_nobody_reads_holds_nobody_up_and_says_later_what_was_dropped
     assert dropped > LINES // 2
 
 
-def test_a_log_whose_reader_is_gone_holds_nobody_up() -> None:
+def test_a_log_with_a_closed_reader_does_not_block() -> None:
     out, into = os.pipe()
     os.close(out)
     logger = logger_on(into)
@@ -66,7 +66,7 @@ def test_a_log_whose_reader_is_gone_holds_nobody_up() -> None:
     def log() -> None:
         for _ in range(10):
             logger.info("nobody hears this")
-        logger.handlers[0].flush()  # nothing is left that could go to another file of that number
+        logger.handlers[0].flush()  # no line is left that could be written to another file with this descriptor
 
     logging_thread = threading.Thread(target=log, daemon=True)
     logging_thread.start()
@@ -75,7 +75,7 @@ def test_a_log_whose_reader_is_gone_holds_nobody_up() -> None:
     os.close(into)
 
 
-def test_a_name_that_is_no_utf8_is_a_line_of_the_log(pipe: tuple[int, int]) -> None:
+def test_a_file_name_that_is_not_utf8_can_be_logged(pipe: tuple[int, int]) -> None:
     out, into = pipe
     logger_on(into).info("serving %s", os.fsdecode(b"caf\xe9.onnx"))
     assert json.loads(os.read(out, 1000))["message"] == "serving caf\udce9.onnx"

@@ -1,4 +1,4 @@
-"""The whole service as it is run: `mint serve` in a process of its own."""
+"""The service end to end: `mint serve` in its own process, its health check, and BentoML's server."""
 
 import contextlib
 import io
@@ -25,7 +25,7 @@ from tests.pixels import assert_same_pixels
 
 @pytest.fixture(scope="module")
 def server(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
-    """The service with the tiny model, with no home and nowhere to write, and a client of it."""
+    """A live service with the tiny model, no home directory and nowhere to write."""
     nowhere = str(tmp_path_factory.mktemp("nowhere") / "none")
     with live_service(
         model_path, tmp_path_factory.mktemp("log"), HOME=nowhere, TMPDIR=nowhere, PROMETHEUS_MULTIPROC_DIR=nowhere
@@ -33,7 +33,7 @@ def server(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield service
 
 
-def test_the_service_answers_counts_and_logs(server: LiveService, model_path: Path, tmp_path: Path) -> None:
+def test_the_service_generates_counts_and_logs(server: LiveService, model_path: Path, tmp_path: Path) -> None:
     client = server.client
 
     image = client.post("/generate", json={"seeds": [7]})
@@ -66,26 +66,26 @@ def test_the_service_answers_counts_and_logs(server: LiveService, model_path: Pa
     lines = [json.loads(line) for line in server.log.splitlines()]
     assert any(f"serving {model_path} (tiny, 8x8x3, 3 classes) on cpu" in line["message"] for line in lines)
     assert any(line["message"].startswith(f"settings: MINT_MODEL={model_path} ") for line in lines)
-    (asked,) = [line for line in lines if line.get("path") == "/generate"]
-    assert asked["request_id"] == image.headers["x-request-id"]
+    (request,) = [line for line in lines if line.get("path") == "/generate"]
+    assert request["request_id"] == image.headers["x-request-id"]
     assert {line["level"] for line in lines} == {"info"}
     assert not any("traceback" in line for line in lines)
 
 
-def test_sigterm_says_so_first_and_then_ends(model_path: Path, tmp_path: Path) -> None:
+def test_sigterm_drains_and_then_ends_the_service(model_path: Path, tmp_path: Path) -> None:
     with live_service(model_path, tmp_path, MINT_DRAIN="3") as service:
         service.process.send_signal(signal.SIGTERM)
-        answers = []
-        with contextlib.suppress(httpx.TransportError):  # the end
+        statuses = []
+        with contextlib.suppress(httpx.TransportError):  # the service has ended
             while time.sleep(0.05) is None:
                 probe, image = service.client.get("/readyz"), service.client.get("/images/7.png")
-                answers.append((probe.status_code, image.status_code, image.headers.get("connection")))
-        assert (503, 200, "close") in answers
-        assert {answer for answer in answers if answer[0] == 503} == {(503, 200, "close")}
+                statuses.append((probe.status_code, image.status_code, image.headers.get("connection")))
+        assert (503, 200, "close") in statuses
+        assert {status for status in statuses if status[0] == 503} == {(503, 200, "close")}
         assert service.process.wait(timeout=END_TIMEOUT_S) == 0
 
 
-def test_a_second_signal_ends_the_wait_of_the_first(model_path: Path, tmp_path: Path) -> None:
+def test_a_second_signal_ends_the_drain(model_path: Path, tmp_path: Path) -> None:
     with live_service(model_path, tmp_path, MINT_DRAIN="600") as service:
         service.process.send_signal(signal.SIGTERM)
         service.wait_for_log("draining for 600 s")
@@ -94,8 +94,8 @@ def test_a_second_signal_ends_the_wait_of_the_first(model_path: Path, tmp_path: 
         assert service.process.wait(timeout=END_TIMEOUT_S) == 1
 
 
-def test_the_service_is_one_process_that_opens_one_port_and_no_file(server: LiveService) -> None:
-    """Its home and its folder for temporary files are not there, and it has nothing open but its log and sockets."""
+def test_the_service_is_one_process_with_one_port_and_no_open_file(server: LiveService) -> None:
+    """Home and temporary directory do not exist; only the log and sockets are open."""
     process = Path(f"/proc/{server.process.pid}")
     assert [
         (each / "children").read_text() for each in (process / "task").iterdir() if (each / "children").read_text()
@@ -110,8 +110,8 @@ def test_the_service_is_one_process_that_opens_one_port_and_no_file(server: Live
 
 
 @pytest.fixture
-def logging_is_restored() -> Iterator[None]:
-    """A start sets up the logging of its whole process, which here is that of the tests."""
+def restored_logging() -> Iterator[None]:
+    """Undo the logging configuration of a start, which applies to the whole process."""
     loggers = [logging.getLogger(name) for name in ("", "bentoml", "serving", "uvicorn", "uvicorn.access")]
     before = [(logger, logger.handlers, logger.level, logger.propagate) for logger in loggers]
     yield
@@ -121,9 +121,9 @@ def logging_is_restored() -> Iterator[None]:
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = True
 
 
-def test_a_start_that_cannot_succeed_is_one_sentence(
+def test_a_failed_start_prints_one_sentence(
     server: LiveService,
-    logging_is_restored: None,
+    restored_logging: None,
     model_path: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -155,7 +155,7 @@ def test_a_start_that_cannot_succeed_is_one_sentence(
         assert capsys.readouterr() == ("", "")
 
 
-def test_the_health_check_asks_where_the_service_listens(server: LiveService, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_health_check_requests_the_listening_address(server: LiveService, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINT_LISTEN", f"0.0.0.0:{server.client.base_url.port}")
     health.main()
     monkeypatch.setenv("MINT_LISTEN", "127.0.0.1:1")
@@ -163,13 +163,13 @@ def test_the_health_check_asks_where_the_service_listens(server: LiveService, mo
         health.main()
 
 
-DRAINED_BY_BENTOML = """
+BENTOML_SCRIPT = """
 import asyncio, os, signal
 from bentoml._internal.utils.analytics.usage_stats import do_not_track
-told_before = do_not_track()
+tracking_off_before = do_not_track()
 import uvicorn
 from serving import service
-print(told_before, do_not_track())
+print(tracking_off_before, do_not_track())
 
 async def receive():
     return await messages.get()
@@ -205,16 +205,16 @@ asyncio.run(main())
 """
 
 
-def test_bentoml_serves_the_same_app_drains_it_and_reports_to_nobody(model_path: Path, tmp_path: Path) -> None:
+def test_bentoml_serves_the_same_app_drains_it_and_sends_no_usage_data(model_path: Path, tmp_path: Path) -> None:
     theirs = ("MINT_", "BENTOML_DO_NOT_TRACK", "FORWARDED_ALLOW_IPS")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
     environment |= {"BENTOML_HOME": str(tmp_path), "MINT_MODEL": str(model_path), "MINT_DRAIN": "2"}
-    told = subprocess.run(
-        [sys.executable, "-c", DRAINED_BY_BENTOML],
+    script = subprocess.run(
+        [sys.executable, "-c", BENTOML_SCRIPT],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
         text=True,
         check=True,
     )
-    assert told.stdout == "False True\n503 False\nRequestProtocol True\n"
+    assert script.stdout == "False True\n503 False\nRequestProtocol True\n"

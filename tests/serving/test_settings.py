@@ -1,4 +1,4 @@
-"""The environment of the service is read once, its mistakes are named, and its secrets stay secret."""
+"""Settings: defaults, environment variables, errors that name the variable, masked secrets."""
 
 import os
 from ipaddress import ip_network
@@ -26,7 +26,7 @@ def test_the_defaults_serve_the_committed_model() -> None:
     assert settings.api_keys == settings.cors_origins == ()
 
 
-def test_variables_change_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variables_override_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINT_MODEL", "a.onnx")
     monkeypatch.setenv("MINT_MAX_IMAGES", "9")
     monkeypatch.setenv("MINT_CORS_ORIGINS", "https://a.example, https://b.example")
@@ -35,7 +35,7 @@ def test_variables_change_them(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.cors_origins == ("https://a.example", "https://b.example")
 
 
-def test_every_variable_is_printed_and_keys_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_variable_is_listed_and_keys_are_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINT_API_KEYS", ",".join(HASHES))
     lines = Settings.from_environment().lines()
     assert [line.split("=")[0] for line in lines] == [f"MINT_{name.upper()}" for name in Settings.model_fields]
@@ -54,7 +54,7 @@ def test_every_variable_is_printed_and_keys_are_masked(monkeypatch: pytest.Monke
         ("MINT_THREADS", "1.5"),
     ],
 )
-def test_a_variable_that_cannot_be_used_is_named(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_value_names_the_variable(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=rf"^{name}={value} does not work \(input should be .*\); it is "):
         Settings.from_environment()
@@ -70,7 +70,9 @@ def test_a_variable_that_cannot_be_used_is_named(name: str, value: str, monkeypa
         ("MINT_TRUSTED_PROXY", "MINT_TRUSTED_PROXIES"),
     ],
 )
-def test_a_variable_that_nobody_reads_ends_the_start(name: str, nearest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_variable_is_an_error_with_the_nearest_name(
+    name: str, nearest: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(name, "1")
     with pytest.raises(SettingsError, match=f"^{name} is not a variable of this service; did you mean {nearest}\\?$"):
         Settings.from_environment()
@@ -78,13 +80,13 @@ def test_a_variable_that_nobody_reads_ends_the_start(name: str, nearest: str, mo
 
 @pytest.mark.parametrize("value", ["", " ", ",", " , "])
 @pytest.mark.parametrize("name", ["MINT_API_KEYS", "MINT_CORS_ORIGINS", "MINT_TRUSTED_PROXIES"])
-def test_a_variable_that_says_nothing_ends_the_start(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blank_variable_is_an_error(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError, match=f"^{name}"):
         Settings.from_environment()
 
 
-def test_the_clients_key_does_not_pass_for_the_services_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_client_variable_is_not_mistaken_for_the_services(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINT_API_KEY", "secret")
     with pytest.raises(SettingsError, match="MINT_API_KEY is for clients; .* in MINT_API_KEYS$"):
         Settings.from_environment()
@@ -92,17 +94,17 @@ def test_the_clients_key_does_not_pass_for_the_services_keys(monkeypatch: pytest
     assert len(Settings.from_environment().api_keys) == 1
 
 
-def test_what_kubernetes_sets_for_its_services_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_that_kubernetes_injects_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     for service in ("MINT", "MINT_FLOWERS_64"):
         monkeypatch.setenv(f"{service}_SERVICE_HOST", "10.0.0.1")
         monkeypatch.setenv(f"{service}_SERVICE_PORT", "3000")
         monkeypatch.setenv(f"{service}_SERVICE_PORT_HTTP", "3000")
         monkeypatch.setenv(f"{service}_PORT", "tcp://10.0.0.1:3000")
         monkeypatch.setenv(f"{service}_PORT_3000_TCP", "tcp://10.0.0.1:3000")
-        for what, value in (("PROTO", "tcp"), ("PORT", "3000"), ("ADDR", "10.0.0.1")):
-            monkeypatch.setenv(f"{service}_PORT_3000_TCP_{what}", value)
+        for suffix, value in (("PROTO", "tcp"), ("PORT", "3000"), ("ADDR", "10.0.0.1")):
+            monkeypatch.setenv(f"{service}_PORT_3000_TCP_{suffix}", value)
     assert Settings.from_environment() == Settings()
-    monkeypatch.setenv("MINT_PORT", "8080")  # somebody's, who believes that it chooses the port
+    monkeypatch.setenv("MINT_PORT", "8080")  # set in the belief that it chooses the port
     with pytest.raises(SettingsError, match="^MINT_PORT is not a variable"):
         Settings.from_environment()
 
@@ -118,7 +120,7 @@ def test_what_kubernetes_sets_for_its_services_is_passed_over(monkeypatch: pytes
         ("*", "*"),
     ],
 )
-def test_an_origin_is_read_as_browsers_write_it(given: str, origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_origin_is_normalised_as_browsers_write_it(given: str, origin: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINT_CORS_ORIGINS", given)
     assert Settings.from_environment().cors_origins == (origin,)
 
@@ -139,13 +141,13 @@ def test_an_origin_is_read_as_browsers_write_it(given: str, origin: str, monkeyp
         "null",
     ],
 )
-def test_what_no_browser_sends_as_an_origin_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_origin_that_no_browser_sends_is_an_error(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINT_CORS_ORIGINS", f"https://a.example,{given}")
     with pytest.raises(SettingsError, match=r"^MINT_CORS_ORIGINS=.* \(each must be a scheme, a host"):
         Settings.from_environment()
 
 
-def test_trusted_proxies_are_addresses_and_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trusted_proxies_are_addresses_or_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINT_TRUSTED_PROXIES", "10.0.0.1/8, ::1")
     settings = Settings.from_environment()
     assert settings.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1/128"))
@@ -155,14 +157,14 @@ def test_trusted_proxies_are_addresses_and_ranges(monkeypatch: pytest.MonkeyPatc
         Settings.from_environment()
 
 
-def test_a_key_that_is_not_hashed_is_refused_and_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unhashed_key_is_an_error_that_does_not_repeat_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINT_API_KEYS", f"{HASHES[0]},hunter2")
     with pytest.raises(SettingsError, match="each must be 64 hexadecimal digits") as error:
         Settings.from_environment()
     assert "hunter2" not in str(error.value)
 
 
-def test_a_queue_that_no_large_request_fits_into_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_queue_smaller_than_the_largest_request_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINT_MAX_QUEUE", "8")
     with pytest.raises(SettingsError, match=r"MINT_MAX_QUEUE=8 is smaller than .*\(MINT_MAX_IMAGES=256\)"):
         Settings.from_environment()

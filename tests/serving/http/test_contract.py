@@ -1,7 +1,7 @@
-"""The service keeps the contract that its own OpenAPI document makes, whatever is sent to it.
+"""Fuzzing of the live service against its own OpenAPI document, with schemathesis.
 
-MINT_FUZZ=N tries N right and N wrong cases of each operation that takes any (`make fuzz`); without it there are a few,
-to keep the suite quick.
+MINT_FUZZ=N generates N valid and N invalid cases of each operation with input (`make fuzz`); the default is a few, to
+keep the suite quick.
 """
 
 import os
@@ -23,7 +23,7 @@ from tests.live_service import LiveService, live_service
 
 CASES = int(os.environ.get("MINT_FUZZ", "20"))
 MAX_IMAGES = 8
-TOO_LARGE = (413, 414, 431)
+REFUSED_AS_TOO_LARGE = (413, 414, 431)
 OPERATIONS = {
     f"{operation.method.upper()} {operation.path}": operation
     for operation in (
@@ -37,24 +37,26 @@ OPERATIONS = {
 
 @pytest.fixture(scope="module")
 def service(model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveService]:
-    """A small service that is ready."""
-    home = tmp_path_factory.mktemp("bentoml")
+    """A live service with small limits."""
+    home = tmp_path_factory.mktemp("home")
     with live_service(model_path, home, MINT_MAX_IMAGES=str(MAX_IMAGES), MINT_TIMEOUT="60") as running:
         yield running
 
 
-def test_the_document_is_the_one_that_is_served(service: LiveService) -> None:
+def test_the_document_is_the_served_one(service: LiveService) -> None:
     paths = service.client.get("/openapi.json").json()["paths"]
     assert {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods} == set(OPERATIONS)
 
 
-TAKES_INPUT = ["POST /generate", "GET /images/{seed}.{ext}", "POST /interpolate", "GET /model"]
-CASES_OF = [(name, GenerationMode.POSITIVE) for name in OPERATIONS]
-CASES_OF += [(name, GenerationMode.NEGATIVE) for name in TAKES_INPUT]  # what the document does not allow
+WITH_INPUT = ["POST /generate", "GET /images/{seed}.{ext}", "POST /interpolate", "GET /model"]
+OPERATIONS_AND_MODES = [(name, GenerationMode.POSITIVE) for name in OPERATIONS]
+OPERATIONS_AND_MODES += [
+    (name, GenerationMode.NEGATIVE) for name in WITH_INPUT
+]  # input that the document does not allow
 
 
-@pytest.mark.parametrize(("name", "mode"), CASES_OF, ids=lambda part: getattr(part, "value", part))
-def test_every_answer_is_one_that_the_document_promises(service: LiveService, name: str, mode: GenerationMode) -> None:
+@pytest.mark.parametrize(("name", "mode"), OPERATIONS_AND_MODES, ids=lambda part: getattr(part, "value", part))
+def test_every_response_conforms_to_the_document(service: LiveService, name: str, mode: GenerationMode) -> None:
     address = str(service.client.base_url).rstrip("/")
 
     @settings(
@@ -66,7 +68,9 @@ def test_every_answer_is_one_that_the_document_promises(service: LiveService, na
     def any_case(case: schemathesis.Case) -> None:
         response = case.call(base_url=address)
         excluded = [positive_data_acceptance]
-        if response.status_code in TOO_LARGE:  # refused as well, with statuses that schemathesis does not count
+        if (
+            response.status_code in REFUSED_AS_TOO_LARGE
+        ):  # refused as well, with statuses that schemathesis does not count
             excluded.append(negative_data_rejection)
         case.validate_response(response, excluded_checks=excluded)
         assert b"Traceback" not in response.content

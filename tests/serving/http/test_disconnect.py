@@ -1,4 +1,4 @@
-"""Clients that leave, or never say all they wanted to, leave no work behind."""
+"""Disconnecting clients and timeouts: no work is left behind."""
 
 import asyncio
 import json
@@ -34,12 +34,12 @@ SCOPE = {
 
 
 async def start_state(model: Path, **settings: Any) -> AppState:
-    """A backend with its model loaded, on this event loop."""
+    """Load the model of an app's state on this event loop."""
     return await asyncio.to_thread(load_state, model, **settings)
 
 
-async def answer_to(app: ASGIApp, receive: Receive) -> list[dict[str, Any]]:
-    """What the app sends to a client whose side of the connection is `receive`."""
+async def run_request(app: ASGIApp, receive: Receive) -> list[dict[str, Any]]:
+    """Messages that the app sends to a client whose side of the connection is `receive`."""
     sent: list[dict[str, Any]] = []
 
     async def send(message: Any) -> None:
@@ -49,8 +49,8 @@ async def answer_to(app: ASGIApp, receive: Receive) -> list[dict[str, Any]]:
     return sent
 
 
-def whole_request_then(body: dict[str, Any], leave: asyncio.Event) -> Receive:
-    """A client that sends all of its request and closes the connection when `leave` is set."""
+def complete_request(body: dict[str, Any], leave: asyncio.Event) -> Receive:
+    """A client that sends all of its request and disconnects when `leave` is set."""
     messages = [{"type": "http.request", "body": json.dumps(body).encode(), "more_body": False}]
 
     async def receive() -> dict[str, Any]:
@@ -62,12 +62,12 @@ def whole_request_then(body: dict[str, Any], leave: asyncio.Event) -> Receive:
     return receive
 
 
-async def test_the_images_of_a_client_that_has_left_are_not_made(model_path: Path) -> None:
+async def test_the_images_of_a_disconnected_client_are_not_generated(model_path: Path) -> None:
     state = await start_state(model_path)
     busy = BusyModel(state.batcher, state.models.get())
     await busy.wait_until_running()
     leave = asyncio.Event()
-    asking = asyncio.create_task(answer_to(create_app(state), whole_request_then({"count": 100}, leave)))
+    asking = asyncio.create_task(run_request(create_app(state), complete_request({"count": 100}, leave)))
     while state.batcher.pending_images < 101:
         await asyncio.sleep(0.001)
     leave.set()
@@ -78,34 +78,34 @@ async def test_the_images_of_a_client_that_has_left_are_not_made(model_path: Pat
     state.batcher.close()
 
 
-async def test_a_client_that_leaves_before_its_body_is_whole_costs_nothing(model_path: Path) -> None:
+async def test_a_client_that_disconnects_within_its_body_leaves_no_work(model_path: Path) -> None:
     state = await start_state(model_path)
     messages = [{"type": "http.disconnect"}, {"type": "http.request", "body": b'{"seeds"', "more_body": True}]
 
     async def receive() -> dict[str, Any]:
         return messages.pop()
 
-    await asyncio.wait_for(answer_to(create_app(state), receive), 60)
+    await asyncio.wait_for(run_request(create_app(state), receive), 60)
     assert state.batcher.pending_images == 0
 
 
-async def test_a_body_that_never_ends_is_answered_in_time(model_path: Path) -> None:
+async def test_an_endless_body_gets_504(model_path: Path) -> None:
     state = await start_state(model_path, timeout=0.2)
 
     async def receive() -> dict[str, Any]:
         await asyncio.sleep(0.05)
         return {"type": "http.request", "body": b" ", "more_body": True}
 
-    sent = await asyncio.wait_for(answer_to(create_app(state), receive), 60)
+    sent = await asyncio.wait_for(run_request(create_app(state), receive), 60)
     assert sent[0]["status"] == 504
     assert b"the answer was not ready within 0.2 s" in sent[1]["body"]
 
 
-async def test_images_that_take_too_long_are_answered_in_time_and_dropped(model_path: Path) -> None:
+async def test_images_that_take_too_long_get_504_and_are_dropped(model_path: Path) -> None:
     state = await start_state(model_path, timeout=0.2)
     busy = BusyModel(state.batcher, state.models.get())
     await busy.wait_until_running()
-    sent = await asyncio.wait_for(answer_to(create_app(state), whole_request_then({"count": 9}, asyncio.Event())), 60)
+    sent = await asyncio.wait_for(run_request(create_app(state), complete_request({"count": 9}, asyncio.Event())), 60)
     assert sent[0]["status"] == 504
     assert state.batcher.pending_images == 1
     await busy.finish()

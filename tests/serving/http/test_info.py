@@ -1,4 +1,4 @@
-"""Everything beside POST /generate: the model, the documentation, the probes, and paths that are not there."""
+"""Information routes: models, documentation, probes, metrics, and errors of paths that do not exist."""
 
 import json
 import re
@@ -16,14 +16,14 @@ from tests.serving.conftest import MAX_IMAGES, Call, assert_error, call_app, loa
 from tests.tiny_model import save, tiny_model
 
 
-def test_model_tells_the_card_the_file_and_the_provider(call: Call, generator: OnnxGenerator) -> None:
-    answer = call("GET", "/model").json()
-    assert answer["card"]["classes"] == ["cat", "dog", "eel"]
-    assert answer["sha256"].startswith(answer["model_id"])
-    assert (answer["model_id"], answer["provider"]) == (generator.model_id, "cpu")
+def test_model_returns_card_file_hash_and_provider(call: Call, generator: OnnxGenerator) -> None:
+    response = call("GET", "/model").json()
+    assert response["card"]["classes"] == ["cat", "dog", "eel"]
+    assert response["sha256"].startswith(response["model_id"])
+    assert (response["model_id"], response["provider"]) == (generator.model_id, "cpu")
 
 
-def test_model_shows_the_measurements_of_this_very_file_only(
+def test_model_returns_only_measurements_of_this_very_file(
     call: Call, generator: OnnxGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -44,7 +44,7 @@ def test_model_shows_the_measurements_of_this_very_file_only(
     assert call("GET", "/model").json()["metrics"]["kid"] is None
 
 
-def test_the_process_is_alive_at_once_and_ready_when_the_model_is(call: Call) -> None:
+def test_the_service_is_alive_at_once_and_ready_when_the_model_is_loaded(call: Call) -> None:
     loading = call_app(create_app(AppState(Settings())))
     assert loading("GET", "/livez").status_code == 200
     assert_error(loading("GET", "/readyz"), 503, "the model is still loading")
@@ -52,7 +52,7 @@ def test_the_process_is_alive_at_once_and_ready_when_the_model_is(call: Call) ->
     assert call("GET", "/readyz").status_code == 200
 
 
-def test_a_model_that_failed_to_load_is_named_by_the_probe(tmp_path: Path) -> None:
+def test_readyz_names_a_model_that_failed_to_load(tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(b"no model")
     failed = call_app(create_app(load_state(damaged)))
@@ -66,7 +66,7 @@ def test_metrics_count_images_and_batches(call: Call) -> None:
     assert re.search(r"^mint_batch_size_count [1-9]", text, re.MULTILINE)
 
 
-def test_a_path_that_is_not_there_is_answered_with_the_nearest(call: Call) -> None:
+def test_an_unknown_path_gets_404_with_the_nearest_route(call: Call) -> None:
     assert_error(call("GET", "/generat"), 404, "there is nothing at /generat; did you mean /generate?")
     assert_error(call("POST", "/generate/", json={"seeds": [7]}), 404, "did you mean /generate?")
     assert_error(call("GET", "/docs.json"), 404, "did you mean /docs?")
@@ -76,13 +76,13 @@ def test_a_path_that_is_not_there_is_answered_with_the_nearest(call: Call) -> No
 @pytest.mark.parametrize(
     ("method", "path", "allowed"), [("GET", "/generate", "POST"), ("DELETE", "/model", "GET, HEAD")]
 )
-def test_a_wrong_method_is_told_the_right_one(call: Call, method: str, path: str, allowed: str) -> None:
+def test_a_wrong_method_gets_405_with_the_allowed_ones(call: Call, method: str, path: str, allowed: str) -> None:
     response = call(method, path)
     assert_error(response, 405, f"{path} does not answer {method}; use ")
     assert ", ".join(sorted(response.headers["allow"].split(", "))) == allowed
 
 
-def test_the_documentation_is_a_page_without_scripts_or_other_hosts(call: Call) -> None:
+def test_the_documentation_page_has_no_scripts_and_no_other_hosts(call: Call) -> None:
     page = call("GET", "/docs")
     assert page.status_code == 200
     assert "<script" not in page.text
@@ -96,16 +96,16 @@ def test_the_openapi_document_covers_every_route_and_status(call: Call) -> None:
     document = call("GET", "/openapi.json").json()
     assert document == json.loads(json.dumps(openapi_document(Settings(max_images=MAX_IMAGES))))
     assert set(document["paths"]) == {route.path for route in ROUTES}
-    answers = document["paths"]["/generate"]["post"]["responses"]
-    assert set(answers) == {"200", "400", "404", "408", "413", "414", "429", "431", "500", "503", "504"}
-    assert set(answers["200"]["content"]) == set(MEDIA_TYPES.values())
-    film = document["paths"]["/interpolate"]["post"]["responses"]["200"]["content"]
-    assert set(film) == set(ANIMATION_MEDIA_TYPES.values())
+    responses = document["paths"]["/generate"]["post"]["responses"]
+    assert set(responses) == {"200", "400", "404", "408", "413", "414", "429", "431", "500", "503", "504"}
+    assert set(responses["200"]["content"]) == set(MEDIA_TYPES.values())
+    animation = document["paths"]["/interpolate"]["post"]["responses"]["200"]["content"]
+    assert set(animation) == set(ANIMATION_MEDIA_TYPES.values())
     for reference in re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)):
         assert reference in document["components"]["schemas"]
 
 
-def test_a_fault_in_the_server_is_logged_and_not_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unexpected_exception_is_logged_and_not_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     state = load_state(save(tiny_model(brittle=True), tmp_path / "brittle.onnx"))
     response = call_app(create_app(state))("POST", "/generate", json={"latents": [[500] * 8], "labels": 0})
     assert_error(response, 500, "something went wrong in the server; its log says what")
