@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     provider: Provider = Field(
         default="auto", description="auto takes a GPU where there is one, cuda insists on it, cpu goes without"
     )
-    threads: int = Field(default=0, ge=0, le=1024, description="CPU threads of one run of the network; 0: every core")
+    threads: int = Field(default=0, ge=0, le=1024, description="CPU threads for inference; 0: every core")
     max_images: int = Field(default=256, ge=1, le=MAX_IMAGES, description="images in one request")
     max_queue: int = Field(
         default=1024, ge=1, le=65536, description="images accepted and not yet done; beyond them requests get 429"
@@ -105,13 +105,16 @@ class Settings(BaseSettings):
     )
     timeout: float = Field(default=60, gt=0, le=3600, description="seconds until a request gets 504")
     max_connections: int = Field(
-        default=4096, ge=1, le=65536, description="connections at a time; beyond them those go that have long been idle"
+        default=4096, ge=1, le=65536, description="connections at a time; beyond them the longest idle are closed"
     )
     read_timeout: float = Field(
         default=30, gt=0, le=3600, description="seconds for a request's whole head, and for its whole body, until 408"
     )
     write_timeout: float = Field(
-        default=30, gt=0, le=3600, description="seconds until a client that reads nothing of its answer is cut off"
+        default=30,
+        gt=0,
+        le=3600,
+        description="seconds until a client that reads nothing of its response is disconnected",
     )
     drain: float = Field(
         default=5, ge=0, le=600, description="seconds between SIGTERM, when /readyz turns 503, and refusing connections"
@@ -123,15 +126,17 @@ class Settings(BaseSettings):
         default=75, ge=1, le=3600, description="seconds that a connection without a request stays open"
     )
     api_keys: KeyHashes = Field(
-        default=(), description="SHA-256 of each key that may ask (`mint key` makes one), commas between; none: open"
+        default=(),
+        description="SHA-256 of each allowed API key (`mint key` makes one), separated by commas; none: open",
     )
     cors_origins: Origins = Field(
-        default=(), description="origins whose pages may call this service, commas between; none: no other page may"
+        default=(),
+        description="origins whose pages may call this service, separated by commas; none: no other page may",
     )
     trusted_proxies: Networks = Field(
         default=(),
-        description="addresses of proxies, as ranges with commas between, whose X-Forwarded-For or Forwarded the log "
-        "believes; none: the log has the address of whoever connects",
+        description="addresses or ranges of trusted proxies, separated by commas, whose X-Forwarded-For or Forwarded "
+        "names the client in the log; none: the log names the peer",
     )
 
     @field_validator("listen")
