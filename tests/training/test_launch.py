@@ -162,7 +162,7 @@ def test_a_value_is_replaced_in_any_yaml_style(line: str) -> None:
 
 
 def test_an_aliased_value_is_not_replaced() -> None:
-    with pytest.raises(MintError, match="data.source is original in a way that cannot be changed here"):
+    with pytest.raises(MintError, match="data.source is written in a way that cannot be changed here"):
         replace_values("name: &it photos\ndata:\n  source: *it\n", {"data.source": "cats"})
 
 
