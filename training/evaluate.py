@@ -1,10 +1,9 @@
-"""Stage 4: the exported file is measured against real images, as it is served.
+"""Stage 4: metrics of the exported ONNX file, computed with the serving code against real images.
 
     python -m training.evaluate
 
-Every distance stands beside the same distance between two disjoint sets of real images: what a generator
-that had learned the data perfectly would score at this number of images. A figure that the data is too small for is
-left out, with the reason beside it under `omitted`.
+Each metric has a real baseline, the same metric between two disjoint sets of real images: the score of a perfect
+generator at this number of images. Metrics that the data is too small for are left out, and `omitted` gives the reason.
 """
 
 import json
@@ -35,45 +34,45 @@ from training.param_sections import EvaluateParams
 from training.params import load_params
 from training.stage import run_stage
 
-AGREEMENT_IMAGES = 1000  # made to ask whether the class that was requested is recognised, or one a class
-MIN_REFERENCE_IMAGES = 100  # real images without which the nearest hundredth of them is no image
-SHEET_COLUMNS = 8
+AGREEMENT_IMAGES = 1000  # generated for class agreement; at least one per class
+MIN_REAL_IMAGES = 100  # with fewer, the nearest 1% of them is not even one image
+GRID_COLUMNS = 8
 
 
 @dataclass(frozen=True)
 class Omitted:
-    """A figure that the data is too small for."""
+    """Placeholder for a metric that the data is too small for."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Generated images and the two sets of real ones that they are held against."""
+    """Generated images and the two sets of real images that they are compared with."""
 
-    generated: NDArray[np.uint8]  # [N, H, W, C], with the classes of `held_out`
-    reference: NDArray[np.uint8]  # [N, H, W, C]; empty where the data is a single image
-    held_out: NDArray[np.uint8]  # [N, H, W, C], disjoint from `reference`
-    reference_index: NDArray[np.int64]  # [N], where they are in the prepared arrays
-    held_out_index: NDArray[np.int64]  # [N]
-    labels: NDArray[np.int64]  # [N], of `generated` and of `held_out` alike; all 0 where the model has no classes
+    generated: NDArray[np.uint8]  # [N, H, W, C], with the classes of `real_b`
+    real_a: NDArray[np.uint8]  # [N, H, W, C], the reference; empty when the data is a single image
+    real_b: NDArray[np.uint8]  # [N, H, W, C], the baseline, disjoint from `real_a`
+    real_a_index: NDArray[np.int64]  # [N], positions in the prepared arrays
+    real_b_index: NDArray[np.int64]  # [N]
+    labels: NDArray[np.int64]  # [N], of `generated` and `real_b`; all 0 when the model has no classes
 
 
 def main() -> None:
-    """Writes reports/metrics.json and the sheet."""
+    """Write reports/metrics.json and the comparison grid."""
     params = load_params().evaluate
     manifest = read_manifest()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     images, labels = read_arrays(manifest)
     generator = OnnxGenerator.load(paths.MODEL)
-    sample = draw_samples(generator, images, labels, params.images)
-    neighbours, gaps = nearest_neighbours(sample.generated, images)
+    sample = build_sample(generator, images, labels, params.images)
+    neighbours, distances = nearest_neighbours(sample.generated, images)
     metrics = {
         "model_id": generator.model_id,
         "images": len(sample.generated),
         "extractor": params.extractor,
         **feature_metrics(sample, params.extractor, device),
-        **neighbour_metrics(sample, images, gaps),
+        **memorisation_metrics(sample, images, distances),
     }
     if manifest.classes:
         metrics |= class_metrics(generator, sample, images, labels, manifest, params, device)
@@ -84,54 +83,59 @@ def main() -> None:
     print(summary(metrics))
 
 
-def draw_samples(generator: OnnxGenerator, images: NDArray[np.uint8], labels: NDArray[np.int64], wanted: int) -> Sample:
-    """Two disjoint random halves of real images, and seeds 0, 1, 2, ... with the classes of the second half."""
-    count = min(wanted, max(1, len(images) // 2))
+def build_sample(
+    generator: OnnxGenerator, images: NDArray[np.uint8], labels: NDArray[np.int64], max_count: int
+) -> Sample:
+    """Two disjoint random sets of real images, and generated images of seeds 0, 1, 2, ... with the classes of set b."""
+    count = min(max_count, max(1, len(images) // 2))
     chosen = np.random.RandomState(0).permutation(len(images))[: 2 * count]
-    reference, held_out = np.sort(chosen[:-count]), np.sort(chosen[-count:])
-    asked = labels[held_out] if generator.card.classes else None
-    generated, _ = generator.generate(list(range(count)), asked)
-    shared = np.zeros(count, np.int64) if asked is None else asked
-    return Sample(generated, images[reference], images[held_out], reference, held_out, shared)
+    real_a, real_b = np.sort(chosen[:-count]), np.sort(chosen[-count:])
+    requested = labels[real_b] if generator.card.classes else None
+    generated, _ = generator.generate(list(range(count)), requested)
+    sample_labels = np.zeros(count, np.int64) if requested is None else requested
+    return Sample(generated, images[real_a], images[real_b], real_a, real_b, sample_labels)
 
 
 def feature_metrics(sample: Sample, extractor: str, device: torch.device) -> dict[str, Any]:
-    """KID, FID, precision, recall and diversity, each with what real images score."""
-    real = cached_features(np.concatenate([sample.held_out, sample.reference]), extractor, device)
+    """KID, FID, precision, recall and diversity, each with its real baseline."""
+    real = cached_features(np.concatenate([sample.real_b, sample.real_a]), extractor, device)
     generated = extract_features(sample.generated, extractor, device)
-    held_out, reference = real[: len(generated)], real[len(generated) :]
-    ours, floor = distribution_metrics(generated, reference), distribution_metrics(held_out, reference)
-    result: dict[str, Any] = {}
+    real_b, real_a = real[: len(generated)], real[len(generated) :]
+    scores, real_baseline = distribution_metrics(generated, real_a), distribution_metrics(real_b, real_a)
+    metrics: dict[str, Any] = {}
     for name, needed in MIN_IMAGES.items():
-        missing = Omitted(f"needs at least {2 * needed} images in the data")
-        result |= {name: ours.get(name, missing), f"{name}_of_real": floor.get(name, missing)}
-    pairs = np.bincount(sample.labels).max() > 1
-    for name, features in (("diversity", generated), ("diversity_of_real", held_out)):
-        result[name] = (
+        omitted = Omitted(f"needs at least {2 * needed} images in the data")
+        metrics |= {name: scores.get(name, omitted), f"{name}_of_real": real_baseline.get(name, omitted)}
+    has_pairs = np.bincount(sample.labels).max() > 1
+    for name, features in (("diversity", generated), ("diversity_of_real", real_b)):
+        metrics[name] = (
             intra_class_diversity(features, sample.labels)
-            if pairs
+            if has_pairs
             else Omitted("needs two images of one class among those that are compared")
         )
-    return result
+    return metrics
 
 
-def neighbour_metrics(sample: Sample, images: NDArray[np.uint8], gaps: NDArray[np.float32]) -> dict[str, Any]:
-    """Whether the model copies: how near it comes to training images, and how near real images are to the others.
+def memorisation_metrics(sample: Sample, images: NDArray[np.uint8], distances: NDArray[np.float32]) -> dict[str, Any]:
+    """Distances to the nearest training images, which show a model that copies, with the real baseline.
 
-    gaps: [N], of the generated images to their nearest training images.
+    distances: [N], of the generated images to their nearest training images.
     """
-    metrics: dict[str, Any] = {"nearest_training": float(np.median(gaps))}
-    _, real_gaps = nearest_neighbours(sample.held_out, images, exclude=sample.held_out_index)
-    alone = Omitted("needs at least 2 images in the data")
-    metrics["nearest_training_of_real"] = float(np.median(real_gaps)) if len(images) > 1 else alone
-    if len(sample.reference) < MIN_REFERENCE_IMAGES:
-        few = Omitted(
-            f"needs a hundredth of the real images that are compared: {2 * MIN_REFERENCE_IMAGES} images in the data"
+    _, real_b_distances = nearest_neighbours(sample.real_b, images, exclude=sample.real_b_index)
+    metrics: dict[str, Any] = {
+        "nearest_training": float(np.median(distances)),
+        "nearest_training_of_real": (
+            float(np.median(real_b_distances)) if len(images) > 1 else Omitted("needs at least 2 images in the data")
+        ),
+    }
+    if len(sample.real_a) < MIN_REAL_IMAGES:
+        omitted = Omitted(
+            f"needs a hundredth of the real images that are compared: {2 * MIN_REAL_IMAGES} images in the data"
         )
-        return metrics | dict.fromkeys(("memorised", "memorised_of_real"), few)
-    _, reference_gaps = nearest_neighbours(sample.reference, images, exclude=sample.reference_index)
-    metrics["memorised"] = memorised_fraction(gaps, reference_gaps)
-    metrics["memorised_of_real"] = memorised_fraction(real_gaps, reference_gaps)
+        return metrics | dict.fromkeys(("memorised", "memorised_of_real"), omitted)
+    _, real_a_distances = nearest_neighbours(sample.real_a, images, exclude=sample.real_a_index)
+    metrics["memorised"] = memorised_fraction(distances, real_a_distances)
+    metrics["memorised_of_real"] = memorised_fraction(real_b_distances, real_a_distances)
     return metrics
 
 
@@ -144,49 +148,47 @@ def class_metrics(
     params: EvaluateParams,
     device: torch.device,
 ) -> dict[str, Any]:
-    """What a classifier of the data sees in generated images: agreement with the class asked for, coverage."""
+    """Class coverage, and agreement of the recognised with the requested class, by a classifier of the real images."""
     classes = len(manifest.classes)
     names = ["classifier_accuracy", "class_coverage", *(["class_agreement"] if generator.card.classes else [])]
     if np.bincount(labels).max() == 1:
         return dict.fromkeys(names, Omitted("needs two images of a class: one to learn it from and one to ask about"))
     classifier, accuracy = train_classifier(images, labels, classes, params.classifier_epochs, device)
-    seen = classify(classifier, sample.generated)
-    result: dict[str, Any] = {"classifier_accuracy": accuracy, "class_coverage": class_coverage(seen, labels)}
+    metrics: dict[str, Any] = {
+        "classifier_accuracy": accuracy,
+        "class_coverage": class_coverage(classify(classifier, sample.generated), labels),
+    }
     if generator.card.classes:
         count = max(AGREEMENT_IMAGES, classes)
-        asked = np.arange(count) % classes
-        agrees = classify(classifier, generator.generate(list(range(count)), asked)[0]) == asked
-        result["class_agreement"] = float(agrees.mean())
-        result["class_agreement_by_class"] = {
-            name: float(agrees[asked == label].mean()) for label, name in enumerate(manifest.classes)
+        requested = np.arange(count) % classes
+        agrees = classify(classifier, generator.generate(list(range(count)), requested)[0]) == requested
+        metrics["class_agreement"] = float(agrees.mean())
+        metrics["class_agreement_by_class"] = {
+            name: float(agrees[requested == label].mean()) for label, name in enumerate(manifest.classes)
         }
-    return result
+    return metrics
 
 
 def write_comparison_grid(sample: Sample, neighbours: NDArray[np.uint8], classes: int) -> None:
-    """Three panels: real images, generated ones, and the training image nearest to each generated one.
+    """Write three panels: real images, generated images, and the training image nearest to each generated one.
 
-    A row a class where there are classes, so that rows compare.
+    One row per class when the model has classes, so that the panels can be compared row by row.
     """
-    rows = min(classes, 10) or SHEET_COLUMNS
+    rows = min(classes, 10) or GRID_COLUMNS
     chosen: list[int] = []
     for row in range(rows):
-        members = (
-            np.flatnonzero(sample.labels == row) if classes else np.arange(row * SHEET_COLUMNS, len(sample.labels))
-        )
-        # A class with few images repeats them rather than shift the rows below.
-        chosen += np.resize(members, SHEET_COLUMNS).tolist() if len(members) else [0] * SHEET_COLUMNS
-    panels = [
-        contact_sheet(images[chosen], SHEET_COLUMNS) for images in (sample.held_out, sample.generated, neighbours)
-    ]
+        members = np.flatnonzero(sample.labels == row) if classes else np.arange(row * GRID_COLUMNS, len(sample.labels))
+        # A class with too few images repeats them, which keeps the rows below aligned.
+        chosen += np.resize(members, GRID_COLUMNS).tolist() if len(members) else [0] * GRID_COLUMNS
+    panels = [contact_sheet(images[chosen], GRID_COLUMNS) for images in (sample.real_b, sample.generated, neighbours)]
     gutter = np.full((panels[0].shape[0], 16, panels[0].shape[2]), 255, np.uint8)
-    sheet = np.concatenate([panels[0], gutter, panels[1], gutter, panels[2]], axis=1)
+    grid = np.concatenate([panels[0], gutter, panels[1], gutter, panels[2]], axis=1)
     with atomic_write(paths.EVALUATION_GRID) as path:
-        path.write_bytes(encode(sheet, "png"))
+        path.write_bytes(encode(grid, "png"))
 
 
 def split_omitted(metrics: dict[str, Any]) -> dict[str, Any]:
-    """The metrics that strict JSON can hold, and the reason for each of the others under `omitted`."""
+    """Metrics that strict JSON can represent, with the reason for each of the others under `omitted`."""
     kept: dict[str, Any] = {}
     omitted: dict[str, str] = {}
     for name, value in metrics.items():
@@ -200,8 +202,8 @@ def split_omitted(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def summary(metrics: dict[str, Any]) -> str:
-    """The figures that a person decides by, on one line."""
-    # Only Inception's may be called by the bare names.
+    """One line with the figures that a person decides by."""
+    # Only figures from Inception may be named without the extractor.
     qualifier = "" if metrics["extractor"] == "inception" else f" ({metrics['extractor']})"
     parts = []
     if "kid" in metrics:

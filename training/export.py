@@ -1,4 +1,4 @@
-"""Stage 3: the averaged generator becomes models/generator.onnx, its card inside.
+"""Stage 3: export of the EMA generator to models/generator.onnx, with its model card embedded.
 
 python -m training.export
 """
@@ -29,31 +29,31 @@ from training.stage import run_stage
 from training.torch_files import DamagedFileError, load_with_checksum
 
 COMPARED_BATCH_SIZES = (1, 7, 64)
-MAX_PIXEL_DIFFERENCE = 1  # of 255; float arithmetic may round a pixel to its neighbour, no further
+MAX_PIXEL_DIFFERENCE = 1  # of 255; different float arithmetic may round a pixel differently, but no more
 
 
 def main() -> None:
-    """Writes the served file, then holds it against torch, pixel by pixel."""
+    """Write the ONNX file and compare its pixels with torch's before it replaces the previous one."""
     params = load_params()
     manifest = read_manifest()
     generator, images_seen = load_generator(params, manifest)
     card = model_card(params, manifest, generator, images_seen)
     with atomic_write(paths.MODEL) as path:
         write_onnx(generator, card, params.export.opset, path)
-        gap = max_pixel_difference(generator, path, COMPARED_BATCH_SIZES)
-        if gap > MAX_PIXEL_DIFFERENCE:
+        difference = max_pixel_difference(generator, path, COMPARED_BATCH_SIZES)
+        if difference > MAX_PIXEL_DIFFERENCE:
             raise MintError(
-                f"the exported file differs from torch by up to {gap}/255 and was not kept; "
+                f"the exported file differs from torch by up to {difference}/255 and was not kept; "
                 "set export.opset in params.yaml to another one and report this as a defect"
             )
     size = paths.MODEL.stat().st_size / 1e6
-    print(f"exported {paths.MODEL}  {size:.1f} MB  {card.shape}  max |torch - onnx| = {gap}/255")
+    print(f"exported {paths.MODEL}  {size:.1f} MB  {card.shape}  max |torch - onnx| = {difference}/255")
 
 
 def load_generator(params: Params, manifest: Manifest) -> tuple[networks.Generator, int]:
-    """The averaged generator that `train` left, in evaluation mode, and the images it has seen.
+    """The EMA generator that `train` wrote, in evaluation mode, and the number of images it was trained on.
 
-    Raises MintError when there is none, when it is damaged, or when params.yaml describes another network.
+    Raises MintError when the file is missing or damaged, or when params.yaml describes another network.
     """
     try:
         state = load_with_checksum(paths.GENERATOR_WEIGHTS)
@@ -72,14 +72,14 @@ def load_generator(params: Params, manifest: Manifest) -> tuple[networks.Generat
 
 
 def model_card(params: Params, manifest: Manifest, generator: networks.Generator, images_seen: int) -> ModelCard:
-    """Everything that the served file says about itself."""
+    """Model card of the exported file."""
     return ModelCard(
         name=manifest.name if params.name == AUTO else params.name,
         latent_dim=params.network.latent_dim,
         resolution=params.data.resolution,
         channels=params.data.channels,
         classes=() if params.network.condition == "none" else manifest.classes,
-        mean_latent=(0.0,) * params.network.latent_dim,  # z is standard normal and enters the network as it is
+        mean_latent=(0.0,) * params.network.latent_dim,  # z is standard normal, with no mapping network
         directions=principal_directions(generator),
         images_seen=images_seen,
         data_sha256=manifest.data_sha256,
@@ -90,7 +90,7 @@ def model_card(params: Params, manifest: Manifest, generator: networks.Generator
 
 
 def public_params(params: Params, manifest: Manifest) -> dict[str, Any]:
-    """params.yaml as the card shows it to everybody: paths of the machine that trained are cut to their last names."""
+    """params.yaml for the model card, which is public: paths are cut to their last component."""
     values = params.model_dump(mode="json")
     values["data"]["source"] = manifest.source
     if params.data.labels not in (AUTO, "none"):
@@ -99,14 +99,14 @@ def public_params(params: Params, manifest: Manifest) -> dict[str, Any]:
 
 
 def git_revision() -> str | None:
-    """The commit of the checkout, with `-dirty` when code, data or parameters differ.
+    """Commit of the checkout, with `-dirty` appended when code, data or parameters differ from it.
 
-    None outside a checkout, and where git is not installed: a run of hours must not end for want of a note.
-    What the pipeline itself writes does not count: it differs whenever the pipeline runs.
+    None outside a checkout or without git: a long training run must not fail over this. Outputs of the pipeline are
+    ignored, as they differ after every run.
     """
     head = _git("rev-parse", "HEAD")
-    written = [f":!{path}" for path in (paths.MODEL.parent, paths.METRICS.parent, "dvc.lock")]
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *written)
+    outputs = [f":!{path}" for path in (paths.MODEL.parent, paths.METRICS.parent, "dvc.lock")]
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *outputs)
     return f"{head}-dirty" if head and changed else head or None
 
 
@@ -116,15 +116,15 @@ def _git(*arguments: str) -> str:
 
 
 def write_onnx(generator: networks.Generator, card: ModelCard, opset: int, path: Path) -> None:
-    """Writes the generator with its pixels in uint8, batch norm folded, any batch size, and the card."""
-    served = InferenceGenerator(fold_for_inference(generator)).eval()
+    """Write the generator as ONNX: uint8 pixels, batch norm folded, dynamic batch size, model card embedded."""
+    wrapped = InferenceGenerator(fold_for_inference(generator)).eval()
     inputs: dict[str, Any] = {"z": torch.zeros(2, card.latent_dim)}
     if card.classes:
         inputs["label"] = torch.zeros(2, dtype=torch.int64)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's notes to its own developers
+        warnings.simplefilter("ignore")  # about the exporter's internals
         program: Any = torch.onnx.export(
-            served,
+            wrapped,
             kwargs=inputs,
             input_names=list(inputs),
             output_names=["images"],
@@ -140,7 +140,7 @@ def write_onnx(generator: networks.Generator, card: ModelCard, opset: int, path:
 
 
 def strip_metadata(model: Any) -> Any:
-    """The model without the exporter's notes, which hold stack traces and with them the paths of this machine."""
+    """Remove the exporter's metadata in place: its stack traces contain paths of this machine."""
     graph = model.graph
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         del part.metadata_props[:]
@@ -148,17 +148,17 @@ def strip_metadata(model: Any) -> Any:
     return model
 
 
-def max_pixel_difference(generator: nn.Module, path: Path, batches: tuple[int, ...]) -> int:
-    """The largest difference in any pixel between torch and ONNX Runtime, in 1/255, over batches of such sizes."""
+def max_pixel_difference(generator: nn.Module, path: Path, batch_sizes: tuple[int, ...]) -> int:
+    """Largest pixel difference between torch and ONNX Runtime, in 1/255, over batches of these sizes."""
     exported = OnnxGenerator.load(path, provider="cpu")
-    served = InferenceGenerator(generator)
-    gap = 0
-    for size in batches:
+    wrapped = InferenceGenerator(generator)
+    difference = 0
+    for size in batch_sizes:
         z, label = exported.latent_space.sample(list(range(size)))
         with torch.no_grad():
-            expected = served(torch.from_numpy(z), None if label is None else torch.from_numpy(label)).numpy()
-        gap = max(gap, int(np.abs(expected.astype(int) - exported.images(z, label)).max()))
-    return gap
+            expected = wrapped(torch.from_numpy(z), None if label is None else torch.from_numpy(label)).numpy()
+        difference = max(difference, int(np.abs(expected.astype(int) - exported.images(z, label)).max()))
+    return difference
 
 
 if __name__ == "__main__":

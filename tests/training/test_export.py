@@ -1,4 +1,4 @@
-"""The exported file is the trained generator, and says so itself."""
+"""Export to ONNX: pixels equal to torch's, the model card, reproducible files, errors for bad weights."""
 
 import pickle
 import subprocess
@@ -23,7 +23,7 @@ from training.torch_files import save_with_checksum
 
 
 def trained(project: Project, labels: str = "auto", source: str = "noise.npz", **network: Any) -> Params:
-    """A project in which `train` has just ended: prepared images of two classes, and weights."""
+    """A project after training: prepared images of two classes, and weights."""
     rng = np.random.RandomState(0)
     np.savez(
         project.folder / "noise.npz",
@@ -37,7 +37,7 @@ def trained(project: Project, labels: str = "auto", source: str = "noise.npz", *
     params = load_params()
     torch.manual_seed(0)
     generator, _ = networks.build(params, class_tag_matrix(params, read_manifest()))
-    for _ in range(3):  # running statistics of their own, so that folding them is seen
+    for _ in range(3):  # moves the running statistics from their defaults, so that folding them shows
         generator(torch.randn(16, 6) * 2, torch.randint(2, (16,)))
     save_with_checksum({"generator": generator.state_dict(), "images_seen": 1234}, paths.GENERATOR_WEIGHTS)
     return params
@@ -51,20 +51,22 @@ def exported(project: Project) -> Path:
 
 
 @pytest.mark.parametrize(("family", "labels"), [*((name, "auto") for name in FAMILIES), ("dcgan-5", "none")])
-def test_the_file_gives_the_pixels_of_torch_at_any_batch(project: Project, family: str, labels: str) -> None:
+def test_the_onnx_file_reproduces_the_pixels_of_torch_at_any_batch_size(
+    project: Project, family: str, labels: str
+) -> None:
     params = trained(project, labels, **FAMILIES[family], generator_dropout=0.1)
     export.main()
     generator, _ = export.load_generator(params, read_manifest())
-    served = InferenceGenerator(generator)
+    wrapped = InferenceGenerator(generator)
     exported = OnnxGenerator.load(paths.MODEL, provider="cpu")
     assert exported.card.classes == (("cat", "dog") if labels == "auto" else ())
     for batch in (1, 7, 64):
         z, label = exported.latent_space.sample(list(range(batch)))
-        expected = served(torch.from_numpy(z), None if label is None else torch.from_numpy(label)).numpy()
+        expected = wrapped(torch.from_numpy(z), None if label is None else torch.from_numpy(label)).numpy()
         assert np.abs(exported.images(z, label).astype(int) - expected).max() <= 1
 
 
-def test_the_file_keeps_the_contract_of_its_inputs_and_outputs(exported: Path) -> None:
+def test_inputs_outputs_and_opset_are_those_of_the_file_format(exported: Path) -> None:
     session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
     inputs = {node.name: (node.type, node.shape) for node in session.get_inputs()}
     assert inputs == {"z": ("tensor(float)", ["N", 6]), "label": ("tensor(int64)", ["N"])}
@@ -76,13 +78,13 @@ def test_the_file_keeps_the_contract_of_its_inputs_and_outputs(exported: Path) -
     assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
 
 
-def test_the_file_holds_no_path_of_the_machine_that_made_it(exported: Path) -> None:
+def test_the_file_contains_no_path_of_the_exporting_machine(exported: Path) -> None:
     content = exported.read_bytes()
     for folder in (Path(export.__file__).parents[1], Path(torch.__file__).parents[1], Path.cwd()):
         assert str(folder).encode() not in content
 
 
-def test_the_card_answers_for_the_model(exported: Path) -> None:
+def test_the_model_card_describes_the_training_run(exported: Path) -> None:
     card, params = OnnxGenerator.load(exported, provider="cpu").card, load_params()
     assert card.images_seen == 1234
     assert card.data_sha256 == read_manifest().data_sha256
@@ -90,7 +92,7 @@ def test_the_card_answers_for_the_model(exported: Path) -> None:
     assert card.mean_latent == (0.0,) * 6
 
 
-def test_the_card_takes_name_and_licence_from_the_data_and_holds_no_path(project: Project) -> None:
+def test_name_and_licence_default_to_those_of_the_data_and_paths_are_shortened(project: Project) -> None:
     source = project.folder / "noise.npz"
     rows = "".join(f"{index:08d},{('cat', 'dog')[index % 2]}\n" for index in range(8))
     labels = project.folder / "mine" / "tags.csv"
@@ -104,21 +106,21 @@ def test_the_card_takes_name_and_licence_from_the_data_and_holds_no_path(project
     assert str(project.folder).encode() not in paths.MODEL.read_bytes()
 
 
-def test_a_name_and_a_licence_in_the_parameters_win_over_the_datas(project: Project) -> None:
+def test_name_and_licence_in_params_override_those_of_the_data(project: Project) -> None:
     params = load_params(COMMITTED_PARAMS)
-    said = params.model_copy(
+    changed = params.model_copy(
         update={"name": "moths", "export": params.export.model_copy(update={"licence": "CC BY 4.0"})}
     )
     torch.manual_seed(0)
     manifest = invented_manifest()
-    generator, _ = networks.build(said, None)
-    card = export.model_card(said, manifest, generator.eval(), images_seen=1)
+    generator, _ = networks.build(changed, None)
+    card = export.model_card(changed, manifest, generator.eval(), images_seen=1)
     assert (card.name, card.licence) == ("moths", "CC BY 4.0")
     card = export.model_card(params, manifest, generator, images_seen=1)
     assert (card.name, card.licence) == (manifest.name, manifest.licence)
 
 
-def test_the_card_names_the_commit_and_whether_it_was_changed(
+def test_the_git_revision_is_the_commit_marked_dirty_when_files_differ(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert export.git_revision() is None
@@ -141,7 +143,7 @@ def test_the_same_weights_give_the_same_file(project: Project) -> None:
     assert paths.MODEL.read_bytes() == first
 
 
-def test_missing_weights_are_one_sentence(project: Project) -> None:
+def test_missing_weights_raise_an_error_that_names_the_command(project: Project) -> None:
     trained(project)
     paths.GENERATOR_WEIGHTS.unlink()
     with pytest.raises(MintError, match="models/generator.pt does not exist; run dvc repro"):
@@ -149,7 +151,7 @@ def test_missing_weights_are_one_sentence(project: Project) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "pickled", "key missing", "bit flipped"])
-def test_damaged_weights_are_refused_with_what_to_run(project: Project, damage: str) -> None:
+def test_damaged_weights_raise_an_error_that_names_the_command(project: Project, damage: str) -> None:
     trained(project)
     content = paths.GENERATOR_WEIGHTS.read_bytes()
     middle = len(content) // 2
@@ -180,7 +182,7 @@ def test_a_file_that_differs_from_torch_is_not_kept(project: Project, monkeypatc
     trained(project)
     export.main()
     before = paths.MODEL.read_bytes()
-    monkeypatch.setattr(export, "MAX_PIXEL_DIFFERENCE", -1)  # no file is that good
+    monkeypatch.setattr(export, "MAX_PIXEL_DIFFERENCE", -1)  # no file can pass
     with pytest.raises(MintError, match="differs from torch by up to ./255 and was not kept"):
         export.main()
     assert paths.MODEL.read_bytes() == before

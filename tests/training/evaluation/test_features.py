@@ -1,4 +1,4 @@
-"""The embedded extractor is the network that its weights were trained for."""
+"""Feature extraction with the embedded network, its cache, and Inception without a download."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -23,37 +23,48 @@ def test_features_are_pooled_and_independent_of_the_batch() -> None:
     torch.testing.assert_close(found[1:2], extract_features(images[1:2], EFFICIENTNET_LITE0, CPU), atol=1e-3, rtol=1e-3)
 
 
-def test_a_grey_image_is_seen_as_rgb() -> None:
+def test_grey_images_are_repeated_to_rgb() -> None:
     grey = np.random.RandomState(0).randint(0, 256, (1, 32, 32, 1)).astype(np.uint8)
     torch.testing.assert_close(
         extract_features(grey, EFFICIENTNET_LITE0, CPU), extract_features(grey.repeat(3, 3), EFFICIENTNET_LITE0, CPU)
     )
 
 
-def test_similar_pictures_have_nearer_features_than_different_ones() -> None:
+def test_features_equal_those_of_an_independent_implementation() -> None:
+    """Values of a network written after table 1 of Tan and Le 2019, with TensorFlow's padding and the same weights."""
+    ramp = np.linspace(0, 255, 64, dtype=np.uint8)
+    image = np.stack(
+        [np.tile(ramp, (64, 1)), np.tile(ramp[:, None], (1, 64)), np.full((64, 64), 90, np.uint8)], axis=-1
+    )
+    found = extract_features(image[None], EFFICIENTNET_LITE0, CPU)[0]
+    assert found.norm().item() == pytest.approx(13.83324, rel=1e-4)
+    assert found[[113, 897, 755, 71]].tolist() == pytest.approx([4.593818, 4.141541, 3.205443, 3.103215], rel=1e-4)
+
+
+def test_similar_images_have_nearer_features_than_different_ones() -> None:
     ramp = np.linspace(0, 255, 64, dtype=np.uint8)
     disc = np.hypot(*np.mgrid[-32:32, -32:32]) < 20
     pictures = [np.tile(ramp, (64, 1)), np.tile(ramp[::-1], (64, 1)), disc * np.uint8(255)]
     found = extract_features(np.stack(pictures)[..., None].astype(np.uint8), EFFICIENTNET_LITE0, CPU)
-    gaps = torch.cdist(found, found)
-    assert gaps[0, 1] < gaps[0, 2]
+    distances = torch.cdist(found, found)
+    assert distances[0, 1] < distances[0, 2]
 
 
 @pytest.fixture
 def noise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NDArray[np.uint8]:
-    """Two images, and the process in an empty folder."""
+    """Two images, with an empty folder as the working directory."""
     monkeypatch.chdir(tmp_path)
     return np.random.RandomState(0).randint(0, 256, (2, 8, 8, 1)).astype(np.uint8)
 
 
-def kept() -> list[Path]:
+def cache_files() -> list[Path]:
     return sorted(paths.RUNS.glob("features-*.pt"))
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "bit flipped"])
-def test_kept_features_are_the_same_and_damaged_ones_are_made_again(noise: NDArray[np.uint8], damage: str) -> None:
+def test_cached_features_are_reused_and_damaged_ones_are_computed_again(noise: NDArray[np.uint8], damage: str) -> None:
     found = cached_features(noise, EFFICIENTNET_LITE0, CPU)
-    (file,) = kept()
+    (file,) = cache_files()
     content = file.read_bytes()
     times = file.stat().st_mtime_ns
     assert torch.equal(cached_features(noise, EFFICIENTNET_LITE0, CPU), found)
@@ -64,29 +75,31 @@ def test_kept_features_are_the_same_and_damaged_ones_are_made_again(noise: NDArr
     assert file.read_bytes() == content
 
 
-def test_features_are_kept_by_all_that_they_depend_on(
+def test_the_cache_key_covers_everything_that_features_depend_on(
     noise: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     cached_features(noise, EFFICIENTNET_LITE0, CPU)
     cached_features(noise[::-1], EFFICIENTNET_LITE0, CPU)
     cached_features(noise.reshape(2, 4, 16, 1), EFFICIENTNET_LITE0, CPU)
-    assert len(kept()) == 3
+    assert len(cache_files()) == 3
     edited = tmp_path / "features.py"
     edited.write_text(Path(features.__file__).read_text() + "# edited\n")
     with monkeypatch.context() as patch:
         patch.setattr(features, "__file__", str(edited))
         cached_features(noise, EFFICIENTNET_LITE0, CPU)
-    assert len(kept()) == 4
-    for package in ("torch", "torch-fidelity", features.WEIGHTS_PACKAGE):
+    assert len(cache_files()) == 4
+    for package in ("torch", "torch-fidelity", "timm", features.WEIGHTS_PACKAGE):
         with monkeypatch.context() as patch:
             patch.setattr(features, "version", lambda name, other=package: "0" if name == other else version(name))
             cached_features(noise, EFFICIENTNET_LITE0, CPU)
-    assert len(kept()) == 7
+    assert len(cache_files()) == 8
 
 
-def test_inception_without_a_network_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+def test_inception_without_internet_access_raises_an_error_that_names_the_alternative(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    # A proxy that nobody listens at: the download fails at once, here as on a machine that has a network.
+    # A proxy that does not exist: the download fails at once, with or without internet access.
     for name in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with pytest.raises(MintError, match="could not be downloaded .* evaluate.extractor .* efficientnet-lite0"):

@@ -1,4 +1,4 @@
-"""Metrics say what they are read for: same is near zero, other is far, copies and collapse are seen."""
+"""Metrics on synthetic features and images: equal and shifted distributions, mode collapse, memorised images."""
 
 import math
 
@@ -20,7 +20,7 @@ def cloud(count: int, shift: float = 0.0, spread: float = 1.0, seed: int = 0) ->
     return torch.randn(count, 16, generator=torch.Generator().manual_seed(seed)) * spread + shift
 
 
-def test_two_samples_of_one_distribution_are_near_and_a_shifted_one_is_far() -> None:
+def test_samples_of_one_distribution_score_far_better_than_a_shifted_one() -> None:
     reference, same, shifted = cloud(400, seed=1), cloud(400, seed=2), cloud(400, shift=1.0, seed=3)
     near, far = distribution_metrics(same, reference), distribution_metrics(shifted, reference)
     assert abs(near["kid"]) < 0.1 * far["kid"]
@@ -29,27 +29,27 @@ def test_two_samples_of_one_distribution_are_near_and_a_shifted_one_is_far() -> 
     assert near["recall"] > 0.7
 
 
-def test_a_narrow_generator_has_precision_without_recall() -> None:
+def test_a_narrow_distribution_has_high_precision_and_low_recall() -> None:
     narrow = distribution_metrics(cloud(400, spread=0.3, seed=1), cloud(400, seed=2))
     assert narrow["precision"] > 0.9
     assert narrow["recall"] < 0.2
 
 
 @pytest.mark.parametrize("count", range(9))
-def test_figures_of_few_images_are_numbers_or_are_not_there(count: int) -> None:
+def test_metrics_of_few_images_are_finite_or_left_out(count: int) -> None:
     found = distribution_metrics(cloud(count, seed=1), cloud(8, seed=2))
     assert set(found) == {name for name, needed in MIN_IMAGES.items() if needed <= count}
     assert all(math.isfinite(value) for value in found.values())
 
 
-def test_the_deviation_of_kid_is_one_at_any_number_of_images() -> None:
-    """It is of the size of KID's own scatter from sample to sample, which the whole set as every subset hides."""
+def test_kid_std_has_the_size_of_the_scatter_between_samples() -> None:
+    """With the whole set as every subset it would be 0."""
     found = [distribution_metrics(cloud(60, seed=2 * n), cloud(60, seed=2 * n + 1)) for n in range(12)]
     scatter = np.std([one["kid"] for one in found])
     assert 0.3 * scatter < np.mean([one["kid_std"] for one in found]) < 6 * scatter
 
 
-def test_diversity_sees_a_generator_that_makes_one_image_a_class() -> None:
+def test_diversity_is_zero_for_one_image_per_class() -> None:
     labels = np.repeat(np.arange(4), 25)
     collapsed = torch.from_numpy(labels).float()[:, None].expand(100, 16) * 10
     assert intra_class_diversity(collapsed, labels) == 0
@@ -58,47 +58,47 @@ def test_diversity_sees_a_generator_that_makes_one_image_a_class() -> None:
 
 def test_a_copied_training_image_is_found_at_distance_zero() -> None:
     training = np.random.RandomState(0).randint(0, 256, (5000, 8, 8, 1)).astype(np.uint8)
-    index, gap = nearest_neighbours(training[[4321, 17]], training)
+    index, distance = nearest_neighbours(training[[4321, 17]], training)
     assert index.tolist() == [4321, 17]
-    assert gap.max() < 1e-3
+    assert distance.max() < 1e-3
 
 
 def test_a_training_image_is_not_its_own_neighbour_when_excluded() -> None:
     training = np.array([0, 10, 250], np.uint8).reshape(3, 1, 1, 1)
-    index, gap = nearest_neighbours(training, training, exclude=np.arange(3))
+    index, distance = nearest_neighbours(training, training, exclude=np.arange(3))
     assert index.tolist() == [1, 0, 1]
-    assert gap == pytest.approx(np.array([10, 10, 240]) / 255, abs=1e-5)
+    assert distance == pytest.approx(np.array([10, 10, 240]) / 255, abs=1e-5)
 
 
-def test_a_mirrored_copy_is_found_as_well() -> None:
+def test_a_mirrored_copy_is_found_too() -> None:
     training = np.random.RandomState(0).randint(0, 256, (50, 8, 8, 1)).astype(np.uint8)
-    index, gap = nearest_neighbours(training[[7]][:, :, ::-1], training)
+    index, distance = nearest_neighbours(training[[7]][:, :, ::-1], training)
     assert index.tolist() == [7]
-    assert gap.max() < 1e-3
+    assert distance.max() < 1e-3
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_the_memorised_share_counts_copies_that_a_median_does_not_show(mirrored: bool) -> None:
+def test_memorised_fraction_counts_copies_that_the_median_distance_hides(mirrored: bool) -> None:
     stream = np.random.RandomState(0)
     training = stream.randint(0, 256, (400, 8, 8, 1)).astype(np.uint8)
-    _, real = nearest_neighbours(training[:200], training, exclude=np.arange(200))
-    _, held_out = nearest_neighbours(training[200:], training, exclude=np.arange(200, 400))
+    _, real_a = nearest_neighbours(training[:200], training, exclude=np.arange(200))
+    _, real_b = nearest_neighbours(training[200:], training, exclude=np.arange(200, 400))
     fresh = stream.randint(0, 256, (110, 8, 8, 1)).astype(np.uint8)
     copies = training[:90, :, ::-1] if mirrored else training[:90]
-    _, gaps = nearest_neighbours(np.concatenate([copies, fresh]), training)
-    assert memorised_fraction(gaps, real) == pytest.approx(0.45, abs=0.03)
-    assert memorised_fraction(held_out, real) < 0.05
-    assert np.median(gaps) > 0.9 * np.median(real)
+    _, distances = nearest_neighbours(np.concatenate([copies, fresh]), training)
+    assert memorised_fraction(distances, real_a) == pytest.approx(0.45, abs=0.03)
+    assert memorised_fraction(real_b, real_a) < 0.05
+    assert np.median(distances) > 0.9 * np.median(real_a)
 
 
-def test_copies_of_images_that_the_data_holds_twice_are_copies() -> None:
+def test_copies_of_duplicated_training_images_count_as_memorised() -> None:
     training = np.random.RandomState(0).randint(0, 256, (20, 8, 8, 1)).astype(np.uint8).repeat(2, axis=0)
-    _, real = nearest_neighbours(training, training, exclude=np.arange(40))
-    _, gaps = nearest_neighbours(training[::2], training)
-    assert memorised_fraction(gaps, real) == memorised_fraction(real, real) == 1.0
+    _, real_a = nearest_neighbours(training, training, exclude=np.arange(40))
+    _, distances = nearest_neighbours(training[::2], training)
+    assert memorised_fraction(distances, real_a) == memorised_fraction(real_a, real_a) == 1.0
 
 
-def test_coverage_is_the_share_of_classes_that_appear_often_enough() -> None:
+def test_class_coverage_is_the_share_of_classes_that_are_generated_often_enough() -> None:
     data = np.repeat(np.arange(4), 100)
     assert class_coverage(np.repeat([0, 1, 2, 3], 10), data) == 1.0
     assert class_coverage(np.repeat([0, 1], 20), data) == 0.5
