@@ -81,9 +81,8 @@ def pin_to_cores() -> int:
 def profile_of(model: Path, plan: Plan, scratch: Path) -> dict[str, Any]:
     """Run `benchmarks.load.profile` in a subprocess and return its JSON."""
     home = scratch / "profile"
-    metrics = home / "metrics"
-    metrics.mkdir(parents=True)
-    own = {"BENTOML_HOME": str(home), "PROMETHEUS_MULTIPROC_DIR": str(metrics), "BENTOML_DO_NOT_TRACK": "true"}
+    home.mkdir(parents=True)
+    own = {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "true"}
     log = home / "log"
     with log.open("w") as errors:
         done = subprocess.run(

@@ -160,12 +160,12 @@ class CpuProfiler:
             {function: self._functions[function] * per_request for function in heaviest},
         )
 
-    def _timed(self, finish: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
-        """Wrap `finish` to record its CPU time."""
+    def _timed(self, render: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+        """Wrap `Batcher._render` to record its CPU time."""
 
         def timed(batcher: Any, request: Any) -> None:
             began = time.thread_time()
-            finish(batcher, request)
+            render(batcher, request)
             self._encoding.append(time.thread_time() - began)
 
         return timed
