@@ -76,12 +76,12 @@ CASES = {
         [{"network": {"spectral_norm": False}}],
     ),
     **{
-        f"residual with a {player} of any width": Case(
-            network("residual", **{f"{player}_width": 12}),
-            f"network.{player}_width is 12; a residual network takes multiples of 8",
-            [{"network": {f"{player}_width": 16}}, {"network": {f"{player}_width": 8}}],
+        f"residual with a {part} of any width": Case(
+            network("residual", **{f"{part}_width": 12}),
+            f"network.{part}_width is 12; a residual network takes multiples of 8",
+            [{"network": {f"{part}_width": 16}}, {"network": {f"{part}_width": 8}}],
         )
-        for player in ("generator", "discriminator")
+        for part in ("generator", "discriminator")
     },
     "widths of a family that has none": Case(
         network("dense", widths=[8, 8, 8]),
