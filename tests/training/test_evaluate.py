@@ -71,6 +71,14 @@ def test_every_metric_has_a_real_baseline(project: Project, classes: tuple[str, 
         assert evaluated() == metrics  # from the cached features of real images
 
 
+@pytest.fixture
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One working directory for several tests, so that the features of the real images are extracted once."""
+    folder = tmp_path_factory.getbasetemp() / "evaluation"
+    folder.mkdir(exist_ok=True)
+    monkeypatch.chdir(folder)
+
+
 def score(generated: np.ndarray) -> dict[str, float]:
     """Feature metrics of 60 generated images against two sets of 60 of `pictures`."""
     images, labels = pictures(120)
@@ -84,7 +92,7 @@ def unseen(count: int) -> np.ndarray:
     return pictures(120 + count)[0][120:]
 
 
-def test_a_perfect_generator_scores_as_the_real_baseline(project: Project) -> None:
+def test_a_perfect_generator_scores_as_the_real_baseline(shared_folder: None) -> None:
     metrics = score(unseen(60))
     assert metrics["kid"] == pytest.approx(metrics["kid_of_real"], abs=0.01)
     assert metrics["fid"] == pytest.approx(metrics["fid_of_real"], rel=0.3)
@@ -107,7 +115,7 @@ def test_a_perfect_generator_scores_as_the_real_baseline(project: Project) -> No
     ids=["noise", "one image", "one class", "no texture"],
 )
 def test_a_broken_generator_scores_far_below_the_real_baseline(
-    project: Project, generated: np.ndarray, low: set[str]
+    shared_folder: None, generated: np.ndarray, low: set[str]
 ) -> None:
     metrics = score(generated.astype(np.uint8))
     assert metrics["kid"] > metrics["kid_of_real"] + 10 * metrics["kid_std_of_real"]
