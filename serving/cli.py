@@ -1,4 +1,4 @@
-"""The `mint` command: images from a model file without a server, or from a server; and keys for one."""
+"""Command line `mint`: generate images from a model file or a service, run the service, make API keys."""
 
 import contextlib
 import os
@@ -28,19 +28,19 @@ from serving.inference.latents import MAX_SEED, Images, Labels
 from serving.inference.ort_session import Provider
 
 MODEL = "models/generator.onnx"
-MAX_SEEDS = 1_000_000  # so that a slip such as 0-4294967295 is an answer, not a full memory
+MAX_SEEDS = 1_000_000  # a typo such as 0-4294967295 should be an error, not fill the memory
 
-IMAGES_OF_A_REQUEST = 256  # of a service: the labels of so many fit a header
+MAX_REQUEST_IMAGES = 256  # so that their labels fit in a response header
 
 app = typer.Typer(help="Images from the seeds of a Mint model.", add_completion=False, pretty_exceptions_enable=False)
 
-Batch = tuple[Images, Sequence[int] | None]  # uint8 [n, H, W, C], and the labels that they were made for
+Batch = tuple[Images, Sequence[int] | None]  # images uint8 [n, H, W, C] and their labels
 
 
 @app.command()
 def generate(
-    seeds: Annotated[str, typer.Option(help="seeds and ranges of them: 7 or 0-15 or 1,5,9-12")],
-    out: Annotated[Path, typer.Option(help="folder for the images; made if it is not there")],
+    seeds: Annotated[str, typer.Option(help="seeds and ranges: 7 or 0-15 or 1,5,9-12")],
+    out: Annotated[Path, typer.Option(help="folder for the images; created if missing")],
     model: Annotated[
         str | None, typer.Option(help=f"the ONNX file, by default {MODEL}; with --url one of the service's models")
     ] = None,
@@ -51,42 +51,42 @@ def generate(
     format: Annotated[
         Literal["png", "jpeg", "webp", "npy"], typer.Option(help="npy: one array uint8 [N,H,W,C] of all images")
     ] = "png",
-    provider: Annotated[Provider | None, typer.Option(help="what to run the file on, by default auto")] = None,
-    url: Annotated[str | None, typer.Option(help="let the service at this address make the images")] = None,
+    provider: Annotated[Provider | None, typer.Option(help="execution provider for the file, by default auto")] = None,
+    url: Annotated[str | None, typer.Option(help="generate with the service at this address")] = None,
     key: Annotated[
-        str | None, typer.Option(envvar="MINT_API_KEY", help="the service's key, if it asks for one")
+        str | None, typer.Option(envvar="MINT_API_KEY", help="the service's API key, if it requires one")
     ] = None,
-    timeout: Annotated[float, typer.Option(help="seconds to wait for an answer of the service")] = TIMEOUT_S,
+    timeout: Annotated[float, typer.Option(help="seconds to wait for the service's response")] = TIMEOUT_S,
 ) -> None:
     """Write the images of some seeds into a folder."""
-    order = GenerateOptions(parse_seeds(seeds), label, truncation, format, out)
+    options = GenerateOptions(parse_seeds(seeds), label, truncation, format, out)
     if url is None:
         generator = OnnxGenerator.load(model or MODEL, provider or "auto")
-        typer.echo(save(order, generator, partial(draw_batches, generator)))
+        typer.echo(save(options, generator, partial(local_batches, generator)))
         return
     if provider is not None:
         raise InputError(
             "--provider is for model files; with --url the service has chosen, so leave one of the two out"
         )
     with MintClient(url, key, timeout=timeout) as service:
-        described = service.model(model)
-        typer.echo(save(order, described, partial(fetch_batches, service, described)))
+        info = service.model(model)
+        typer.echo(save(options, info, partial(remote_batches, service, info)))
 
 
 @app.command()
 def serve(
-    host: Annotated[str | None, typer.Option(help="address to listen on, in place of that in MINT_LISTEN")] = None,
+    host: Annotated[str | None, typer.Option(help="address to listen on; overrides MINT_LISTEN")] = None,
     port: Annotated[str | None, typer.Option(help="port to listen on; 0: any free one")] = None,
 ) -> None:
-    """Serve the model over HTTP, on http://127.0.0.1:3000 unless told otherwise; MINT_ variables are its settings."""
-    from serving.server.uvicorn_server import serve as run  # with what the other commands have no need of
+    """Serve the model over HTTP, by default on http://127.0.0.1:3000; configured by MINT_ environment variables."""
+    from serving.server.uvicorn_server import serve as run  # imports that the other commands do not need
 
     run(host, port)
 
 
 @app.command("key")
 def make_key() -> None:
-    """Make a key for the service, and the hash by which the service knows it."""
+    """Make an API key, and the hash that the service is configured with."""
     key = new_key()
     typer.echo("# for clients: --key, MINT_API_KEY or `Authorization: Bearer`; this is the only time that it is shown")
     typer.echo(f"MINT_API_KEY={key}")
@@ -96,7 +96,7 @@ def make_key() -> None:
 
 @dataclass(frozen=True)
 class GenerateOptions:
-    """Which images, and where to."""
+    """Options of `mint generate` that are the same for a model file and a service."""
 
     seeds: list[int]
     labels: list[str] | None
@@ -106,35 +106,35 @@ class GenerateOptions:
 
 
 def save(
-    order: GenerateOptions,
+    options: GenerateOptions,
     model: OnnxGenerator | ModelResponse,
-    draw: Callable[[list[int], Labels | None, float], Iterator[Batch]],
+    generate_batches: Callable[[list[int], Labels | None, float], Iterator[Batch]],
 ) -> str:
-    """Writes the images of an order, and returns a line that says so."""
+    """Write the images and return a one-line summary."""
     labels = None
-    if order.labels is not None:
-        labels = label_indices(order.labels, len(order.seeds), model.card.class_names)
-    batches = draw(order.seeds, labels, order.truncation)
+    if options.labels is not None:
+        labels = label_indices(options.labels, len(options.seeds), model.card.class_names)
+    batches = generate_batches(options.seeds, labels, options.truncation)
     try:
-        if order.format == "npy":
+        if options.format == "npy":
             names = ["images.npy"]
-            with atomic_write(order.out / names[0]) as unfinished:
-                write_npy(unfinished, len(order.seeds), (images for images, _ in batches))
+            with atomic_write(options.out / names[0]) as unfinished:
+                write_npy(unfinished, len(options.seeds), (images for images, _ in batches))
         else:
-            names = file_names(order.seeds, len(order.seeds), order.format)
-            for name, seed, (image, label) in zip(names, order.seeds, one_by_one(batches), strict=True):
+            names = file_names(options.seeds, len(options.seeds), options.format)
+            for name, seed, (image, label) in zip(names, options.seeds, unbatch(batches), strict=True):
                 class_name = None if label is None else model.card.classes[label]
-                text = png_metadata(model.model_id, order.truncation, seed, class_name)
-                write(order.out / name, encode(image, order.format, text))
+                text = png_metadata(model.model_id, options.truncation, seed, class_name)
+                write_file(options.out / name, encode(image, options.format, text))
     except OSError as error:
-        raise InputError(f"{order.out} cannot be written ({error.strerror}); choose another --out") from None
-    count = "1 image" if len(order.seeds) == 1 else f"{len(order.seeds)} images"
+        raise InputError(f"{options.out} cannot be written ({error.strerror}); choose another --out") from None
+    count = "1 image" if len(options.seeds) == 1 else f"{len(options.seeds)} images"
     last = f" to {names[-1]}" if len(names) > 1 else ""
-    return f"wrote {count} of {model.card.name} ({model.card.shape}) to {order.out}: {names[0]}{last}"
+    return f"wrote {count} of {model.card.name} ({model.card.shape}) to {options.out}: {names[0]}{last}"
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Seeds in the order given: `7`, `0-15`, `1,5,9-12`. Raises InputError that names the part at fault."""
+    """Parse seeds and ranges, in order: `7`, `0-15`, `1,5,9-12`. Raises InputError that names the invalid part."""
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
@@ -150,46 +150,46 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def draw_batches(
+def local_batches(
     generator: OnnxGenerator, seeds: list[int], labels: Labels | None, truncation: float
 ) -> Iterator[Batch]:
-    """The images of `seeds`, so many at a time that memory holds one run."""
-    for part in parts(len(seeds), MAX_BATCH):
-        images, drawn = generator.generate(seeds[part], None if labels is None else labels[part], truncation)
-        yield images, None if drawn is None else drawn.tolist()
+    """Generate images with a model file, batch by batch so that memory holds one of them."""
+    for part in slices(len(seeds), MAX_BATCH):
+        images, sampled = generator.generate(seeds[part], None if labels is None else labels[part], truncation)
+        yield images, None if sampled is None else sampled.tolist()
 
 
-def fetch_batches(
+def remote_batches(
     service: MintClient, model: ModelResponse, seeds: list[int], labels: Labels | None, truncation: float
 ) -> Iterator[Batch]:
-    """The same from a service, so many at a time as it allows, all of the very model that `model` describes."""
-    for part in parts(len(seeds), min(model.limits.max_images, IMAGES_OF_A_REQUEST)):
+    """Generate images with a service, at most its limit at a time, all with the model that `model` describes."""
+    for part in slices(len(seeds), min(model.limits.max_images, MAX_REQUEST_IMAGES)):
         # By name: an index could be another class's name.
-        asked = None if labels is None else [model.card.classes[label] for label in labels[part]]
-        made = service.generate(seeds[part], labels=asked, truncation=truncation, model=model.model_id)
-        yield made.images, made.labels
+        names = None if labels is None else [model.card.classes[label] for label in labels[part]]
+        generated = service.generate(seeds[part], labels=names, truncation=truncation, model=model.model_id)
+        yield generated.images, generated.labels
 
 
-def parts(count: int, size: int) -> Iterator[slice]:
-    """0 .. count in slices of at most `size`."""
+def slices(count: int, size: int) -> Iterator[slice]:
+    """Split range(count) into slices of at most `size`."""
     for start in range(0, count, size):
         yield slice(start, start + size)
 
 
-def one_by_one(batches: Iterator[Batch]) -> Iterator[tuple[Images, int | None]]:
-    """Each image uint8 [H, W, C] with its label."""
+def unbatch(batches: Iterator[Batch]) -> Iterator[tuple[Images, int | None]]:
+    """Iterate over single images uint8 [H, W, C] with their labels."""
     for images, labels in batches:
         yield from zip(images, labels or repeat(None, len(images)), strict=True)
 
 
-def write(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file atomically."""
     with atomic_write(path) as unfinished:
         unfinished.write_bytes(content)
 
 
 def write_npy(path: Path, count: int, batches: Iterator[Images]) -> None:
-    """A .npy file uint8 [count, H, W, C], batch by batch: memory holds one of them."""
+    """Write a .npy file uint8 [count, H, W, C] batch by batch, so that memory holds one of them."""
     with path.open("wb") as file:
         for number, images in enumerate(batches):
             if number == 0:
@@ -199,21 +199,22 @@ def write_npy(path: Path, count: int, batches: Iterator[Images]) -> None:
 
 
 def main() -> None:
-    """The console script: errors that are meant for people are one sentence on stderr."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # an exit removes unfinished files
+    """Entry point of the console script; prints expected errors as one sentence on stderr."""
+    # sys.exit unwinds the stack, which removes temporary files.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         try:
             app()
         finally:
-            if sys.stdout is not None:  # as `>&-` leaves it
-                sys.stdout.flush()  # what fails when the interpreter ends is a traceback that nobody can catch
+            if sys.stdout is not None:  # None after `>&-`
+                sys.stdout.flush()  # at interpreter exit, a failure would print a traceback
     except MintError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
-        with contextlib.suppress(OSError):  # what is left of the output is not tried again at the end
+        with contextlib.suppress(OSError):  # the interpreter would flush the rest of the output again at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        what = "the output" if error.filename is None else error.filename
-        sys.exit(f"error: {what} cannot be used ({error.strerror}); direct it elsewhere")
+        target = "the output" if error.filename is None else error.filename
+        sys.exit(f"error: {target} cannot be used ({error.strerror}); direct it elsewhere")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""A client of a Mint service, for ordinary code and for async code.
+"""Python client of a Mint service, blocking and async.
 
-    with Mint("http://127.0.0.1:3000") as mint:
+    with MintClient("http://127.0.0.1:3000") as mint:
         boots = mint.generate(seeds=[1, 2, 3], labels="Ankle boot").images  # uint8 [3, H, W, C]
 
-What each request says is written once, in `calls`; `patience` decides what is sent again; `connections` holds the two
-clients, which differ in nothing but `await`.
+`requests` builds requests and parses responses, `retry` decides on retries, and `client` holds the two clients, which
+differ only in `await`.
 """
 
 from serving.client.client import AsyncMintClient, MintClient

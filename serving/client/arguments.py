@@ -1,4 +1,4 @@
-"""Values of a request as JSON has them, from Python, numpy or torch; InputError for what the service could not take."""
+"""Argument conversion: Python, NumPy and torch values to JSON values; raises InputError for anything else."""
 
 import math
 import operator
@@ -16,26 +16,26 @@ T = TypeVar("T")
 FormatName = TypeVar("FormatName", bound=str)
 
 
-def given(**options: object) -> dict[str, Any]:
-    """The options that have a value; the service has defaults for the others."""
+def without_none(**options: object) -> dict[str, Any]:
+    """Drop the options that are None, which leaves them to the service's defaults."""
     return {name: value for name, value in options.items() if value is not None}
 
 
 def optional(convert: Callable[[object, str], T], value: object, name: str) -> T | None:
-    """The value converted, where there is one. name: what a sentence calls it."""
+    """Convert a value unless it is None. name: the argument's name in error messages."""
     return None if value is None else convert(value, name)
 
 
 def format_name(value: str, known: tuple[FormatName, ...]) -> FormatName:
-    """The format as the service calls it; `jpg` is another name of `jpeg`."""
+    """Validate a format name; `jpg` is an alias of `jpeg`."""
     for name in known:
         if name == ("jpeg" if value == "jpg" else value):
             return name
     raise InputError(f"there is no format {str(value)[:40]!r} here; choose one of {', '.join(known)}", "format")
 
 
-def whole(value: object, name: str) -> int:
-    """A whole number; 7.0 is one, 7.9 is none."""
+def integer(value: object, name: str) -> int:
+    """Convert to int; 7.0 is accepted, 7.9 is not."""
     try:
         return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
@@ -47,7 +47,7 @@ def whole(value: object, name: str) -> int:
 
 
 def number(value: object, name: str) -> float:
-    """A finite number; a text that looks like one is none."""
+    """Convert to a finite float; strings are not accepted."""
     try:
         converted = math.nan if isinstance(value, str | bytes) else float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError):
@@ -58,37 +58,37 @@ def number(value: object, name: str) -> float:
 
 
 def text(value: object, name: str) -> str:
-    """A text, such as a model's name."""
+    """Convert to str, such as a model's name."""
     if isinstance(value, str):
-        return str(value)  # numpy's str_ too
+        return str(value)  # also converts numpy.str_
     raise InputError(f"{name}: {str(value)[:40]!r} is not a text", name)
 
 
 def label(value: object, name: str) -> Label:
-    """A class by name or index; of an array or tensor without dimensions, what is in it."""
+    """Convert a class name or index; also accepts arrays and tensors without dimensions."""
     if getattr(value, "shape", None) == ():
         value = value.item()  # type: ignore[attr-defined]
-    return text(value, name) if isinstance(value, str) else whole(value, name)
+    return text(value, name) if isinstance(value, str) else integer(value, name)
 
 
 def labels(values: object, name: str) -> Label | list[Label]:
-    """One label for all images, or a list with one for each."""
+    """Convert one label for all images, or a list with one for each."""
     if isinstance(values, str) or not _is_list(values):
         return label(values, name)
     return [label(value, name) for value in values]  # type: ignore[attr-defined]
 
 
 def seeds(values: object, name: str) -> list[int]:
-    """A list of whole numbers, from whatever sequence holds them."""
+    """Convert any sequence of integers to a list."""
     if isinstance(values, str | bytes) or not _is_list(values):
         raise InputError(f"{name} is a list of whole numbers, such as [7]", name)
-    return [whole(value, name) for value in values]  # type: ignore[attr-defined]
+    return [integer(value, name) for value in values]  # type: ignore[attr-defined]
 
 
-def rows(latents: ArrayLike) -> NDArray[np.float32]:
-    """Latents as float32 [N, latent_dim], all of them finite."""
+def latent_rows(latents: ArrayLike) -> NDArray[np.float32]:
+    """Convert latents to finite float32 [N, latent_dim]."""
     try:
-        with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, which is refused below
+        with np.errstate(over="ignore"):  # overflow gives infinity, which is rejected below
             array = np.ascontiguousarray(latents, np.float32)
     except (TypeError, ValueError):
         array = np.empty(0, np.float32)
@@ -98,5 +98,5 @@ def rows(latents: ArrayLike) -> NDArray[np.float32]:
 
 
 def _is_list(values: object) -> bool:
-    """Whether there are values in it; an array without dimensions is a single number that only looks iterable."""
+    """True for iterables, except arrays without dimensions, which have `__iter__` but hold a single value."""
     return isinstance(values, Iterable) and getattr(values, "shape", None) != ()

@@ -1,4 +1,4 @@
-"""The two clients: they carry calls to a service and back, one blocking, one for async code."""
+"""The two clients: one blocking, one for async code."""
 
 import asyncio
 import math
@@ -14,29 +14,28 @@ from numpy.typing import ArrayLike
 from serving.client import requests
 from serving.client.arguments import Label
 from serving.client.proxies import connection_options
-from serving.client.requests import Attempt, Call, Generated, Images, InterpolateOptions, Picture
+from serving.client.requests import ApiRequest, Attempt, Generated, ImageFormat, Images, InterpolateOptions
 from serving.client.retry import RetryPolicy
 from serving.errors import InputError
 from serving.http.schemas import ModelResponse, ModelsResponse
 
 CONNECT_TIMEOUT_S = 10
-TIMEOUT_S = 120.0  # longer than a service lets a request wait before it answers 504
-KEEP_ALIVE_S = 3  # shorter than the server's, so that no request goes out on a connection that is being closed
+TIMEOUT_S = 120.0  # longer than the service's default timeout, after which it responds 504
+KEEP_ALIVE_S = 3  # shorter than the server's, so that no request is sent on a connection that is being closed
 
 T = TypeVar("T")
 
 
 class MintClient:
-    """A Mint service at an address.
+    """Blocking client of a Mint service.
 
-    key: what it asks for, if it asks for one. patience: for how many seconds a request is sent again that a busy
-    service refused, or that could not be sent. timeout: for how many seconds an answer, or the rest of one, is waited
-    for. Methods raise NoAnswer and ServerError, and InputError for what no service could answer. Safe to use from
-    several threads.
+    key: API key, if the service requires one. patience: seconds during which a request is retried that a busy service
+    refused or that could not be sent. timeout: seconds to wait for a response, or for more of it. Methods raise
+    NoResponseError and ServerError, and InputError for invalid arguments. Thread-safe.
     """
 
     def __init__(self, url: str, key: str | None = None, patience: float = 60, timeout: float = TIMEOUT_S) -> None:
-        self._http = httpx.Client(**_connection(url, key, timeout))
+        self._http = httpx.Client(**_client_options(url, key, timeout))
         self._patience = patience
 
     def generate(
@@ -49,12 +48,12 @@ class MintClient:
         truncation: float = 1.0,
         model: str | None = None,
     ) -> Generated:
-        """Images of seeds, of `count` random seeds, or of latents [N, latent_dim]: of exactly one of them.
+        """Generate images from exactly one of: seeds, `count` random seeds, latents [N, latent_dim].
 
-        labels: a class for all, or one for each image; without them seeds draw theirs. truncation: from 0, the average
-        image, to 1. model: its name or id; without it the service's default.
+        labels: a class for all images, or one for each; the default is each seed's own class. truncation: from 0, the
+        average image, to 1. model: name or id; the default is the service's default model.
         """
-        return self._answer(requests.generate(seeds, count, latents, labels, truncation, model))
+        return self._send(requests.generate(seeds, count, latents, labels, truncation, model))
 
     def image(
         self,
@@ -64,33 +63,33 @@ class MintClient:
         truncation: float = 1.0,
         size: int | None = None,
         model: str | None = None,
-        format: Picture = "png",
+        format: ImageFormat = "png",
     ) -> bytes:
-        """The file of one image. size: its side in pixels; without it the model's own resolution."""
-        return self._answer(requests.image(seed, label, truncation, size, model, format))
+        """Fetch one image as an encoded file. size: side in pixels; the default is the model's resolution."""
+        return self._send(requests.image(seed, label, truncation, size, model, format))
 
     @overload
-    def interpolate(self, *, format: Literal["npy"], **walk: Unpack[InterpolateOptions]) -> Images: ...
+    def interpolate(self, *, format: Literal["npy"], **options: Unpack[InterpolateOptions]) -> Images: ...
     @overload
     def interpolate(
-        self, *, format: Literal["gif", "webp", "png"] = "gif", **walk: Unpack[InterpolateOptions]
+        self, *, format: Literal["gif", "webp", "png"] = "gif", **options: Unpack[InterpolateOptions]
     ) -> bytes: ...
     def interpolate(
-        self, *, format: Literal["gif", "webp", "png", "npy"] = "gif", **walk: Unpack[InterpolateOptions]
+        self, *, format: Literal["gif", "webp", "png", "npy"] = "gif", **options: Unpack[InterpolateOptions]
     ) -> Images | bytes:
-        """Frames on the way from image to image: a film (gif, webp), a strip (png), or npy, uint8 [N, H, W, C]."""
-        return self._answer(requests.interpolate(format, walk))
+        """Interpolate between images: an animation (gif, webp), a strip (png), or npy, uint8 [N, H, W, C]."""
+        return self._send(requests.interpolate(format, options))
 
     def model(self, name: str | None = None) -> ModelResponse:
-        """What is known of a model, by name or id; without one of the service's default."""
-        return self._answer(requests.model(name))
+        """Fetch the description of a model, by name or id; the default is the service's default model."""
+        return self._send(requests.model(name))
 
     def models(self) -> ModelsResponse:
-        """Every model of the service."""
-        return self._answer(requests.models())
+        """List the models of the service."""
+        return self._send(requests.models())
 
     def close(self) -> None:
-        """Ends the connections; `with` does that too."""
+        """Close the connections; `with` does so on exit."""
         self._http.close()
 
     def __enter__(self) -> Self:
@@ -101,27 +100,27 @@ class MintClient:
     ) -> None:
         self.close()
 
-    def _answer(self, call: Call[T]) -> T:
-        patience = RetryPolicy(self._patience)
+    def _send(self, request: ApiRequest[T]) -> T:
+        retries = RetryPolicy(self._patience)
         while True:
-            outcome: Attempt
+            attempt: Attempt
             try:
-                outcome = self._http.send(call.request(self._http))
+                attempt = self._http.send(request.build(self._http))
             except httpx.RequestError as error:
-                outcome = error
-            pause = patience.pause(outcome)
-            if pause is None:
-                return call.result(outcome)
-            time.sleep(pause)
+                attempt = error
+            delay = retries.delay(attempt)
+            if delay is None:
+                return request.parse(attempt)
+            time.sleep(delay)
 
 
 class AsyncMintClient:
-    """`Mint` for async code: the same methods, awaited; from one event loop after another too."""
+    """Async client with the methods of `MintClient`; may be used from several event loops in turn."""
 
     def __init__(self, url: str, key: str | None = None, patience: float = 60, timeout: float = TIMEOUT_S) -> None:
-        self._options = _connection(url, key, timeout)
-        # Connections belong to the event loop that opened them, and each asyncio.run makes a new one.
-        self._https: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
+        self._options = _client_options(url, key, timeout)
+        # Connections belong to the event loop that opened them, and each asyncio.run creates a new one.
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
         self._patience = patience
 
     async def generate(
@@ -134,8 +133,8 @@ class AsyncMintClient:
         truncation: float = 1.0,
         model: str | None = None,
     ) -> Generated:
-        """See `Mint.generate`."""
-        return await self._answer(requests.generate(seeds, count, latents, labels, truncation, model))
+        """See `MintClient.generate`."""
+        return await self._send(requests.generate(seeds, count, latents, labels, truncation, model))
 
     async def image(
         self,
@@ -145,34 +144,34 @@ class AsyncMintClient:
         truncation: float = 1.0,
         size: int | None = None,
         model: str | None = None,
-        format: Picture = "png",
+        format: ImageFormat = "png",
     ) -> bytes:
-        """See `Mint.image`."""
-        return await self._answer(requests.image(seed, label, truncation, size, model, format))
+        """See `MintClient.image`."""
+        return await self._send(requests.image(seed, label, truncation, size, model, format))
 
     @overload
-    async def interpolate(self, *, format: Literal["npy"], **walk: Unpack[InterpolateOptions]) -> Images: ...
+    async def interpolate(self, *, format: Literal["npy"], **options: Unpack[InterpolateOptions]) -> Images: ...
     @overload
     async def interpolate(
-        self, *, format: Literal["gif", "webp", "png"] = "gif", **walk: Unpack[InterpolateOptions]
+        self, *, format: Literal["gif", "webp", "png"] = "gif", **options: Unpack[InterpolateOptions]
     ) -> bytes: ...
     async def interpolate(
-        self, *, format: Literal["gif", "webp", "png", "npy"] = "gif", **walk: Unpack[InterpolateOptions]
+        self, *, format: Literal["gif", "webp", "png", "npy"] = "gif", **options: Unpack[InterpolateOptions]
     ) -> Images | bytes:
-        """See `Mint.interpolate`."""
-        return await self._answer(requests.interpolate(format, walk))
+        """See `MintClient.interpolate`."""
+        return await self._send(requests.interpolate(format, options))
 
     async def model(self, name: str | None = None) -> ModelResponse:
-        """See `Mint.model`."""
-        return await self._answer(requests.model(name))
+        """See `MintClient.model`."""
+        return await self._send(requests.model(name))
 
     async def models(self) -> ModelsResponse:
-        """See `Mint.models`."""
-        return await self._answer(requests.models())
+        """See `MintClient.models`."""
+        return await self._send(requests.models())
 
     async def close(self) -> None:
-        """Ends the connections of this event loop; `async with` does that too."""
-        http = self._https.pop(asyncio.get_running_loop(), None)
+        """Close the connections of the current event loop; `async with` does so on exit."""
+        http = self._clients.pop(asyncio.get_running_loop(), None)
         if http is not None:
             await http.aclose()
 
@@ -184,36 +183,36 @@ class AsyncMintClient:
     ) -> None:
         await self.close()
 
-    async def _answer(self, call: Call[T]) -> T:
+    async def _send(self, request: ApiRequest[T]) -> T:
         loop = asyncio.get_running_loop()
-        http = self._https.get(loop)
+        http = self._clients.get(loop)
         if http is None:
-            http = self._https[loop] = httpx.AsyncClient(**self._options)
-        patience = RetryPolicy(self._patience)
+            http = self._clients[loop] = httpx.AsyncClient(**self._options)
+        retries = RetryPolicy(self._patience)
         while True:
-            outcome: Attempt
+            attempt: Attempt
             try:
-                outcome = await http.send(call.request(http))
+                attempt = await http.send(request.build(http))
             except httpx.RequestError as error:
-                outcome = error
-            pause = patience.pause(outcome)
-            if pause is None:
-                return call.result(outcome)
-            await asyncio.sleep(pause)
+                attempt = error
+            delay = retries.delay(attempt)
+            if delay is None:
+                return request.parse(attempt)
+            await asyncio.sleep(delay)
 
 
-def _connection(url: str, key: str | None, timeout: float) -> dict[str, Any]:
-    """What both of httpx's clients are made with.
+def _client_options(url: str, key: str | None, timeout: float) -> dict[str, Any]:
+    """Arguments of httpx's clients.
 
-    Raises InputError for an address, a key, a time limit or a variable of the environment that cannot be used; neither
-    the key nor a password in the address is part of the sentence.
+    Raises InputError for an invalid address, key, timeout or environment variable; the message contains neither the
+    key nor a password in the address.
     """
     try:
         address = httpx.URL(url)
-        found = address.scheme in ("http", "https") and address.host and (address.port or 0) < 2**16
+        valid = address.scheme in ("http", "https") and address.host and (address.port or 0) < 2**16
     except (httpx.InvalidURL, ValueError, TypeError):  # idna's errors are ValueErrors
-        found = False
-    if not found:
+        valid = False
+    if not valid:
         shown = "the address" if "@" in str(url) else f"{str(url)[:200]!r}"
         raise InputError(f"{shown} is not the address of a service; write it as http://host:3000")
     if key is not None and not (key.isascii() and key.isprintable() and key and key == key.strip()):

@@ -1,4 +1,4 @@
-"""When a client sends the same request again."""
+"""Retry policy: exponential backoff with jitter, honours Retry-After."""
 
 import random
 import time
@@ -7,33 +7,33 @@ import httpx
 
 from serving.client.requests import Attempt
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 4.0
-CONNECTS = 7  # 12 seconds: a service may take that to start, and a wrong address should not take longer to notice
-BUSY = (429, 503)
-NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+FIRST_DELAY_S, MAX_DELAY_S = 0.25, 4.0
+MAX_CONNECT_ATTEMPTS = 7  # 12 seconds: enough for a service to start, short enough to notice a wrong address
+RETRY_STATUSES = (429, 503)
+UNSENT_ERRORS = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
 
 class RetryPolicy:
-    """Whether the same request is sent again, and after how long."""
+    """Retries of one request, up to a time limit."""
 
     def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
+        self._deadline = time.monotonic() + seconds
         self._attempts = 0
 
-    def pause(self, outcome: Attempt) -> float | None:
-        """Seconds until the next attempt; None when there should be none.
+    def delay(self, attempt: Attempt) -> float | None:
+        """Seconds until the next attempt; None for no retry.
 
-        Only what has not been carried out is sent again: requests that a busy service refused, after the time that it
-        asks for, and those that have not left this machine.
+        Retries only requests that were not carried out: those that a busy service refused, after its Retry-After, and
+        those that could not be sent.
         """
         self._attempts += 1
-        pause = min(FIRST_PAUSE_S * 2 ** (self._attempts - 1), LONGEST_PAUSE_S)
-        if isinstance(outcome, httpx.Response):
-            if outcome.status_code not in BUSY:
+        delay = min(FIRST_DELAY_S * 2 ** (self._attempts - 1), MAX_DELAY_S)
+        if isinstance(attempt, httpx.Response):
+            if attempt.status_code not in RETRY_STATUSES:
                 return None
-            asked = outcome.headers.get("Retry-After", "")
-            pause = max(pause, int(asked) if asked.isdecimal() else 0)
-        elif not isinstance(outcome, NOTHING_SENT) or self._attempts >= CONNECTS:
+            retry_after = attempt.headers.get("Retry-After", "")
+            delay = max(delay, int(retry_after) if retry_after.isdecimal() else 0)
+        elif not isinstance(attempt, UNSENT_ERRORS) or self._attempts >= MAX_CONNECT_ATTEMPTS:
             return None
-        pause += random.uniform(0, FIRST_PAUSE_S)  # so that clients that were refused together come back one by one
-        return pause if time.monotonic() + pause <= self._end else None
+        delay += random.uniform(0, FIRST_DELAY_S)  # spreads out clients that were refused together
+        return delay if time.monotonic() + delay <= self._deadline else None

@@ -1,4 +1,4 @@
-"""HTTP clients under one function: requests in, answers out, in the same order."""
+"""HTTP clients behind one signature: requests in, responses out, in the same order."""
 
 import asyncio
 import base64
@@ -12,12 +12,12 @@ from pathlib import Path
 import aiohttp
 
 FOLDER = Path(__file__).parent
-TIMEOUT_S = 300  # for all requests of a test; a slow machine starts Java slowly
+TIMEOUT_S = 300  # for all requests of a test, including the start of a JVM
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is sent."""
+    """HTTP request."""
 
     method: str
     path: str
@@ -26,59 +26,63 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What came back; names of headers in lower case."""
+class Response:
+    """HTTP response; header names in lower case."""
 
     status: int
     headers: dict[str, str]
     body: bytes
 
 
-Client = Callable[[str, Sequence[Request]], list[Answer]]  # of a service's address
+Client = Callable[[str, Sequence[Request]], list[Response]]  # arguments: base URL, requests
 
 
-def urllib_client(address: str, requests: Sequence[Request]) -> list[Answer]:
-    """Python's urllib: HTTP/1.1 with a connection for each request."""
+def urllib_client(address: str, requests: Sequence[Request]) -> list[Response]:
+    """Python's urllib: HTTP/1.1, one connection a request."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    answers = []
+    responses = []
     for each in requests:
         url = address + each.path
-        asked = urllib.request.Request(url, each.body or None, dict(each.headers), method=each.method)
+        request = urllib.request.Request(url, each.body or None, dict(each.headers), method=each.method)
         try:
-            answer = opener.open(asked, timeout=TIMEOUT_S)
+            response = opener.open(request, timeout=TIMEOUT_S)
         except urllib.error.HTTPError as error:
-            answer = error
-        with answer:
-            answers.append(Answer(answer.status, _lower(answer.headers.items()), answer.read()))
-    return answers
+            response = error
+        with response:
+            responses.append(Response(response.status, _lower(response.headers.items()), response.read()))
+    return responses
 
 
-def aiohttp_client(address: str, requests: Sequence[Request]) -> list[Answer]:
-    """aiohttp: one connection that is kept alive, and header lines of at most 8,190 bytes."""
+def aiohttp_client(address: str, requests: Sequence[Request]) -> list[Response]:
+    """aiohttp: one keep-alive connection, header lines of at most 8,190 bytes."""
 
-    async def ask() -> list[Answer]:
-        answers = []
+    async def send() -> list[Response]:
+        responses = []
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(TIMEOUT_S)) as session:
             for each in requests:
-                asked = session.request(each.method, address + each.path, headers=each.headers, data=each.body or None)
-                async with asked as answer:
-                    answers.append(Answer(answer.status, _lower(answer.headers.items()), await answer.read()))
-        return answers
+                request = session.request(
+                    each.method, address + each.path, headers=each.headers, data=each.body or None
+                )
+                async with request as response:
+                    responses.append(Response(response.status, _lower(response.headers.items()), await response.read()))
+        return responses
 
-    return asyncio.run(ask())
+    return asyncio.run(send())
 
 
-def node_client(address: str, requests: Sequence[Request]) -> list[Answer]:
+def node_client(address: str, requests: Sequence[Request]) -> list[Response]:
     """Node's fetch."""
-    return _run(["node", str(FOLDER / "ask.mjs")], address, requests)
+    return _run(["node", str(FOLDER / "send_requests.mjs")], address, requests)
 
 
-def java_client(address: str, requests: Sequence[Request]) -> list[Answer]:
-    """Java's HttpClient as it is by default, which asks for HTTP/2 with every request."""
-    return _run(["java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", str(FOLDER / "Ask.java")], address, requests)
+def java_client(address: str, requests: Sequence[Request]) -> list[Response]:
+    """Java's default HttpClient, which requests an upgrade to HTTP/2."""
+    return _run(
+        ["java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", str(FOLDER / "SendRequests.java")], address, requests
+    )
 
 
-def _run(command: list[str], address: str, requests: Sequence[Request]) -> list[Answer]:
+def _run(command: list[str], address: str, requests: Sequence[Request]) -> list[Response]:
     lines = [
         "\t".join(
             (
@@ -90,16 +94,16 @@ def _run(command: list[str], address: str, requests: Sequence[Request]) -> list[
         )
         for each in requests
     ]
-    ran = subprocess.run(
+    completed = subprocess.run(
         command, input="\n".join(lines), capture_output=True, text=True, timeout=TIMEOUT_S, check=False
     )
-    assert ran.returncode == 0, ran.stderr
-    answers = []
-    for line in ran.stdout.splitlines():
+    assert completed.returncode == 0, completed.stderr
+    responses = []
+    for line in completed.stdout.splitlines():
         status, headers, body = line.split("\t")
-        said = [header.split(": ", 1) for header in base64.b64decode(headers).decode().splitlines()]
-        answers.append(Answer(int(status), _lower((name, value) for name, value in said), base64.b64decode(body)))
-    return answers
+        pairs = [header.split(": ", 1) for header in base64.b64decode(headers).decode().splitlines()]
+        responses.append(Response(int(status), _lower((name, value) for name, value in pairs), base64.b64decode(body)))
+    return responses
 
 
 def _lower(headers: object) -> dict[str, str]:

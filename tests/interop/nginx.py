@@ -1,4 +1,4 @@
-"""nginx before a service, with its stock settings and a cache."""
+"""nginx as a reverse proxy of a service, with default settings and a cache."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.load.reaper import reap_on_exit
 
 START_TIMEOUT_S = 60
-STARTS = 5  # a port that was free a moment ago may be taken
+MAX_STARTS = 5  # another process may take the free port first
 
 CONFIGURATION = """
 {user}
@@ -40,17 +40,17 @@ http {{
 
 
 @contextmanager
-def nginx_before(service: str, folder: Path) -> Iterator[str]:
-    """Runs nginx before the service at an address, with all of its files in `folder`; yields nginx's own address."""
-    for _ in range(STARTS):
+def nginx_proxy(service: str, folder: Path) -> Iterator[str]:
+    """Run nginx in front of a service, with all of its files in `folder`; yields nginx's address."""
+    for _ in range(MAX_STARTS):
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
-        user = "user root;" if os.geteuid() == 0 else ""  # its workers have to get into the folder
+        user = "user root;" if os.geteuid() == 0 else ""  # its workers need access to the folder
         (folder / "nginx.conf").write_text(CONFIGURATION.format(user=user, port=port, service=service))
         process = subprocess.Popen(["nginx", "-p", str(folder), "-c", "nginx.conf", "-e", "error.log"])
         reap_on_exit(process.pid)
         try:
-            if _listens(process, port):
+            if _wait_until_listening(process, port):
                 yield f"http://127.0.0.1:{port}"
                 return
         finally:
@@ -59,8 +59,8 @@ def nginx_before(service: str, folder: Path) -> Iterator[str]:
     raise AssertionError((folder / "error.log").read_text())
 
 
-def _listens(process: subprocess.Popen[bytes], port: int) -> bool:
-    """Waits until nginx takes connections; False when it has ended instead."""
+def _wait_until_listening(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Wait until nginx accepts connections; False if it exits instead."""
     end = time.monotonic() + START_TIMEOUT_S
     while process.poll() is None and time.monotonic() < end:
         try:

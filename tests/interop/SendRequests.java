@@ -7,8 +7,8 @@ import java.nio.charset.StandardCharsets;
 import java.util.Base64;
 import java.util.Scanner;
 
-/** Sends the requests of standard input with a default HttpClient, which offers HTTP/2 by Upgrade: h2c. */
-class Ask {
+/** Sends the requests on standard input with a default HttpClient, which offers an upgrade to HTTP/2 (h2c). */
+class SendRequests {
     public static void main(String[] arguments) throws Exception {
         var client = HttpClient.newHttpClient();
         var lines = new Scanner(System.in, StandardCharsets.UTF_8);
@@ -22,14 +22,14 @@ class Ask {
                 }
             }
             request.method(parts[0], body.length == 0 ? BodyPublishers.noBody() : BodyPublishers.ofByteArray(body));
-            var answer = client.send(request.build(), BodyHandlers.ofByteArray());
+            var response = client.send(request.build(), BodyHandlers.ofByteArray());
             var headers = new StringBuilder();
-            answer.headers().map().forEach((name, values) -> values.forEach(
+            response.headers().map().forEach((name, values) -> values.forEach(
                 value -> headers.append(name).append(": ").append(value).append("\n")));
             var encoder = Base64.getEncoder();
-            System.out.println(answer.statusCode()
+            System.out.println(response.statusCode()
                 + "\t" + encoder.encodeToString(headers.toString().getBytes(StandardCharsets.UTF_8))
-                + "\t" + encoder.encodeToString(answer.body()));
+                + "\t" + encoder.encodeToString(response.body()));
         }
     }
 }
