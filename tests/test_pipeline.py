@@ -223,7 +223,7 @@ def test_training_stops_with_its_dvc_process_and_resumes_with_the_next(clone: Cl
     clone.configure(f"{reached + 1} kimg", seed=1)
     output = clone.dvc("repro")
 
-    assert f"going on from {reached:.1f} kimg" in output
+    assert f"resuming from {reached:.1f} kimg" in output
     assert clone.model().card.images_seen == pytest.approx((reached + 1) * 1000, abs=16)
 
 

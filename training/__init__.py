@@ -1,5 +1,5 @@
-"""Training pipeline: images -> preprocess -> train -> export -> evaluate, one module a stage."""
+"""Training pipeline: images -> preprocess -> train -> export -> evaluate, one module per stage."""
 
 import os
 
-PARENT_PID = os.getppid()  # of this process, read before the seconds that importing torch takes
+PARENT_PID = os.getppid()  # read at once: importing torch takes seconds, in which the parent may exit

@@ -35,7 +35,7 @@ from training.params import load_params
 from training.stage import run_stage
 
 AGREEMENT_IMAGES = 1000  # generated for class agreement; at least one per class
-MIN_REAL_IMAGES = 100  # with fewer, the nearest 1% of them is not even one image
+MIN_REAL_IMAGES = 100  # with fewer, 1% of them is less than one image
 GRID_COLUMNS = 8
 
 
@@ -117,7 +117,7 @@ def feature_metrics(sample: Sample, extractor: str, device: torch.device) -> dic
 
 
 def memorisation_metrics(sample: Sample, images: NDArray[np.uint8], distances: NDArray[np.float32]) -> dict[str, Any]:
-    """Distances to the nearest training images, which show a model that copies, with the real baseline.
+    """Distances to the nearest training images, which reveal copying, with the real baseline.
 
     distances: [N], of the generated images to their nearest training images.
     """
@@ -148,11 +148,11 @@ def class_metrics(
     params: EvaluateParams,
     device: torch.device,
 ) -> dict[str, Any]:
-    """Class coverage, and agreement of the recognised with the requested class, by a classifier of the real images."""
+    """Class coverage and class agreement, by a classifier trained on the real images."""
     classes = len(manifest.classes)
     names = ["classifier_accuracy", "class_coverage", *(["class_agreement"] if generator.card.classes else [])]
     if np.bincount(labels).max() == 1:
-        return dict.fromkeys(names, Omitted("needs two images of a class: one to learn it from and one to ask about"))
+        return dict.fromkeys(names, Omitted("needs two images of a class: one to train on and one to test on"))
     classifier, accuracy = train_classifier(images, labels, classes, params.classifier_epochs, device)
     metrics: dict[str, Any] = {
         "classifier_accuracy": accuracy,
@@ -202,7 +202,7 @@ def split_omitted(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def summary(metrics: dict[str, Any]) -> str:
-    """One line with the figures that a person decides by."""
+    """One line with the main metrics."""
     # Only figures from Inception may be named without the extractor.
     qualifier = "" if metrics["extractor"] == "inception" else f" ({metrics['extractor']})"
     parts = []
@@ -218,7 +218,7 @@ def summary(metrics: dict[str, Any]) -> str:
         names = (name for name in metrics["omitted"] if not name.endswith("_of_real"))
         parts.append(f"left out: {', '.join(names)} (reasons in {paths.METRICS})")
     images = f"{metrics['images']} image{'s' if metrics['images'] > 1 else ''}"
-    return f"evaluated {paths.MODEL} on {images}{qualifier}: {'  '.join(parts)}; sheet {paths.EVALUATION_GRID}"
+    return f"evaluated {paths.MODEL} on {images}{qualifier}: {'  '.join(parts)}; grid {paths.EVALUATION_GRID}"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from training.param_sections import DataParams, NetworkParams, ObjectiveParams, 
 from training.pyramid import pyramid
 
 LABELLED_OBJECTIVES = ("saturating", "non-saturating", "least-squares", "hinge")  # each image is labelled real or fake
-GROUP_WIDTH = 16  # channels per group in the residual network's 3x3 convolutions (Huang et al. 2024)
+GROUP_CHANNELS = 16  # channels per group in the residual network's 3x3 convolutions (Huang et al. 2024)
 
 
 def find_conflicts(
@@ -16,7 +16,7 @@ def find_conflicts(
     stabilise: StabiliserParams,
     train: TrainParams,
 ) -> Iterator[str]:
-    """Yields one sentence for each conflict, the most fundamental first."""
+    """Yield one sentence for each conflict, the most fundamental first."""
     yield from _network_conflicts(network, data.resolution)
     yield from _objective_conflicts(objective, network)
     yield from _stabiliser_conflicts(stabilise, objective, network, train.batch)
@@ -34,10 +34,10 @@ def _network_conflicts(network: NetworkParams, resolution: int) -> Iterator[str]
         yield f"network.discriminator_norm is for dcgan; a {network.name} discriminator has no norm: set it to none"
     if network.spectral_norm and network.name == "residual":
         yield "network.spectral_norm divides by a weight's size, and residual blocks start at zero; set it to false"
-    for side in ("generator", "discriminator"):
-        width = getattr(network, f"{side}_width")
-        if network.name == "residual" and network.widths is None and width % (GROUP_WIDTH // 2):
-            yield f"network.{side}_width is {width}; a residual network takes multiples of {GROUP_WIDTH // 2}"
+    for prefix in ("generator", "discriminator"):
+        width = getattr(network, f"{prefix}_width")
+        if network.name == "residual" and network.widths is None and width % (GROUP_CHANNELS // 2):
+            yield f"network.{prefix}_width is {width}; a residual network takes multiples of {GROUP_CHANNELS // 2}"
     if network.widths is not None:
         yield from _width_conflicts(network.widths, network.name, resolution)
 
@@ -54,8 +54,8 @@ def _width_conflicts(widths: tuple[int, ...], name: str, resolution: int) -> Ite
             f"({', '.join(map(str, sides))}); give one number each"
         )
     for width in widths:
-        if width % (GROUP_WIDTH // 2):
-            yield f"network.widths holds {width}; a residual network takes multiples of {GROUP_WIDTH // 2}"
+        if width % (GROUP_CHANNELS // 2):
+            yield f"network.widths holds {width}; a residual network takes multiples of {GROUP_CHANNELS // 2}"
 
 
 def _objective_conflicts(objective: ObjectiveParams, network: NetworkParams) -> Iterator[str]:

@@ -43,7 +43,7 @@ class DataParams(Section):
 
 
 class NetworkParams(Section):
-    """Networks: the generator and the discriminator."""
+    """Architecture of the generator and the discriminator."""
 
     name: Literal["dense", "upsampling", "dcgan", "residual"]
     kernel: Literal[4, 5] | None
@@ -87,7 +87,7 @@ class StabiliserParams(Section):
 
 
 class BurnInParams(Section):
-    """Burn-in at the start of training: stronger penalties, other learning rates and a shorter memory of Adam."""
+    """Burn-in at the start of training: stronger penalties, other learning rates and another beta2."""
 
     kimg: float = Field(ge=0)
     penalty_factor: float = Field(gt=0)
@@ -141,7 +141,7 @@ class TrainParams(Section):
 
 
 class ExportParams(Section):
-    """ONNX file."""
+    """ONNX export."""
 
     opset: int = Field(ge=18, le=25)
     licence: str = Field(min_length=1)

@@ -32,7 +32,7 @@ class ParamsError(MintError):
 
 
 class Params(Section):
-    """The whole of params.yaml."""
+    """All parameters in params.yaml."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=64)
     data: DataParams
@@ -86,8 +86,8 @@ def parse_params(text: str, path: Path = paths.PARAMS) -> dict[str, Any]:
     try:
         raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        at = f" at line {where.line + 1}, column {where.column + 1}" if where else ""
+        mark = getattr(error, "problem_mark", None)
+        at = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ParamsError(f"{path} is not valid YAML{at}; check its indentation and quotes") from None
     if not isinstance(raw, dict):
         raise ParamsError(f"{path} holds no parameters; restore it from version control")

@@ -23,7 +23,7 @@ SAMPLES = Path("reports/samples")
 METRICS = Path("reports/metrics.json")
 EVALUATION_GRID = Path("reports/real-and-generated.png")
 
-DVC_COPIES = (".dvc", "tmp", "exps")  # temporary checkouts of `dvc exp run --temp` and of DVC's queue
+DVC_CHECKOUTS = (".dvc", "tmp", "exps")  # temporary checkouts of `dvc exp run --temp` and of DVC's queue
 
 
 def expand_user_path(text: str) -> Path:
@@ -41,12 +41,12 @@ def main_checkout() -> Path:
     """Return the main checkout of a temporary one; `.` in the main checkout itself.
 
     Checkpoints must outlive temporary checkouts: DVC deletes those of --temp and of its queue when a run ends, and
-    linked git worktrees are made to be removed.
+    linked git worktrees are meant to be removed.
     """
     here = Path.cwd()
-    for above in here.parents:
-        if above.parts[-len(DVC_COPIES) :] == DVC_COPIES:
-            return above.parents[len(DVC_COPIES) - 1]
+    for parent in here.parents:
+        if parent.parts[-len(DVC_CHECKOUTS) :] == DVC_CHECKOUTS:
+            return parent.parents[len(DVC_CHECKOUTS) - 1]
     for folder in (here, *here.parents):
         if (folder / ".git").exists():
             return _main_worktree(folder / ".git", here.relative_to(folder))

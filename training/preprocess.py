@@ -1,4 +1,4 @@
-"""Stage 1: decodes the images of data.source into data/prepared: equal squares, their labels, and a manifest.
+"""Stage 1: preprocessing of data.source into data/prepared: square images of one size, their labels, and a manifest.
 
     python -m training.preprocess
 

@@ -4,7 +4,7 @@
     make train PRESET=name             trains with one, see launch.py
 
 A preset holds the differences from its `base`, and the last base is `default`, which sets every key of PRESET_SECTIONS.
-So applying a preset leaves nothing of the previous one.
+Applying a preset therefore replaces every value of the previous one.
 """
 
 import copy

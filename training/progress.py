@@ -5,21 +5,21 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-Step = TypeVar("Step")
+T = TypeVar("T")
 
 LINE_INTERVAL_SECONDS = 5.0  # between lines where there is no terminal
 
 
-def track(steps: Iterable[Step], total: int, doing: str) -> Iterator[Step]:
-    """Yield `total` steps and show on standard output how many are done. doing: for example `preparing images`."""
+def track(items: Iterable[T], total: int, description: str) -> Iterator[T]:
+    """Yield the items, showing how many of `total` are done. description: for example `preparing images`."""
     if sys.stdout.isatty():
-        from rich.progress import track as bar  # imported here, so that a stage that has nothing to do starts faster
+        from rich.progress import track as bar  # deferred: a stage that is up to date starts faster without it
 
-        yield from bar(steps, description=doing, total=total)
+        yield from bar(items, description=description, total=total)
         return
     last = time.monotonic()
-    for done, step in enumerate(steps, start=1):
-        yield step
+    for done, item in enumerate(items, start=1):
+        yield item
         if (now := time.monotonic()) - last >= LINE_INTERVAL_SECONDS:
-            print(f"{doing}: {done} of {total}", flush=True)
+            print(f"{description}: {done} of {total}", flush=True)
             last = now

@@ -25,14 +25,14 @@ from training import paths
 from training.networks.inference_wrapper import InferenceGenerator
 
 GRID_ROWS, GRID_COLUMNS = 8, 10
-MAX_CLASS_ROWS = 10  # one row a class, in place of GRID_ROWS
+MAX_CLASS_ROWS = 10  # one row per class, in place of GRID_ROWS
 LINE_INTERVAL_SECONDS = 15.0  # between progress lines where there is no terminal
 
 
 class TrainingReport:
     """Averages and logs the scalars of the training steps; use as a context manager.
 
-    images_seen: at the start of this process. pending: for a resumed run, the scalars of the steps since the last row
+    images_seen: when this process starts. pending: for a resumed run, the scalars of the steps since the last row
     of its curves, which are in reports/train.
     """
 
@@ -135,7 +135,7 @@ class TrainingReport:
 
 
 def save_sample_grid(generator: nn.Module, latent_dim: int, classes: int, name: str) -> None:
-    """Save the images of seeds 0, 1, 2, ... as reports/samples/<name>.png: one row a class where there are classes.
+    """Save the images of seeds 0, 1, 2, ... as reports/samples/<name>.png: one row per class where there are classes.
 
     generator: the EMA generator, in evaluation mode, on any device.
     """

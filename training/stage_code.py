@@ -22,7 +22,7 @@ def code_files(stage: str) -> list[Path]:
 
 
 def code_digest(*stages: str) -> str:
-    """Return the hexadecimal SHA-256 of the names and contents of the code of some stages."""
+    """Return the hexadecimal SHA-256 of the names and contents of the code of these stages."""
     digest = hashlib.sha256()
     for file in sorted({file for stage in stages for file in code_files(stage)}):
         digest.update(f"{file.relative_to(ROOT).as_posix()}\n".encode() + file.read_bytes())

@@ -15,8 +15,8 @@ import torch
 
 from serving.files import atomic_write
 
-BLOCK = 1 << 20  # bytes hashed at a time
-LENGTH_FIELD = struct.Struct("<H")  # length of the comment, just before it; ends an archive without a comment
+BLOCK_BYTES = 1 << 20  # hashed at a time
+LENGTH_FIELD = struct.Struct("<H")  # precedes the comment; without one, it ends the archive
 COMMENT_BYTES = LENGTH_FIELD.size + len("sha256:") + 64
 
 
@@ -40,7 +40,7 @@ def save_with_checksum(value: Any, path: Path) -> None:
 
 
 def load_with_checksum(path: Path) -> Any:
-    """Load what was saved, on the CPU. Raises DamagedFileError if the file is damaged, FileNotFoundError if missing."""
+    """Load a saved value onto the CPU. Raises DamagedFileError if the file is damaged, FileNotFoundError if missing."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END) - COMMENT_BYTES
         if size < 0:
@@ -54,10 +54,10 @@ def load_with_checksum(path: Path) -> Any:
 
 
 def _comment(file: IO[bytes], size: int) -> bytes:
-    """Comment of the archive after its length: the checksum of the first `size` bytes."""
+    """Build the archive comment, with its length field: the checksum of the first `size` bytes."""
     digest = hashlib.sha256()
     file.seek(0)
-    while size > 0 and (block := file.read(min(BLOCK, size))):
+    while size > 0 and (block := file.read(min(BLOCK_BYTES, size))):
         digest.update(block)
         size -= len(block)
     text = f"sha256:{digest.hexdigest()}".encode()

@@ -1,4 +1,4 @@
-"""Stage 2, training: the prepared images train a GAN; an interrupted run resumes from its last checkpoint.
+"""Stage 2: GAN training on the prepared images; an interrupted run resumes from its last checkpoint.
 
 python -m training.train
 """
@@ -45,7 +45,7 @@ def main() -> None:
     save_sample_grid(gan.ema, gan.latent_dim, gan.classes, "last")
     save_ema_weights(gan)
     summary = f"{gan.images_seen / 1000:.1f} kimg in {seconds / 60:.1f} minutes on {fabric.device}"
-    print(f"trained {summary}; sheets in {paths.SAMPLES}")
+    print(f"trained {summary}; sample grids in {paths.SAMPLES}")
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def train(
     params: TrainParams,
     resumed: dict[str, Any] | None,
 ) -> float:
-    """Train until the budget is used up or a stop is requested. Returns the seconds of training, earlier ones included.
+    """Train until the budget is used up or a stop is requested. Returns the total seconds of training.
 
     resumed: the state of the checkpoint to resume from. Raises KeyboardInterrupt after a requested stop.
     """
@@ -116,7 +116,7 @@ def train(
     if resumed is not None:
         gan.load_state_dict(resumed["trainer"])
         seconds = resumed["seconds"]
-        print(f"going on from {gan.images_seen / 1000:.1f} kimg in {run.path}", flush=True)
+        print(f"resuming from {gan.images_seen / 1000:.1f} kimg in {run.path}", flush=True)
     start = time.monotonic() - seconds
     saved_at = gan.steps
     per_epoch = data.images_per_epoch(gan.batch_size)
@@ -136,7 +136,7 @@ def train(
             if stopping:
                 raise KeyboardInterrupt
             if progress >= 1:
-                report.log(gan.images_seen, progress)  # after saving: a longer run would not log here
+                report.log(gan.images_seen, progress)  # not part of the checkpoint: a longer run would not log here
                 return seconds
             report.add(gan.step(batches))
             epoch = gan.images_seen // per_epoch

@@ -283,7 +283,7 @@ def test_a_killed_run_resumes_from_its_last_checkpoint_and_ends_like_an_uninterr
     configure(fresh.folder, f"{(reached + STEP) / 1000} kimg")
     capsys.readouterr()
     train.main()
-    assert f"going on from {reached / 1000:.1f} kimg" in capsys.readouterr().out
+    assert f"resuming from {reached / 1000:.1f} kimg" in capsys.readouterr().out
     resumed = outputs()
     shutil.rmtree(run_folder().path)
     train.main()
@@ -316,7 +316,7 @@ def test_a_temporary_copy_of_the_checkout_saves_its_checkpoints_in_the_checkout(
     in_a_copy("first", "1 epochs")
     (run,) = (main / paths.RUNS).iterdir()
     assert [checkpoint.name for checkpoint in sorted(run.glob("*.pt"))] == ["kimg-000000.032.pt", "kimg-000000.064.pt"]
-    assert f"going on from 0.1 kimg in {run}" in in_a_copy("second", "2 epochs")
+    assert f"resuming from 0.1 kimg in {run}" in in_a_copy("second", "2 epochs")
 
 
 def test_two_processes_never_train_in_one_folder(project: Project) -> None:

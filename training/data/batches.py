@@ -42,20 +42,20 @@ class TrainingData:
         return len(self) // batch_size * batch_size
 
     def batches(self, start: int, params: TrainParams) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the augmented batches from batch `start` on, without end."""
+        """Yield augmented batches endlessly, from batch number `start` on."""
         for indices in self.batch_indices(start, params.batch, params.seed):
             yield self.batch(indices, params.horizontal_flip, params.rotation)
 
     def batch_indices(self, start: int, batch_size: int, seed: int) -> Iterator[Tensor]:
-        """Yield the image indices, int64 [batch_size], of the batches from `start` on, without end.
+        """Yield the image indices, int64 [batch_size], of the batches from number `start` on, endlessly.
 
         Each epoch is a permutation that depends on the seed and the epoch alone, so a resumed run sees the same batches
         as an uninterrupted one.
         """
         batches = len(self) // batch_size
         for epoch in count(start // batches):
-            stream = torch.Generator().manual_seed(derive_seed(seed, epoch, SHUFFLE_STREAM))
-            permutation = torch.randperm(len(self), generator=stream).to(self.images.device)
+            rng = torch.Generator().manual_seed(derive_seed(seed, epoch, SHUFFLE_STREAM))
+            permutation = torch.randperm(len(self), generator=rng).to(self.images.device)
             for position in range(max(start - epoch * batches, 0), batches):
                 yield permutation[position * batch_size : (position + 1) * batch_size]
 
@@ -87,7 +87,7 @@ def rotate(images: Tensor, degrees: float) -> Tensor:
     x = torch.arange(width, device=images.device) - (width - 1) / 2  # [W], pixels from the centre
     y = (torch.arange(height, device=images.device) - (height - 1) / 2)[:, None]  # [H, 1]
     source = torch.stack(((cos * x - sin * y) * 2 / width, (sin * x + cos * y) * 2 / height), dim=-1)  # [N, H, W, 2]
-    # Reflection, as black corners would teach the generator to paint corners.
+    # Reflection padding: the generator would learn to draw black corners.
     return grid_sample(images, source.to(images.dtype), "bilinear", "reflection", align_corners=False)
 
 
@@ -109,8 +109,8 @@ def load_training_data(manifest: Manifest, device: torch.device, batch_size: int
 
     Raises MintError when they are damaged or hold fewer images than one batch.
     """
-    pixels, classes = read_arrays(manifest)
-    images, labels = torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(classes)
+    image_array, label_array = read_arrays(manifest)
+    images, labels = torch.from_numpy(image_array).permute(0, 3, 1, 2), torch.from_numpy(label_array)
     if len(images) == 1:
         raise MintError("there is one training image, and a batch needs at least two; add images")
     if len(images) < batch_size:

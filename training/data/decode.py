@@ -16,7 +16,7 @@ MAX_MEGAPIXELS = 250  # guards against decompression bombs: a few kilobytes can 
 LARGE_IMAGE = 40e6  # pixels; larger images are decoded one at a time, as 250 megapixels in RGB take a gigabyte
 DRAFT_MARGIN = 3  # the decoder may downscale to this many times the resolution; the filter does the rest
 MAX_ENLARGED = 8  # largest upscaling factor; smaller images have no detail to learn
-MAX_ASPECT = 10  # of longer strips, the centre crop would keep less than a tenth
+MAX_ASPECT = 10  # the centre crop of a longer strip keeps less than a tenth
 
 ORIENTATION = 0x0112  # EXIF tag
 EXIF_TRANSPOSE = {
@@ -195,9 +195,10 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
             largest = 2 ** int(image.tag_v2.get(BITS_PER_SAMPLE, (16,))[0]) - 1
             inverted = image.tag_v2.get(PHOTOMETRIC) == 0  # white is 0; Pillow inverts no more than 8 bits
         scaled = np.rint(np.arange(largest + 1) * (255 / largest)).astype(np.uint8)
-        eight = Image.fromarray((scaled[::-1] if inverted else scaled).take(np.asarray(image), mode="clip"))
-        eight.info = {key: value for key, value in image.info.items() if key != "transparency"}  # of 16 bits, too
-        return eight
+        converted = Image.fromarray((scaled[::-1] if inverted else scaled).take(np.asarray(image), mode="clip"))
+        # Without the transparent value, which has 16 bits.
+        converted.info = {key: value for key, value in image.info.items() if key != "transparency"}
+        return converted
     if image.mode in ("I", "F"):
         raise UnreadableImageError("32 bits a channel, or negative values; save it with 8 or 16 bits")
     return image

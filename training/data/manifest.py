@@ -16,11 +16,11 @@ PREPARE_AGAIN = f"delete {paths.MANIFEST} and run `dvc repro` (or python -m trai
 
 
 class DataError(MintError):
-    """The source or the prepared data is missing, damaged or at odds with params.yaml."""
+    """The source or the prepared data is missing, damaged or inconsistent with params.yaml."""
 
 
 class FrozenModel(BaseModel):
-    """Immutable pydantic model without extra keys."""
+    """Immutable pydantic model that forbids extra keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -31,7 +31,7 @@ def stratified_subset(items: list[Item], limit: int | None) -> list[Item]:
 def proportional_counts(sizes: list[int], total: int) -> list[int]:
     """Split `total` (len(sizes) .. sum(sizes)) in proportion to the sizes, at least 1 and at most its size each."""
     counts = [1] * len(sizes)
-    # Each further one goes to the class that is furthest below its proportion.
+    # Each further item goes to the class that is furthest below its proportion.
     waiting = [(1 / size, group) for group, size in enumerate(sizes) if size > 1]
     heapq.heapify(waiting)
     for _ in range(total - len(sizes)):

@@ -16,7 +16,7 @@ from torch.optim import Adam
 from torch.optim.lr_scheduler import OneCycleLR
 
 MAX_SIDE = 64  # pixels; larger images are downscaled to this side
-BATCH = 128
+BATCH_SIZE = 128
 PEAK_LR = 4e-3
 TEST_FRACTION = 0.2  # of the data, held out to measure the accuracy
 
@@ -79,7 +79,7 @@ def _train(
     test, train = np.split(order, [max(1, round(len(order) * TEST_FRACTION))])
     classifier = Classifier(images.shape[3], classes).to(device)
     optimizer = Adam(classifier.parameters(), lr=PEAK_LR, weight_decay=1e-4)
-    batches = max(1, len(train) // BATCH)
+    batches = max(1, len(train) // BATCH_SIZE)
     schedule = OneCycleLR(optimizer, PEAK_LR, total_steps=epochs * batches)
     for _ in range(epochs):
         for batch in np.array_split(np.random.RandomState(schedule.last_epoch).permutation(train), batches):

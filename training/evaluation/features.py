@@ -1,8 +1,8 @@
 """Feature extractors for the metrics: ImageNet networks behind torch-fidelity's interface.
 
 The default is EfficientNet-Lite0 (Tan and Le 2019, in the Lite form without squeeze-and-excitation and with ReLU6): its
-weights are embedded in a Python package, so evaluation needs no download. Its figures compare only with one another;
-only figures from Inception may be called FID without naming the extractor.
+weights are embedded in a Python package, so evaluation needs no download. Its figures are comparable only with each
+other; only figures from Inception may be called FID without naming the extractor.
 """
 
 import hashlib
@@ -31,19 +31,19 @@ EFFICIENTNET_LITE0 = "efficientnet-lite0"
 INPUT_SIDE = 128  # pixels; images are resized to this side
 FEATURE_LAYER = "1280"  # torch-fidelity names layers by their width
 INCEPTION = ("inception-v3-compat", "2048")
-BATCH = 64
+BATCH_SIZE = 64
 
 
 def extract_features(images: NDArray[np.uint8], extractor: str, device: torch.device) -> Tensor:
     """Features float32 [N, D] of images uint8 [N, H, W, C]; grey images are repeated to RGB.
 
     extractor: efficientnet-lite0 (D = 1,280) or inception (D = 2,048, torch-fidelity's port of the network
-    that published FIDs are taken with). Raises MintError when Inception's weights cannot be downloaded.
+    behind published FIDs). Raises MintError when Inception's weights cannot be downloaded.
     """
     network = _load(extractor, device)
     features = []
-    for start in range(0, len(images), BATCH):
-        pixels = torch.from_numpy(np.array(images[start : start + BATCH])).permute(0, 3, 1, 2)
+    for start in range(0, len(images), BATCH_SIZE):
+        pixels = torch.from_numpy(np.array(images[start : start + BATCH_SIZE])).permute(0, 3, 1, 2)
         with torch.no_grad():
             features.append(network(pixels.expand(-1, 3, -1, -1).to(device))[0].float().cpu())
     return torch.cat(features)
@@ -84,7 +84,7 @@ def _load(extractor: str, device: torch.device) -> nn.Module:
     return network
 
 
-class EfficientNetLite0(FeatureExtractorBase):  # type: ignore[misc]  # torch-fidelity carries no types
+class EfficientNetLite0(FeatureExtractorBase):  # type: ignore[misc]  # torch-fidelity has no type hints
     """Pooled features before the classifier, as torch-fidelity expects them: uint8 [N, 3, H, W] -> ([N, 1280],)."""
 
     def __init__(self, name: str, features_list: list[str], **_: Any) -> None:

@@ -15,8 +15,8 @@ NEIGHBOURHOOD = 3  # k of the k-nearest-neighbour balls (Kynkaanniemi et al. 201
 MEMORISED_PERCENTILE = 1
 COPY_DISTANCE = 1 / 255  # RMS difference of one grey level: anything nearer is a copy, whatever the data
 NEIGHBOUR_SIDE = 32  # pixels; larger images are downscaled to this side
-COVERAGE_THRESHOLD = 0.2  # a class is covered when generated at this share of its frequency in the data or more
-# Images needed on each side for each figure of `distribution_metrics`.
+COVERAGE_THRESHOLD = 0.2  # a class is covered when generated at this fraction of its frequency in the data or more
+# Images needed in each of the two sets, by metric of `distribution_metrics`.
 MIN_IMAGES = {
     "kid": 4,  # subsets of two, which are half of the images
     "kid_std": 4,
@@ -33,7 +33,7 @@ def distribution_metrics(images: Tensor, reference: Tensor) -> dict[str, float]:
     kid: 0 is perfect; unbiased, so it can fall just below 0 (Binkowski et al. 2018). kid_std: over random subsets of
     at most half of the images, as subsets of all images would be identical.
     fid: 0 is perfect; biased upward at small N (Heusel et al. 2017).
-    precision: share of the images inside the reference manifold, 0..1; recall: share of the reference inside the
+    precision: fraction of the images inside the reference manifold, 0..1; recall: fraction of the reference inside the
     manifold of the images, 0..1 (Kynkaanniemi et al. 2019).
     """
     count = min(len(images), len(reference))
@@ -94,18 +94,18 @@ def nearest_neighbours(
 
 
 def memorised_fraction(distances: NDArray[np.float32], real_distances: NDArray[np.float32]) -> float:
-    """Share of images that are as near to a training image as only the nearest 1% of real images are, 0..1.
+    """Fraction of images that are as near to a training image as only the nearest 1% of real images are, 0..1.
 
     distances: [N], from `nearest_neighbours`; real_distances: [M], those of real images to the other training images.
     A model that copies nothing scores near 0.01. After the data-copying test of Meehan et al. 2020, which compares the
-    same two sets of distances; a share, because a mean or median hides a few copies among many images.
+    same two sets of distances; a fraction, because a mean or median hides a few copies among many images.
     """
     threshold = max(float(np.percentile(real_distances, MEMORISED_PERCENTILE)), COPY_DISTANCE)
     return float((distances <= threshold).mean())
 
 
 def class_coverage(predicted: NDArray[np.int64], actual: NDArray[np.int64]) -> float:
-    """Share of the classes that are generated at least a fifth as often as they occur in the data, 0..1.
+    """Fraction of the classes that are generated at least a fifth as often as they occur in the data, 0..1.
 
     predicted: [N], a classifier's predictions for generated images; actual: [M], labels of the data.
     """

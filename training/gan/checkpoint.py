@@ -1,7 +1,7 @@
 """Checkpoints of a training run in `.runs/<fingerprint>/`: saving, pruning, resuming and the run's lock.
 
 A checkpoint `kimg-000240.000.pt` holds the trainer's state and the training reports of the same step, so that curves
-and sample grids go back together with the weights. It carries a checksum; a damaged checkpoint is never loaded.
+and sample grids are restored together with the weights. It carries a checksum; a damaged checkpoint is never loaded.
 """
 
 import hashlib

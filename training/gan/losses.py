@@ -117,7 +117,7 @@ def auxiliary_loss(tag_logits: Tensor, tags: Tensor, exclusive_tags: bool) -> Te
     """Classification loss of the auxiliary classifier, in nats (Odena et al. 2017, eq. 3).
 
     tag_logits: [N, tags]; tags: float [N, tags], 1 where the image has the tag. exclusive_tags: every class of the
-    data has one tag, which makes this a cross-entropy; otherwise it is a sum of binary cross-entropies, one a tag.
+    data has one tag, which makes this a cross-entropy; otherwise it is a sum of binary cross-entropies, one per tag.
     """
     if exclusive_tags:
         return cross_entropy(tag_logits, tags)

@@ -11,7 +11,7 @@ from training.param_sections import TrainParams
 
 
 def make_optimizer(name: str, parameters: Iterable[nn.Parameter], lr: float, beta1: float, beta2: float) -> Optimizer:
-    """adam (Kingma and Ba 2015) with both betas, rmsprop with alpha = beta2, sgd with momentum = beta1."""
+    """Build adam (Kingma and Ba 2015) with both betas, rmsprop with alpha = beta2, sgd with momentum = beta1."""
     if name == "rmsprop":
         return RMSprop(parameters, lr=lr, alpha=beta2, foreach=True)
     if name == "sgd":

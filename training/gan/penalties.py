@@ -1,4 +1,4 @@
-"""Gradient penalties on the discriminator: pure functions whose gradient reaches its weights.
+"""Gradient penalties on the discriminator: pure functions, differentiable with respect to its weights.
 
 They need second derivatives, so the discriminator must run eagerly: gradients taken through a compiled network
 silently lose their graph.
@@ -30,7 +30,7 @@ def one_centred_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: 
 
 
 def pixel_gradient(logits: Tensor, images: Tensor) -> Tensor:
-    """Gradient of each logit with respect to its own pixels, [logits, pixels], with a graph of its own.
+    """Gradient of each logit with respect to its own pixels, [logits, pixels], itself differentiable.
 
     The images of a pack are neighbours in the batch, so their gradients form one row.
     """

@@ -10,7 +10,7 @@ from training.param_sections import StabiliserParams
 
 
 def soften_labels(params: StabiliserParams, reals: int, fakes: int, device: torch.device) -> Targets | None:
-    """Soft labels for so many real images and fakes, or None where every label is plain.
+    """Soft labels for these numbers of real images and fakes; None when params change no label.
 
     Smoothing lowers the target of real images (Salimans et al. 2016, section 3.4; one-sided). Noise lowers
     that of real images and raises that of fakes by a uniform amount up to `label_noise`. Flipping labels a share of
@@ -34,7 +34,7 @@ def instance_noise(params: StabiliserParams, images_seen: int) -> float:
 def pack(images: Tensor, count: int) -> Tensor:
     """[N, C, H, W] -> [N / count, count C, H, W]: one logit for several images (PacGAN, Lin et al. 2018).
 
-    A discriminator that sees several fakes at once recognises a collapsed generator by their likeness.
+    A discriminator that sees several fakes at once recognises a collapsed generator by their similarity.
     """
     return images.reshape(-1, count * images.shape[1], *images.shape[2:])
 
@@ -49,7 +49,7 @@ def clip_weights(network: nn.Module, bound: float) -> None:
 class ReplayBuffer:
     """Earlier fakes that the discriminator is shown again (Shrivastava et al. 2017, section 2.3).
 
-    It forgets more slowly what the generator did before, so that the two do not chase each other in circles.
+    The discriminator then forgets earlier fakes more slowly, which dampens oscillation between the two networks.
     """
 
     def __init__(self, size: int, device: torch.device) -> None:
@@ -82,7 +82,7 @@ class ReplayBuffer:
         return {"images": self._images, "labels": self._labels}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned, from any device to this one's."""
+        """Restore the contents from `state_dict`, on any device, to this buffer's device."""
         images, labels = state["images"], state["labels"]
         self._images = None if images is None else images.to(self._device, copy=True)
         self._labels = None if labels is None else labels.to(self._device, copy=True)

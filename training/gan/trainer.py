@@ -86,11 +86,11 @@ class GANTrainer:
     def step(self, batches: Iterator[Batch]) -> dict[str, Tensor]:
         """Train the discriminator, then the generator, for as many steps each as params.yaml says.
 
-        Seeds torch with train.seed and the step's number, for the batches too: a resumed run needs no random state to
-        repeat an uninterrupted one.
+        Seeds torch with train.seed and the step's number, for the batches too, so that a resumed run repeats an
+        uninterrupted one without stored RNG states.
 
-        batches: at least `batches_per_step` of them. Returns scalars, left on the device so that nothing waits
-        for a GPU: both losses, the penalty, and the mean of sigmoid(logit) for real images and fakes.
+        batches: at least `batches_per_step` of them. Returns scalars, left on the device to avoid a GPU
+        sync: both losses, the penalty, and the mean of sigmoid(logit) for real images and fakes.
         """
         train = self.params.train
         torch.manual_seed(derive_seed(train.seed, self.steps))
@@ -167,32 +167,33 @@ class GANTrainer:
         # New leaf tensors, so that neither the batch nor the replay buffer is tied to this step's graph.
         real = real.detach().requires_grad_(objective.r1 > 0)
         fake = fake.detach().requires_grad_(objective.r2 > 0)
-        on_real, on_fake = self.discriminate_augmented(real, labels), self.discriminate_augmented(fake, fake_labels)
-        fake_logits = on_fake.logits
+        real_output = self.discriminate_augmented(real, labels)
+        fake_output = self.discriminate_augmented(fake, fake_labels)
+        fake_logits = fake_output.logits
         if objective.mismatched:
             fake_logits = torch.cat([fake_logits, self._mismatched_logits(real, labels)])
-        targets = soften_labels(stabilise, len(on_real.logits), len(fake_logits), real.device)
-        loss = discriminator_loss(self.objective, on_real.logits, fake_logits, targets)
-        penalty = self._r1_r2(on_real, on_fake, real, fake) * penalty_scale
+        targets = soften_labels(stabilise, len(real_output.logits), len(fake_logits), real.device)
+        loss = discriminator_loss(self.objective, real_output.logits, fake_logits, targets)
+        penalty = self._r1_r2(real_output, fake_output, real, fake) * penalty_scale
         penalty = penalty + self._gradient_penalty(real, fresh_fake, labels)
         total = loss + penalty
-        for output, true_labels in ((on_real, labels), (on_fake, fake_labels)):
+        for output, true_labels in ((real_output, labels), (fake_output, fake_labels)):
             if self.class_tags is not None and output.tag_logits is not None:
                 total = total + auxiliary_loss(output.tag_logits, self.class_tags[true_labels], self.exclusive_tags)
         self._optimizer_step(total, self.discriminator, self.discriminator_optimizer)
         if objective.weight_clip:
             clip_weights(self.discriminator, objective.weight_clip)
         if stabilise.augment == "ada":
-            self.ada.update(on_real.logits.detach())
+            self.ada.update(real_output.logits.detach())
         return {
             "d_loss": loss.detach(),
             "penalty": penalty.detach(),
-            "d_real": on_real.logits.detach().sigmoid().mean(),
-            "d_fake": on_fake.logits.detach().sigmoid().mean(),
+            "d_real": real_output.logits.detach().sigmoid().mean(),
+            "d_fake": fake_output.logits.detach().sigmoid().mean(),
         }
 
     def _g_step(self, fake: Tensor, real: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """One optimiser step of the generator; the discriminator's weights take no gradient from it."""
+        """One optimiser step of the generator; the discriminator's weights get no gradient from it."""
         with frozen(self.discriminator):
             output = self.discriminate_augmented(fake, labels)
             real_logits = self.discriminate_augmented(real.detach(), labels).logits if self.objective.paired else None
@@ -203,21 +204,23 @@ class GANTrainer:
             self._optimizer_step(total, self.generator, self.generator_optimizer)
         return {"g_loss": loss.detach()}
 
-    def _r1_r2(self, on_real: DiscriminatorOutput, on_fake: DiscriminatorOutput, real: Tensor, fake: Tensor) -> Tensor:
+    def _r1_r2(
+        self, real_output: DiscriminatorOutput, fake_output: DiscriminatorOutput, real: Tensor, fake: Tensor
+    ) -> Tensor:
         """R1 and R2, taken at the pixels before augmentation and through it, as R3GAN's own code does."""
         objective = self.params.objective
         penalty = real.new_zeros(())
         if objective.r1:
-            penalty = penalty + objective.r1 * zero_centred_penalty(on_real.logits, real)
+            penalty = penalty + objective.r1 * zero_centred_penalty(real_output.logits, real)
         if objective.r2:
-            penalty = penalty + objective.r2 * zero_centred_penalty(on_fake.logits, fake)
+            penalty = penalty + objective.r2 * zero_centred_penalty(fake_output.logits, fake)
         return penalty
 
     def _gradient_penalty(self, real: Tensor, fresh_fake: Tensor, labels: Tensor) -> Tensor:
         """WGAN-GP's penalty between real images and fakes of the same classes: fresh ones, never replayed ones.
 
-        Without augmentation: the critic's slope is to be 1 between the two distributions, and an augmentation that
-        blanks or scales pixels has a slope of its own.
+        Without augmentation: the gradient's norm should be 1 between the two distributions, and an augmentation that
+        blanks or scales pixels changes it.
         """
         if not self.params.objective.gradient_penalty:
             return real.new_zeros(())

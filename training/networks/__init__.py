@@ -1,4 +1,4 @@
-"""Generator and discriminator networks: one module a family, and `build`, which picks by network.name."""
+"""Generator and discriminator networks: one module per family, and `build`, which picks by network.name."""
 
 from typing import Any
 

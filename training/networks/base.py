@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-# At the scale of z the class would dominate: the network learns one image a class and ignores z.
+# At the scale of z the class would dominate: the network learns one image per class and ignores z.
 CLASS_EMBEDDING_SCALE = 0.1
 
 
@@ -34,7 +34,7 @@ class TagEmbedding(nn.Module):
         return embedding(label, self.class_tags @ self.weight)
 
     def fold(self) -> nn.Embedding:
-        """Equivalent plain embedding, with one precomputed vector a class."""
+        """Equivalent plain embedding, with one precomputed vector per class."""
         vectors = (self.class_tags @ self.weight).detach()
         return nn.Embedding(len(vectors), vectors.shape[1], _weight=vectors)
 

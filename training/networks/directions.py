@@ -20,7 +20,7 @@ def principal_directions(generator: Generator, count: int = 10) -> tuple[tuple[f
     generator: in evaluation mode. Of the equally strong v and -v, the one whose largest component is positive.
     """
     weight = first_layer_weight(generator)
-    _, vectors = torch.linalg.eigh(weight.T @ weight)  # one a column, weakest first
+    _, vectors = torch.linalg.eigh(weight.T @ weight)  # one per column, weakest first
     directions = vectors.T.flip(0)[:count]
     largest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
     return tuple(tuple(round(x, DECIMALS) for x in row) for row in (directions * largest.sign()).tolist())

@@ -17,7 +17,7 @@ from training.networks.base import Backbone, autocast_disabled, dropout
 from training.pyramid import layer_widths, pyramid
 
 DEFAULT_DEPTH = 2  # blocks per resolution
-GROUP_CHANNELS = 16  # channels of a group
+GROUP_CHANNELS = 16  # channels per group of the 3x3 convolutions
 SLOPE = 0.2
 GAIN = math.sqrt(2 / (1 + SLOPE**2))  # preserves the variance through a leaky ReLU (He et al. 2015, eq. 14)
 
@@ -83,7 +83,7 @@ class Resample(nn.Module):
 class Float32Sequential(nn.Sequential):
     """Layers that run in float32 even under autocast, as R3GAN runs its stage of the lowest resolution.
 
-    The logit is computed from its feature maps and an image is grown from them: bf16 would round them to 8 bits.
+    The logit is computed from its feature maps and the image is built from them: bf16 would round them to 8 bits.
     """
 
     def forward(self, x: Tensor) -> Tensor:

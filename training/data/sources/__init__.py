@@ -98,7 +98,7 @@ def _open_file(path: Path, scratch: Path, stack: ExitStack) -> Source:
         return npz_source(archive, scratch, quota) if arrays else keep_images(zip_source(archive))
     starts_as_tar = is_tar(path)
     unsupported = None if starts_as_tar else unsupported_source_type(path)
-    if starts_as_tar or (unsupported is None and has_tar_suffix(path)):  # the tar reader says what is damaged
+    if starts_as_tar or (unsupported is None and has_tar_suffix(path)):  # the tar reader reports the damage
         return keep_images(tar_source(path, scratch, quota))
     raise DataError(f"params.yaml: data.source = {str(path)!r} is {unsupported or explain_not_a_source(path)}")
 

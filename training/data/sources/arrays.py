@@ -1,7 +1,7 @@
 """Array sources: IDX files (LeCun's MNIST format) and .npz files.
 
-Packed arrays are unpacked to the scratch folder and memory-mapped, so memory does not grow with the number of images,
-and never beyond the size in their headers.
+Packed arrays are unpacked to the scratch folder, never beyond the size in their headers, and memory-mapped, so that
+memory use does not grow with the number of images.
 """
 
 import io
@@ -114,7 +114,7 @@ def _labels_file(folder: Path, images: re.Match[str]) -> Path | None:
 
 
 def read_idx(path: Path, dimensions: int, scratch: Path, quota: UnpackQuota) -> Array:
-    """Map an IDX file of unsigned bytes with `dimensions` axes. Raises DataError for any other file."""
+    """Memory-map an IDX file of unsigned bytes with `dimensions` axes. Raises DataError for any other file."""
     header_bytes = 4 * (1 + dimensions)
     with path.open("rb") as file:
         chunks = iter(lambda: file.read(CHUNK_BYTES), b"")
@@ -167,7 +167,7 @@ def read_class_names(path: Path) -> list[str] | None:
 
 
 def check_distinct(names: list[str], path: Path) -> list[str]:
-    """Return the names. Raises DataError for duplicates, between which a request by class name could not choose."""
+    """Return the names. Raises DataError for duplicates, which requests by class name could not tell apart."""
     if len(set(names)) != len(names):
         raise DataError(f"{path}: two classes have the same name; give each its own")
     return names
@@ -209,7 +209,7 @@ def _decode_names(names: Array, path: Path) -> list[str]:
 
 
 def _map_npy_member(archive: ZipArchive, member: ZipMember, target: Path, quota: UnpackQuota) -> Array:
-    """Unpack one array of an .npz to `target` and map it; a short one may be pickled strings.
+    """Unpack one array of an .npz to `target` and memory-map it; a short one may be pickled strings.
 
     Raises DamagedArchiveError when it is not a plain array.
     """

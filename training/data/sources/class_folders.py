@@ -32,7 +32,7 @@ def labels_from_folders(source: Source) -> Source:
     """Label images by their class folder; return them unlabelled when no folder is a class.
 
     Images outside the class folders are ignored. Raises DataError when they are the majority, because the folders then
-    are probably no classes.
+    are probably not classes.
     """
     class_of = classes_by_folder(item.name for item in source.items)
     classes = sort_classes(set(class_of.values()))

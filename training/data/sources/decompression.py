@@ -90,7 +90,7 @@ class DeflateDecompressor:
 
 
 class ZipLzmaDecompressor:
-    """LZMA in zip members: a header of its own, and often no end marker but the declared size."""
+    """LZMA decompressor for zip members, which have their own header and often only a declared size, no end marker."""
 
     HEADER = 9  # bytes: version (2), length of the properties (2), the properties (5)
 

@@ -126,7 +126,7 @@ def unsupported_format(head: bytes) -> str | None:
 
 
 def explain_unreadable(head: bytes) -> str:
-    """Say why a file that Pillow cannot identify is skipped, and what to do about it."""
+    """Explain why a file that Pillow cannot identify is skipped, and what to do about it."""
     if name := unsupported_format(head):
         return f"{name}, a format that Mint does not read; convert it to PNG or JPEG"
     for reason, pattern in _NOT_IMAGE_PATTERNS.items():
@@ -188,7 +188,7 @@ def unsupported_source_type(path: Path) -> str | None:
 
 
 def explain_not_a_source(path: Path) -> str:
-    """Describe any other file that is not a source, in the same form."""
+    """Describe any other file that is not a source, in the form of `unsupported_source_type`."""
     if path.suffix.lower() in (".zip", ".npz"):
         return "damaged; download or pack it again"
     head = _read_start(path)

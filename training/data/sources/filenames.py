@@ -62,7 +62,7 @@ def decode_filename(raw: bytes, path: Path, remedy: str) -> str:
 
 
 def zip_member_name(member: ZipInfo, path: Path) -> str:
-    """Return a zip member's path with / for \\. Raises DataError as decode_filename."""
+    """Return a zip member's path with / for \\. Raises DataError like decode_filename."""
     raw = raw_member_name(member)
     if not member.flag_bits & UTF8_FLAG:
         raw = _unicode_path(member.extra, raw) or raw

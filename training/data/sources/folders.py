@@ -16,7 +16,7 @@ SYSTEM_FILES = "system files"  # files for which is_hidden() is true, as the man
 def walk(
     folder: str, prefix: str = "", above: tuple[str, ...] = (), hidden: list[str] | None = None
 ) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Yield every visible file below a folder with its relative name, in no order.
+    """Yield every visible file below a folder with its relative name, in no particular order.
 
     hidden: receives the names of hidden files and folders. Links to folders are followed, except to one of the folders
     `above`. Raises DataError for a folder that cannot be listed, whose images would otherwise be missing silently.

@@ -43,7 +43,7 @@ def labels_from_csv(source: Source, path: Path, folder: Path) -> Source:
     items = [item for item in source.items if item.name not in label_files]
     rows = _read_rows(path, {PurePosixPath(item.name).name for item in items})
     tags, unknown_files = _match_rows(items, rows, path)
-    class_of = {name: TAG_SEPARATOR.join(of_file) for name, of_file in tags.items()}
+    class_of = {name: TAG_SEPARATOR.join(file_tags) for name, file_tags in tags.items()}
     if not class_of:
         raise DataError(
             f"{path} tags none of the {len(items)} files in {folder}; write their names in its first column"
@@ -54,7 +54,7 @@ def labels_from_csv(source: Source, path: Path, folder: Path) -> Source:
         source,
         items=[replace(item, label=index[class_of[item.name]]) for item in items if class_of.get(item.name) in index],
         classes=classes,
-        class_tags={class_of[name]: of_file for name, of_file in tags.items()},
+        class_tags={class_of[name]: file_tags for name, file_tags in tags.items()},
         untagged=sum(item.name not in class_of for item in items),
         unknown_tags=dict(sorted(Counter(name for name in class_of.values() if name not in index).items())),
         unknown_files=unknown_files,

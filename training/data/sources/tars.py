@@ -153,7 +153,7 @@ def _add_member(
     quota: UnpackQuota,
     path: Path,
 ) -> None:
-    """Add one member, unpacking a regular file to `target`. Raises as tar_source."""
+    """Add one member, unpacking a regular file to `target`. Raises like tar_source."""
     raw = member.name.encode("utf-8", "surrogateescape")
     name = decode_filename(raw, path, "pack it again on a system with UTF-8 names").removeprefix("./")
     if member.isdir() or not members.accepts(name):

@@ -155,7 +155,7 @@ def _read_head(archive: ZipArchive, member: ZipMember) -> bytes:
 
 
 def _read_directory(file: BinaryIO, path: Path) -> list[tuple[zipfile.ZipInfo, int]]:
-    """Read the central directory: members in its order, each with the offset of its content. Raises as open_zip."""
+    """Read the central directory: members in its order, each with the offset of its content. Raises like open_zip."""
     try:
         archive = zipfile.ZipFile(file)
         _check_end_record(file, archive)
