@@ -29,7 +29,7 @@ ROUTES = [
 
 
 def create_app(state: AppState) -> ASGIApp:
-    """Build the app: RequestMiddleware around CORS and API keys, if they are configured, around the routes."""
+    """Build the app: the routes, wrapped in API key and CORS middleware if configured, then in RequestMiddleware."""
     settings = state.settings
     router = Starlette(routes=ROUTES, lifespan=lambda _: lifespan(state), exception_handlers=EXCEPTION_HANDLERS)
     router.router.redirect_slashes = False

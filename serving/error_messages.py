@@ -1,4 +1,4 @@
-"""Parts of error messages: quoted values, spelling suggestions and the findings of pydantic.
+"""Parts of error messages: quoted values, spelling suggestions and pydantic's validation errors.
 
 Quotes are short, on one line, and readable in any alphabet.
 """
@@ -21,16 +21,16 @@ def quoted(value: object) -> str:
     value = value[: MAX_QUOTED + 1] if isinstance(value, str) else value
     try:
         text = _prefix(_encoder.iterencode(value))
-    except ValueError:  # a whole number of thousands of digits
+    except ValueError:  # an integer with thousands of digits
         return "a huge number"
     return escaped(text if len(text) <= MAX_QUOTED else text[: MAX_QUOTED - 3] + "...")
 
 
 def escaped(text: str) -> str:
-    """Escape unprintable characters, such as line ends and marks of direction, as JSON does."""
+    """Escape unprintable characters, such as line breaks and bidirectional controls, as JSON does."""
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
 
 
 def did_you_mean(
@@ -46,7 +46,7 @@ def did_you_mean(
 
 @dataclass(frozen=True)
 class InvalidField:
-    """One finding of pydantic's in the words of an error message."""
+    """One of pydantic's validation errors, as parts of an error message."""
 
     type: str  # pydantic's name for it, such as "missing"
     loc: tuple[str | int, ...]
@@ -61,24 +61,24 @@ class InvalidField:
 
 
 def invalid_fields(error: "ValidationError", include_input: bool = True) -> list[InvalidField]:
-    """List the findings of a ValidationError, in pydantic's order.
+    """List the errors of a ValidationError, in pydantic's order.
 
     include_input: False leaves the values out, which pydantic would have to convert to Python objects.
     """
     return [
         InvalidField(
-            found["type"],
-            found["loc"],
-            found["msg"].removeprefix("Value error, "),
-            found.get("input"),
-            found.get("ctx"),
+            details["type"],
+            details["loc"],
+            details["msg"].removeprefix("Value error, "),
+            details.get("input"),
+            details.get("ctx"),
         )
-        for found in error.errors(include_url=False, include_input=include_input)
+        for details in error.errors(include_url=False, include_input=include_input)
     ]
 
 
 def _prefix(chunks: Iterable[str]) -> str:
-    """Join as many chunks as are shown: a list of a megabyte is not encoded for forty characters."""
+    """Join only as many chunks as are quoted, so that a huge list is not encoded as a whole."""
     text = ""
     for chunk in chunks:
         text += chunk

@@ -1,4 +1,4 @@
-"""Exceptions for people: one sentence that says what is wrong and what to change, shown without a traceback.
+"""Exceptions shown to users: one sentence that says what is wrong and what to change, without a traceback.
 
 Each class knows the HTTP status, headers and location of its response; serving.http.exception_handlers writes it.
 """
@@ -19,11 +19,11 @@ class MintError(Exception):
 
 
 class ModelError(MintError):
-    """A model file that cannot be served: missing, damaged, without a card or at odds with it."""
+    """A model file that cannot be served: missing, damaged, without a card or inconsistent with it."""
 
 
 class ModelUnreadableError(ModelError):
-    """A model file that the system cannot read now, for want of permissions, descriptors or memory; it may later."""
+    """A model file that cannot be read now (permissions, file descriptors, memory); a later attempt may succeed."""
 
 
 class SettingsError(MintError):
@@ -53,4 +53,4 @@ class ProtocolError(MintError):
 class ClientDisconnectedError(MintError):
     """The client has closed its connection before its response was ready."""
 
-    status = 499  # nginx's number: nobody reads the response, but metrics and logs tell it from others
+    status = 499  # nginx's number: no client reads the response, but metrics and logs count it separately

@@ -11,7 +11,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the body succeeds, sync it and rename it to `path`.
 
     Missing parent folders are created. When the body raises, `path` is unchanged and the temporary file is removed;
-    one that a killed process leaves is for `remove_stale_temporaries`.
+    the file of a killed process is left to `remove_stale_temporaries`.
     """
     make_directory(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -50,14 +50,14 @@ def fsync_directory(folder: Path) -> None:
 def remove_stale_temporaries(folder: Path) -> None:
     """Remove temporary files of processes that no longer run."""
     for temporary in folder.glob(".*.part"):
-        process = temporary.name.split(".")[-2]
-        if process.isdecimal() and not _is_running(int(process)):
+        pid = temporary.name.split(".")[-2]
+        if pid.isdecimal() and not _is_running(int(pid)):
             temporary.unlink(missing_ok=True)
 
 
-def _is_running(process: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
-        os.kill(process, 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:  # of another user

@@ -14,7 +14,7 @@ from pydantic_core import to_json
 
 STDERR = 2
 BUFFER_BYTES = 1 << 20  # of lines that wait to be written
-ATOMIC_BYTES = select.PIPE_BUF  # that a pipe takes without blocking when it takes any (pipe(7))
+ATOMIC_BYTES = select.PIPE_BUF  # that a writable pipe takes without blocking (pipe(7))
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
@@ -61,9 +61,9 @@ class JsonFormatter(logging.Formatter):
 class NonBlockingHandler(logging.Handler):
     """Handler that writes lines to a file descriptor from a thread, and drops them when its buffer is full.
 
-    A pipe that nobody reads is full after 64 KB, and a write to it blocks for ever: on the event loop that would be the
-    end of the service. Even a write that does not block releases the GIL, and gets it back only after the threads that
-    compute meanwhile. The descriptor stays in blocking mode, since other processes may share it.
+    A pipe that nobody reads is full after 64 KB, and a write to it blocks for ever, which would hang the event loop.
+    Even a write that does not block releases the GIL, and then waits for the compute threads to get it back. The
+    descriptor stays in blocking mode, since other processes may share it.
     """
 
     def __init__(self, descriptor: int) -> None:

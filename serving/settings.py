@@ -47,7 +47,7 @@ def _split(value: object) -> object:
     return parts
 
 
-def _normalise(value: str) -> str:
+def _normalise_origin(value: str) -> str:
     """Write an origin as browsers do (RFC 6454, section 6.1): scheme, host in lower case, port unless the default.
 
     Raises ValueError for one that no browser sends.
@@ -75,7 +75,7 @@ def _parse_network(value: object) -> object:
 
 
 KeyHashes = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
-Origins = Annotated[tuple[Annotated[str, AfterValidator(_normalise)], ...], NoDecode, BeforeValidator(_split)]
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_normalise_origin)], ...], NoDecode, BeforeValidator(_split)]
 Networks = Annotated[tuple[Annotated[Network, BeforeValidator(_parse_network)], ...], NoDecode, BeforeValidator(_split)]
 
 
@@ -189,7 +189,7 @@ class Settings(BaseSettings):
 def _check_names(environment: Mapping[str, str], fields: Mapping[str, object]) -> None:
     """Raise SettingsError for an unknown MINT_ variable, and for one that is set but blank.
 
-    To ignore either would be dangerous: MINT_API_KEYS misspelt or left blank would open the service to everybody.
+    Ignoring either would be dangerous: MINT_API_KEYS misspelt or left blank would open the service to everybody.
     """
     names = [PREFIX + field.upper() for field in fields]
     given = {name: value for name, value in environment.items() if name.upper().startswith(PREFIX)}

@@ -14,7 +14,7 @@ from serving.inference.latents import Images
 
 AnimationFormat = Literal["gif", "webp"]
 
-ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can state
+ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
 
 
 def to_animation(images: Images, format: AnimationFormat, fps: float) -> bytes:
@@ -39,11 +39,11 @@ def strip(images: Images) -> Images:
 
 
 def to_npy(images: Images) -> bytes:
-    """Images uint8 [N, H, W, C] as a .npy file, byte for byte as numpy.save writes it, with two copies less."""
+    """Images uint8 [N, H, W, C] as a .npy file, byte for byte as numpy.save writes it, with two fewer copies."""
     return _npy_header(images.shape) + images.tobytes()
 
 
-@lru_cache(maxsize=256)  # a service makes a few sizes, and batches up to its limit
+@lru_cache(maxsize=256)  # a service has few image sizes, in batches up to its limit
 def _npy_header(shape: tuple[int, ...]) -> bytes:
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
@@ -56,7 +56,7 @@ def to_zip(images: Images, names: Iterable[str], texts: Sequence[Mapping[str, st
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:  # PNG is compressed already
         for image, name, text in zip(images, names, texts, strict=True):
             entry = zipfile.ZipInfo(name, ZIP_EPOCH)
-            entry.create_system = 3  # Unix, wherever it was written, so that the mode below counts
+            entry.create_system = 3  # Unix on every platform, so that the mode below applies
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, encode(image, "png", text))
     return file.getvalue()

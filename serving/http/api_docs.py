@@ -46,7 +46,9 @@ def _operation(method: str, path: str, operation: dict[str, Any], schemas: dict[
         parts.append(_table(("parameter", "description"), rows))
     if "requestBody" in operation:
         schema = schemas[operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[-1]]
-        fields = [(f"<code>{name}</code>", escape(of["description"])) for name, of in schema["properties"].items()]
+        fields = [
+            (f"<code>{name}</code>", escape(field["description"])) for name, field in schema["properties"].items()
+        ]
         parts.append(_table(("field of the JSON body", "description"), fields))
     responses = []
     for status, response in operation["responses"].items():

@@ -1,4 +1,4 @@
-"""API keys, of which the server knows only the SHA-256."""
+"""API keys: generation, and authentication against their SHA-256, all that the server stores."""
 
 import base64
 import binascii
@@ -9,14 +9,14 @@ from collections.abc import Sequence
 
 from serving.errors import MintError
 
-KEY_BYTES = 32  # of randomness: nothing to guess, so a plain hash is enough
+KEY_BYTES = 32  # of randomness: too many to guess, so a plain hash is enough
 
 
 class MissingKeyError(MintError):
     """A request without a key where one is needed."""
 
     status = 401
-    # A header each: browsers read one challenge a line.
+    # Two headers: browsers read one challenge from each.
     headers = (("WWW-Authenticate", "Bearer"), ("WWW-Authenticate", 'Basic realm="Mint", charset="UTF-8"'))
 
 

@@ -23,7 +23,7 @@ def error_response(error: MintError) -> Response:
 
 
 async def handle_mint_error(request: Request, error: Exception) -> Response:
-    """Respond to an error that is written for people."""
+    """Respond with the status and the sentence of a MintError."""
     assert isinstance(error, MintError)
     return error_response(error)
 
@@ -54,7 +54,7 @@ async def handle_http_exception(request: Request, error: Exception) -> Response:
 
 
 async def handle_disconnect(request: Request, error: Exception) -> Response:
-    """Record a client that has left before its request was complete."""
+    """Record a client that disconnected before its request was complete."""
     return error_response(ClientDisconnectedError("the connection ended before the body did"))
 
 

@@ -26,15 +26,15 @@ from serving.inference.generator import OnnxGenerator
 from serving.inference.labels import label_indices
 from serving.inference.latents import GenerationJob, Images, Labels
 
-DISCONNECT_CHECK_DELAY_S = 0.05  # most responses are ready before; only slower ones check whether the client is there
+DISCONNECT_CHECK_DELAY_S = 0.05  # most responses are ready by then; only slower ones watch for a disconnect
 
 Indices = list[int] | None  # the class of each image; None for a model without classes
 
 
 async def read_admitted_body(request: Request, state: AppState) -> bytes:
-    """The body of a request, unless the queue is full: refused here, it costs no reading and parsing.
+    """Read the body of a request; raises QueueFullError if the queue is full, which saves reading and parsing.
 
-    The decision is the batcher's when the job is submitted, which then has its number of images. Raises QueueFullError.
+    The batcher checks again when the job is submitted and its number of images is known.
     """
     state.batcher.check_admission()
     # The largest request to any model: the body is read before it names one.
@@ -45,25 +45,25 @@ async def run_job(
     request: Request,
     generator: OnnxGenerator,
     job: GenerationJob,
-    finish: Callable[[Images, Indices], bytes],
+    renderer: Callable[[Images, Indices], bytes],
     format: OutputFormat | AnimationFormat,
     size: int | None = None,
 ) -> tuple[bytes, Indices]:
-    """Generate the images of a job and return what `finish` renders of them, and their labels.
+    """Generate the images of a job and return them as rendered by `renderer`, and their labels.
 
-    format, size: what `finish` makes, for an estimate of its cost; size: pixels of a side, None: the model's own.
+    format, size: those of the rendered images, to estimate the cost; size: pixels of a side, None: the model's own.
     Raises ClientDisconnectedError when the client disconnects.
     """
 
-    def finish_in_thread(images: Images, labels: Labels | None) -> tuple[bytes, Indices]:
+    def render_in_thread(images: Images, labels: Labels | None) -> tuple[bytes, Indices]:
         indices = None if labels is None else labels.tolist()
-        return finish(images, indices), indices
+        return renderer(images, indices), indices
 
     card = generator.card
     encode_s = encoding_seconds(len(job), size or card.resolution, card.channels, format)
     state: AppState = request.app.state.mint
     with _cancelled_on_disconnect(request):
-        return await state.batcher.submit(generator, job, finish_in_thread, encode_s)
+        return await state.batcher.submit(generator, job, render_in_thread, encode_s)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ async def lifespan(state: AppState) -> AsyncIterator[None]:
 async def _load_and_watch(state: AppState) -> None:
     """Load the models, then watch their files until cancelled."""
     await state.models.start()
-    gc.freeze()  # what exists now stays: no collection has to traverse it again in the middle of a request
+    gc.freeze()  # what exists now stays, so no collection has to traverse it during a request
     await state.models.watch()
 
 
@@ -35,7 +35,7 @@ def drain(state: AppState, loop: asyncio.AbstractEventLoop, stop: Callable[[], o
 
     A server that stops refuses connections at once, and closes those that are idle at that moment, perhaps with a
     request on its way. With /readyz at 503 a load balancer stops sending; with `Connection: close` on every response
-    no connection is idle but for want of requests.
+    a connection is idle only while its client has no requests.
     """
     logger.info("draining for %g s", seconds)
     state.draining = True

@@ -53,7 +53,7 @@ class RequestMiddleware:
     """Outermost middleware: request id, security headers, metrics and access log."""
 
     def __init__(self, app: ASGIApp, state: AppState | None = None) -> None:
-        """state: names the trusted proxies and says when the server drains; None for a server's own refusals."""
+        """state: settings, and whether the server drains; None for requests that the protocol refuses."""
         self.app = app
         self.state = state
         self.trusted_proxies = state.settings.trusted_proxies if state else ()
@@ -116,13 +116,13 @@ class _ResponseRecorder:
     """Wrapper of ASGI's send that adds headers to the response, then counts, times and logs it."""
 
     def __init__(self, scope: Scope, send: Send, id: str, client: str | None, closing: bool) -> None:
-        """client: its address. closing: whether it is told to close its connection."""
+        """client: its address. closing: whether the response gets `Connection: close`."""
         self.id = id
         self._client = client
         self._scope = scope
         self._send = send
         self._closing = closing
-        self._status = 0  # until the response starts, and for good if the client leaves before
+        self._status = 0  # until the response starts; stays 0 if the client disconnects before
         self._started = time.perf_counter()
 
     async def send(self, message: Message) -> None:
@@ -182,8 +182,8 @@ def client_address(scope: Scope, headers: Headers, trusted: Sequence[IPNetwork])
     """Return the address of the client; None for a connection that has none, such as a Unix socket.
 
     It is the peer's address. Where the peer is a trusted proxy, it is the one that the proxy has appended to
-    X-Forwarded-For, or without that header to Forwarded (RFC 7239), and so on from right to left: anybody could have
-    written what stands left of the first address that is not trusted.
+    X-Forwarded-For, or without that header to Forwarded (RFC 7239), and so on from right to left: a client can
+    forge everything to the left of the first address that is not trusted.
     """
     if scope.get("client") is None:
         return None

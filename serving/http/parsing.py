@@ -65,7 +65,7 @@ def _too_large(max_bytes: int) -> BodyTooLargeError:
 
 
 async def offload_if_large(size: int, work: Callable[[], T]) -> T:
-    """Run `work` on a body of `size` bytes: of a small one at once, of a large one in the parser's thread."""
+    """Run `work` on a body of `size` bytes: at once if it is small, in the parser's thread if it is large."""
     if size < LARGE_BODY:
         return work()
     return await asyncio.get_running_loop().run_in_executor(_parser, work)
@@ -88,7 +88,7 @@ def request_media_type(headers: Mapping[str, str], *accepted: str) -> str:
 def parse_query(request: Request, schema: type[Q]) -> Q:
     """Parse the query string; raises InputError with one sentence about its first mistake.
 
-    Bytes that are not percent-encoded are read as UTF-8, or as Latin-1 if they are none.
+    Bytes that are not percent-encoded are read as UTF-8, or as Latin-1 if they are not valid UTF-8.
     """
     query: bytes = request.scope["query_string"]
     try:
@@ -122,8 +122,8 @@ def _group_parameters(pairs: Iterable[tuple[str, str]]) -> dict[str, Any]:
 def preferred_format(accept: str, media_types: Mapping[F, str]) -> F:
     """Choose the format that an Accept header prefers (RFC 9110, section 12.5.1), the first one by default.
 
-    media_types: of each format. Between equal qualities the more precise range wins, then the earlier one, then the
-    order of the formats. Raises InputError when none of them is acceptable, and for a header of absurd length.
+    media_types: of each format. Between equal qualities the more specific range wins, then the earlier one, then the
+    order of the formats. Raises InputError when none of them is acceptable, and for an overlong header.
     """
     if accept in ("", "*/*"):
         return next(iter(media_types))
@@ -134,11 +134,11 @@ def preferred_format(accept: str, media_types: Mapping[F, str]) -> F:
     chosen: F | None = None
     for format, media_type in media_types.items():
         names = ("*/*", media_type.split("/")[0] + "/*", media_type)
-        precise = max((names.index(name) for name in names if name in ranges), default=None)
-        if precise is None:
+        specificity = max((names.index(name) for name in names if name in ranges), default=None)
+        if specificity is None:
             continue
-        quality, position = ranges[names[precise]]
-        rank = (quality, precise, -position)
+        quality, position = ranges[names[specificity]]
+        rank = (quality, specificity, -position)
         if quality > 0 and (best is None or rank > best):
             best, chosen = rank, format
     if chosen is None:

@@ -57,26 +57,26 @@ def _normalise_format(value: object) -> object:
     return "jpeg" if value.lower() == "jpg" else value.lower()
 
 
-Whole = Annotated[StrictInt, BeforeValidator(_float_to_int)]
+Integer = Annotated[StrictInt, BeforeValidator(_float_to_int)]
 Name = Annotated[StrictStr, Field(max_length=MAX_NAME_LENGTH)]
-Seed = Annotated[Whole, Field(ge=0, le=MAX_SEED)]
+Seed = Annotated[Integer, Field(ge=0, le=MAX_SEED)]
 Number = Annotated[StrictFloat, Field(allow_inf_nan=False)]
 Row = Annotated[list[Number], Field(min_length=1, fail_fast=True)]
-Label = Whole | Name
+Label = Integer | Name
 Labels = Label | Annotated[list[Label], Field(min_length=1, max_length=MAX_IMAGES, fail_fast=True)]
 
 # Error messages contain these descriptions: "seeds[0] = -1 does not work; seeds is a list of ...".
-SEEDS_ARE = f"whole numbers from 0 to {MAX_SEED}"
-LATENTS_ARE = "a list of rows of finite numbers, one row for each image and as long as the model's latent_dim"
-TRUNCATION_IS = "a number from 0 (the average image) to 1 (the full variety)"
-MODEL_IS = "the name or the id of a model of GET /models; without it the default one"
-SIZE_IS = (
+SEEDS_DESCRIPTION = f"whole numbers from 0 to {MAX_SEED}"
+LATENTS_DESCRIPTION = "a list of rows of finite numbers, one row for each image and as long as the model's latent_dim"
+TRUNCATION_DESCRIPTION = "a number from 0 (the average image) to 1 (the full variety)"
+MODEL_DESCRIPTION = "the name or the id of a model of GET /models; without it the default one"
+SIZE_DESCRIPTION = (
     f"the side in pixels, from 1 to {MAX_SIZE}; a multiple of the model's resolution repeats pixels, any other size is "
     "resampled"
 )
 
-Truncation = Annotated[StrictFloat, Field(ge=0, le=1, allow_inf_nan=False, description=TRUNCATION_IS)]
-ModelName = Annotated[Name | None, Field(description=MODEL_IS)]
+Truncation = Annotated[StrictFloat, Field(ge=0, le=1, allow_inf_nan=False, description=TRUNCATION_DESCRIPTION)]
+ModelName = Annotated[Name | None, Field(description=MODEL_DESCRIPTION)]
 FormatName = Annotated[OutputFormat, BeforeValidator(_normalise_format)]
 AnimationName = Annotated[AnimationFormat, BeforeValidator(_normalise_format)]
 Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
@@ -125,13 +125,13 @@ class GenerateRequest(_Body):
     )
 
     seeds: Annotated[list[Seed], Field(min_length=1, max_length=MAX_IMAGES, fail_fast=True)] | None = Field(
-        default=None, description=f"a list of {SEEDS_ARE}, one for each image"
+        default=None, description=f"a list of {SEEDS_DESCRIPTION}, one for each image"
     )
-    count: Annotated[Whole, Field(ge=1)] | None = Field(
+    count: Annotated[Integer, Field(ge=1)] | None = Field(
         default=None, description="the number of images to generate from random seeds, at least 1"
     )
     latents: Annotated[list[Row], Field(min_length=1, max_length=MAX_IMAGES, fail_fast=True)] | None = Field(
-        default=None, description=LATENTS_ARE
+        default=None, description=LATENTS_DESCRIPTION
     )
     labels: Labels | None = Field(
         default=None,
@@ -162,7 +162,7 @@ class InterpolateRequest(_Body):
     )
 
     seeds: Annotated[list[Seed], Field(min_length=2, max_length=MAX_IMAGES, fail_fast=True)] | None = Field(
-        default=None, description=f"a list of {SEEDS_ARE}, two or more, one for each keyframe"
+        default=None, description=f"a list of {SEEDS_DESCRIPTION}, two or more, one for each keyframe"
     )
     latents: Annotated[list[Row], Field(min_length=2, max_length=MAX_IMAGES, fail_fast=True)] | None = Field(
         default=None,
@@ -172,7 +172,7 @@ class InterpolateRequest(_Body):
         default=None,
         description="a class name or index for all keyframes, or a list with one for each; frames take the nearest",
     )
-    steps: Annotated[Whole, Field(ge=1)] = Field(
+    steps: Annotated[Integer, Field(ge=1)] = Field(
         default=16, description="the number of frames from one keyframe to the next, at least 1"
     )
     path: Curve = Field(default="slerp", description="slerp (along the Gaussian's shell) or lerp (straight)")
@@ -180,7 +180,7 @@ class InterpolateRequest(_Body):
         default=False, description="true or false: whether the path leads back to the first keyframe"
     )
     truncation: Truncation = 1.0
-    size: Annotated[Whole, Field(ge=1, le=MAX_SIZE)] | None = Field(default=None, description=SIZE_IS)
+    size: Annotated[Integer, Field(ge=1, le=MAX_SIZE)] | None = Field(default=None, description=SIZE_DESCRIPTION)
     fps: Annotated[StrictFloat, Field(ge=1, le=50, allow_inf_nan=False)] = Field(
         default=12.0, description="the number of frames a second, from 1 to 50"
     )
@@ -209,7 +209,9 @@ class LatentsQuery(Query):
     labels: Annotated[list[Name], Field(max_length=MAX_IMAGES)] | None = Field(
         default=None, description="a class name or index for all images, or labels=... once for each image"
     )
-    truncation: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(default=1.0, description=TRUNCATION_IS)
+    truncation: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
+        default=1.0, description=TRUNCATION_DESCRIPTION
+    )
     format: FormatName | None = Field(default=None, description=GenerateRequest.model_fields["format"].description)
     model: ModelName = None
 
@@ -218,8 +220,10 @@ class ImageQuery(Query):
     """Options of GET /images/{seed}.{ext}."""
 
     label: Name | None = Field(default=None, description="a class name or index; without it the seed chooses")
-    truncation: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(default=1.0, description=TRUNCATION_IS)
-    size: Size | None = Field(default=None, description=SIZE_IS)
+    truncation: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
+        default=1.0, description=TRUNCATION_DESCRIPTION
+    )
+    size: Size | None = Field(default=None, description=SIZE_DESCRIPTION)
     model: ModelName = None
 
 

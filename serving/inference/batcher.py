@@ -1,6 +1,6 @@
 """Dynamic batching: requests that arrive while the network runs are run together next.
 
-The event loop admits a request or refuses it; a few threads do the rest without asking the event loop in between. They
+The event loop admits a request or refuses it; a few threads do the rest without returning to the event loop. They
 are leaders and followers (Schmidt et al. 2000): run a batch, release the run lock to the next thread, encode your own
 results, since handing them to another thread takes longer than most of what a lone request needs. Results that are slow
 to encode go to threads of their own, so that they never occupy all of those that run the network.
@@ -193,7 +193,7 @@ class Batcher:
                 self._changed.wait()
             try:
                 return self._queue.next_batch(self.max_batch)
-            except BaseException as error:  # whichever request is at fault must not come again for ever
+            except BaseException as error:  # the request at fault is unknown, and must not be retried for ever
                 for request in self._queue.requests():
                     self._fail(request, error)
                 raise

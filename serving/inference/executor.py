@@ -29,7 +29,7 @@ class BatchOutput(NamedTuple):
     labels: Labels | None
 
     def rows(self, rows: slice) -> "BatchOutput":
-        """These rows."""
+        """Slice images and labels."""
         return BatchOutput(self.images[rows], None if self.labels is None else self.labels[rows])
 
 
@@ -37,9 +37,9 @@ class ParallelSession:
     """Runs batches. Safe to run from several threads.
 
     On the CPU a batch is split by images: each core takes a few at a time through all layers in a single-thread
-    session. Cores then synchronise once a batch and not once a layer, which a small layer is not worth, and a core that
-    was held up takes fewer images (docs/serving.md has figures). A batch of fewer images than cores runs in one session
-    that splits each layer (intra-op threads).
+    session. Cores then synchronise once a batch and not once a layer, which costs more than a small layer itself, and a
+    core that was held up takes fewer images (docs/serving.md has figures). A batch of fewer images than cores runs in
+    one session that splits each layer (intra-op threads).
     """
 
     def __init__(self, content: bytes, path: Path, provider: Provider, threads: int) -> None:
@@ -51,8 +51,8 @@ class ParallelSession:
             self._tasks = _start_threads(self, self.workers - 1)  # the caller's thread is a worker, too
 
     @property
-    def description(self) -> onnxruntime.InferenceSession:
-        """The session to ask for inputs, outputs and metadata."""
+    def ort_session(self) -> onnxruntime.InferenceSession:
+        """The underlying session, for its inputs, outputs and metadata."""
         return self._intra_op_session
 
     @property
@@ -64,7 +64,7 @@ class ParallelSession:
         """Run one batch.
 
         The caller computes the inputs chunk by chunk, so that the other cores run the first while it computes the next,
-        and then takes part. If each core computed its own inputs, they would contend for the GIL.
+        and then runs chunks, too. If each core computed its own inputs, they would contend for the GIL.
         """
         count = len(inputs)
         if self.workers == 1 or count < self.workers:
@@ -137,7 +137,7 @@ def _start_threads(session: ParallelSession, count: int) -> SimpleQueue[Task | N
     def work() -> None:
         while (task := tasks.get()) is not None:
             task()
-            del task  # it refers to the session, which would otherwise stay alive until the next task
+            del task  # it refers to the session, which would stay alive until the next task
 
     def stop() -> None:
         for _ in range(count):

@@ -44,12 +44,12 @@ class OnnxGenerator:
 
     @classmethod
     def open(cls, content: bytes, path: Path, provider: Provider = "auto", threads: int = 0) -> Self:
-        """Do the same with the content of a model file; path: its origin, for error messages."""
+        """Load a model from its file's content, as `load` does; path: the file's, for error messages."""
         metadata = read_metadata(content, str(path))
         card = read_card(metadata, str(path))
         verify_checksum(content, metadata, str(path))
         session = ParallelSession(content, path, provider, threads)
-        _check_signature(session.description, card, path)
+        _check_signature(session.ort_session, card, path)
         generator = cls(path, card, hashlib.sha256(content).hexdigest(), session)
         # One image, a pair, and a pair for each worker: memory is set up, and the batch is seen to be dynamic.
         generator.warm_up((1, 2, 2 * session.workers))
@@ -65,7 +65,7 @@ class OnnxGenerator:
     ) -> tuple[Images, Labels | None]:
         """Images uint8 [N, H, W, C] of these seeds, and the labels int64 [N] they were made for.
 
-        labels: int64 [N]; None lets a conditional model's seeds draw their own. Raises InputError for a seed out of
+        labels: int64 [N]; None: a conditional model draws each from its seed. Raises InputError for a seed out of
         range.
         """
         return self._run_in_batches(GenerationJob(self.latent_space, labels, truncation, seeds=seeds))
@@ -163,15 +163,17 @@ def _check_signature(session: onnxruntime.InferenceSession, card: ModelCard, pat
 
 
 def _check_tensor(
-    what: str, dtype: str, shape: list[int | str | None], wanted_dtype: str, wanted_shape: tuple[int, ...]
+    tensor: str, dtype: str, shape: list[int | str | None], wanted_dtype: str, wanted_shape: tuple[int, ...]
 ) -> None:
     """Compare one tensor with the card; sizes that the file leaves open are checked by the warm-up."""
     if dtype != wanted_dtype:
-        raise ModelError(f"{what} is a {dtype} and must be a {wanted_dtype}; export the model again")
+        raise ModelError(f"{tensor} is a {dtype} and must be a {wanted_dtype}; export the model again")
     if not shape or isinstance(shape[0], int):
-        raise ModelError(f"{what} has the shape {shape}, without a free batch size; export it with a dynamic batch")
+        raise ModelError(f"{tensor} has the shape {shape}, without a free batch size; export it with a dynamic batch")
     sizes_differ = any(
         isinstance(size, int) and size != wanted for size, wanted in zip(shape[1:], wanted_shape, strict=False)
     )
     if len(shape) != len(wanted_shape) + 1 or sizes_differ:
-        raise ModelError(f"{what} has the shape {shape} and the card asks for {['N', *wanted_shape]}; export it again")
+        raise ModelError(
+            f"{tensor} has the shape {shape} and the card asks for {['N', *wanted_shape]}; export it again"
+        )

@@ -1,4 +1,4 @@
-"""Isolated check of a model file in a subprocess, so that a file that crashes or exhausts memory harms no service.
+"""Isolated check of a model file in a subprocess, so that a crash or exhausted memory spares the service.
 
     python -m serving.inference.isolated_load NAME < FILE
 
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def _limit(kind: int, value: int) -> None:
-    """Set a resource limit of this process, at most its present hard limit."""
+    """Set a resource limit of this process, capped at its current hard limit."""
     _, hard = resource.getrlimit(kind)
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.setrlimit(kind, (value, value))

@@ -39,7 +39,7 @@ class ClassNames:
         found = self._by_name.get(name)
         return self._by_folded_name.get(_folded(name)) if found is None else found
 
-    def named(self, number: int) -> int | None:
+    def with_numeric_name(self, number: int) -> int | None:
         """The class whose name is this number, which need not be the class with this index."""
         return self._by_number.get(number)
 
@@ -76,7 +76,7 @@ def label_index(label: int | str, classes: ClassNames) -> int:
             f"({classes.listed})",
             "labels",
         )
-    named = classes.named(label)
+    named = classes.with_numeric_name(label)
     if named not in (None, label):
         by_name, by_index = quoted(classes.names[named]), quoted(classes.names[label])
         raise InputError(

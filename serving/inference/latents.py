@@ -19,7 +19,7 @@ Curve = Literal["slerp", "lerp"]
 
 
 class BatchInputs(Protocol):
-    """The inputs of a batch, computed for the rows that are asked for: stored, or drawn from seeds on demand."""
+    """The inputs of a batch, computed row range by row range: stored, or drawn from seeds on demand."""
 
     def __len__(self) -> int:
         """Number of images."""
@@ -39,7 +39,7 @@ class ArrayInputs:
         return len(self.latents)
 
     def arrays(self, rows: slice) -> "ArrayInputs":
-        """These rows."""
+        """Slice the arrays."""
         return ArrayInputs(self.latents[rows], None if self.labels is None else self.labels[rows])
 
 
@@ -54,7 +54,7 @@ class LatentSpace:
     def sample(self, seeds: list[int], labels: Labels | None = None) -> tuple[Latents, Labels | None]:
         """Latents float32 [N, dim], before truncation, and labels int64 [N] of these seeds.
 
-        labels: int64 [N]; None lets a conditional model's seeds draw their own. The labels returned are None for a
+        labels: int64 [N]; None: a conditional model draws each from its seed. The labels returned are None for a
         model without classes. Raises InputError for a seed out of range.
         """
         for position, seed in enumerate(seeds):
@@ -120,17 +120,17 @@ def from_seeds(seeds: list[int], latent_dim: int, classes: int = 0) -> tuple[Lat
     seeds: each in 0 .. 2**32 - 1. Returns z float32 [N, latent_dim], standard normal, and labels
     int64 [N], all 0 when `classes` is 0. numpy keeps RandomState's streams frozen (NEP 19), so a
     seed gives the same latent on every host, in every process and at every place in a batch; a
-    label comes after z from the same stream, so asking for a class leaves the latent as it was.
+    label comes after z from the same stream, so choosing a class does not change the latent.
     """
     latents = np.empty((len(seeds), latent_dim), np.float32)
     labels = np.zeros(len(seeds), np.int64)
     stream, bits = _thread_stream.stream, _thread_stream.bits
     low_bits = (1 << (classes - 1).bit_length()) - 1
     for row, seed in enumerate(seeds):
-        stream.seed(seed)  # the very stream of RandomState(seed)
+        stream.seed(seed)  # the same stream as RandomState(seed)
         latents[row] = stream.standard_normal(latent_dim)
         if classes:
-            # stream.randint(classes) in a fraction of its time: low bits of a word, drawn again until they are a class.
+            # Equals stream.randint(classes), but faster: rejection sampling of a word's low bits.
             while (label := bits.random_raw() & low_bits) >= classes:
                 pass
             labels[row] = label
@@ -138,7 +138,7 @@ def from_seeds(seeds: list[int], latent_dim: int, classes: int = 0) -> tuple[Lat
 
 
 def truncate(latents: Latents, mean: Latents, truncation: float) -> Latents:
-    """Move latents toward the mean latent: less variety, fewer odd images.
+    """Move latents toward the mean latent: less variety, fewer outliers.
 
     latents: [N, latent_dim]; mean: [latent_dim]; truncation: 1 leaves them, 0 gives the mean
     (the truncation trick in its linear form, Karras et al. 2019, section 3).

@@ -1,7 +1,7 @@
 """Model card and checksum in the metadata of an ONNX file, under the keys `mint` and `mint-checksum`.
 
-The checksum is that of the file with zeros in place of the checksum's 64 digits, so that the file carries its own. It
-detects damage, such as a flipped bit among the weights, which nothing else would show; it does not prevent forgery.
+The checksum is that of the file with zeros in place of the checksum's 64 digits, so that the file can hold it. It
+detects damage, such as a flipped bit among the weights, which nothing else would detect; it does not prevent forgery.
 """
 
 import hashlib

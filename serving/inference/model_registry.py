@@ -29,7 +29,8 @@ LIST_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 30.0
 LOAD_TIMEOUT_S = 300.0  # to check, load and warm up a file
 MAX_CHECKS = 2  # files that are checked at a time: each takes a core
-WARM_BATCHES = tuple(2**power for power in range(MAX_BATCH.bit_length()))  # the first run of a size sets up its memory
+# The first run of a size allocates its memory.
+WARM_BATCHES = tuple(2**power for power in range(MAX_BATCH.bit_length()))
 
 SWAPS = Counter("mint_model_swaps", "Model files loaded or refused after the start", ("model", "outcome"))
 
@@ -73,7 +74,7 @@ class ModelRegistry:
         """
         self.folder = default.parent
         self.default = default.stem
-        self.poll_problem: str | None = None  # why the folder is not followed at the moment
+        self.poll_problem: str | None = None  # why the last poll of the folder failed
         self._default_path = default
         self._provider = provider
         self._threads = threads
@@ -192,7 +193,7 @@ class ModelRegistry:
         self.poll_problem = problem
 
     def _start_loading(self, file: ModelFile, counted: bool = True) -> None:
-        """Load a file in a task of its own, unless one is loading it; counted: in mint_model_swaps."""
+        """Start a task that loads a file, unless one is running; counted: in mint_model_swaps."""
         if file.name in self._loading:
             return
         before = self._entries.get(file.name)

@@ -1,7 +1,7 @@
-"""Validation of an ONNX file before ONNX Runtime opens it, since that trusts the sizes and paths that a file declares.
+"""Validation of an ONNX file for ONNX Runtime, which trusts the sizes and paths that a file declares.
 
 Parses protobuf's wire format (https://protobuf.dev/programming-guides/encoding) by the field numbers of onnx.proto, as
-far as needed to find the metadata and every tensor; nothing is copied or allocated on the word of the file.
+far as needed to find the metadata and every tensor; no declared size is allocated.
 """
 
 import math

@@ -1,6 +1,6 @@
 """Bounded queue of generation requests: admission control, priority of interactive over bulk requests, batches of rows.
 
-None of it is thread-safe: its owner holds a lock around every call.
+Not thread-safe: the owner holds a lock around every call.
 """
 
 import asyncio
@@ -80,8 +80,8 @@ class Admission:
         share = BULK_SHARE if cost.bulk else 1.0
         images = self.bulk_images if cost.bulk else self.images
         encode_s = self.bulk_encode_s if cost.bulk else self.encode_s
-        retry_s = max(self.images / images_per_s, self.encode_s / encoders)
-        retry_after_s = min(math.ceil(retry_s) or 1, MAX_RETRY_AFTER_S)
+        pending_s = max(self.images / images_per_s, self.encode_s / encoders)
+        retry_after_s = min(math.ceil(pending_s) or 1, MAX_RETRY_AFTER_S)
         over_share = images + cost.images > share * self.max_images and images > 0
         if over_share or self.images + cost.images > self.max_images:
             raise QueueFullError(f"{self.images} images are", retry_after_s)
@@ -102,7 +102,7 @@ class Admission:
         if cost.bulk:
             self.bulk_images += sign * cost.images
             self.bulk_encode_s += sign * cost.encode_s
-        if not self.images:  # floats that were added and subtracted do not meet at zero
+        if not self.images:  # rounding errors of the sums would remain
             self.encode_s = 0.0
         if not self.bulk_images:
             self.bulk_encode_s = 0.0
@@ -168,9 +168,9 @@ class Batch:
         arrays = []
         for part, end in zip(self.parts, self.ends, strict=True):
             shift = part.rows.stop - end  # from a row of the batch to the request's
-            own = slice(max(part.rows.start, rows.start + shift), min(part.rows.stop, rows.stop + shift))
-            if own.start < own.stop:
-                arrays.append(part.request.inputs.arrays(own))
+            part_rows = slice(max(part.rows.start, rows.start + shift), min(part.rows.stop, rows.stop + shift))
+            if part_rows.start < part_rows.stop:
+                arrays.append(part.request.inputs.arrays(part_rows))
         if len(arrays) == 1:
             return arrays[0]
         return ArrayInputs(
@@ -188,19 +188,19 @@ class RequestQueue:
     def __init__(self) -> None:
         self._interactive: deque[GenerationRequest] = deque()
         self._bulk: deque[GenerationRequest] = deque()
-        self._bulk_first = False  # the last batch was full, with next to nothing of the bulk requests that wait
+        self._bulk_first = False  # the last batch was full and held few rows of the waiting bulk requests
 
     def __len__(self) -> int:
         return len(self._interactive) + len(self._bulk)
 
     def put(self, request: GenerationRequest) -> None:
         """Append a request to those of its priority."""
-        self._of(request).append(request)
+        self._queue_for(request).append(request)
 
     def discard(self, request: GenerationRequest) -> None:
         """Remove a request, if it is here."""
-        if request in self._of(request):
-            self._of(request).remove(request)
+        if request in self._queue_for(request):
+            self._queue_for(request).remove(request)
 
     def requests(self) -> list[GenerationRequest]:
         """All requests here."""
@@ -227,10 +227,10 @@ class RequestQueue:
             free -= len(parts[-1])
         for part in parts:
             if not part.request.waiting:
-                self._of(part.request).remove(part.request)
+                self._queue_for(part.request).remove(part.request)
         bulk_rows = sum(len(part) for part in parts if part.request.cost.bulk)
         self._bulk_first = bool(self._bulk) and not free and bulk_rows < max_batch // 4
         return parts
 
-    def _of(self, request: GenerationRequest) -> deque[GenerationRequest]:
+    def _queue_for(self, request: GenerationRequest) -> deque[GenerationRequest]:
         return self._bulk if request.cost.bulk else self._interactive

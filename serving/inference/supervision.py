@@ -16,7 +16,7 @@ FAULTS = Counter("mint_faults", "Failures of the service's own threads and tasks
 
 
 class FaultReporter:
-    """The failures of one part of the service."""
+    """Reporter of the failures of one part of the service, to the log, a counter and /readyz."""
 
     def __init__(self, part: str) -> None:
         """part: its name in logs, metrics and sentences."""

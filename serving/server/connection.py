@@ -1,6 +1,6 @@
-"""Connection of uvicorn's, with limits on the time that its client takes and on what all connections hold together.
+"""uvicorn's connection with limits on its client's time and on what all connections hold together.
 
-Where a limit on all of them is reached, those are ended whose clients have kept the service waiting longest.
+When a limit on all of them is reached, those that have waited longest for their clients are closed.
 """
 
 import asyncio
@@ -102,7 +102,7 @@ class LimitedConnection(HttpToolsProtocol):
         return True
 
     def _trim_memory(self) -> None:
-        """Have the C library return memory to the system when most of many connections are gone: else it keeps it."""
+        """Return memory to the system when most of many connections have ended, as glibc would keep it."""
         peak = self.usage.peak_connections
         if peak > MIN_PEAK_CONNECTIONS and len(self.connections) < peak / 2:
             self.usage.peak_connections = MIN_PEAK_CONNECTIONS

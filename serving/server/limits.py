@@ -6,10 +6,10 @@ from typing import Protocol
 
 from serving.settings import Settings
 
-SPARE_CONNECTIONS = 64  # beyond the limit, to say that it is reached
+SPARE_CONNECTIONS = 64  # beyond the limit, to respond that it is reached
 OTHER_FILES = 128 + SPARE_CONNECTIONS  # that the process has open: models, libraries, its log
 SHARE_OF_TIMEOUT = 0.9  # so that a late body is reported as one, and not as images that took too long
-MIN_PEAK_CONNECTIONS = 256  # from here on, connections hold memory to speak of
+MIN_PEAK_CONNECTIONS = 256  # fewer hold too little memory to matter
 
 
 @dataclass(frozen=True)

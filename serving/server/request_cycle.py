@@ -1,4 +1,4 @@
-"""Request-response cycle and transport of a connection: uvicorn's, with limits on the body and a patient close."""
+"""Request-response cycle and transport of a connection: uvicorn's, with limits on the body and a lingering close."""
 
 import asyncio
 import socket

@@ -51,7 +51,7 @@ def serve(host: str | None = None, port: str | None = None) -> None:
 
 
 def _open_standard_streams() -> None:
-    """Open standard streams that are closed: else a connection would get the number of one, and with it the log."""
+    """Open standard streams that are closed: a connection could get descriptor 2 otherwise, and the log with it."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -60,7 +60,7 @@ def _open_standard_streams() -> None:
 
 
 async def _serve(settings: Settings, listener: socket.socket) -> None:
-    """Load the default model, then serve until the server is told to stop."""
+    """Load the default model, then serve until a signal arrives."""
     configure_logging()
     state = AppState(settings)
     await state.models.load_default()

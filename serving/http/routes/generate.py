@@ -32,8 +32,8 @@ async def generate(request: Request) -> Response:
     async with asyncio.timeout(state.settings.timeout):
         generator, job, requested_format = await _read_job(request, state)
         format = requested_format or preferred_format(request.headers.get("accept", ""), MEDIA_TYPES)
-        finish = partial(render, generator=generator, job=job, format=format)
-        content, labels = await run_job(request, generator, job, finish, format)
+        renderer = partial(render, generator=generator, job=job, format=format)
+        content, labels = await run_job(request, generator, job, renderer, format)
     headers = image_headers(generator, labels)
     if job.seeds is not None:
         headers["X-Mint-Seeds"] = numbers_to_header(job.seeds)
@@ -74,6 +74,6 @@ def job_from_array(latents: Latents, query: LatentsQuery, generator: OnnxGenerat
 
 
 def _random_seeds(count: int) -> list[int]:
-    """Consecutive seeds from a random one on: the images are as different, and a header can list them all."""
+    """Consecutive seeds from a random one on: as diverse as independent ones, and a range in the header."""
     start = secrets.randbelow(MAX_SEED + 2 - count)
     return list(range(start, start + count))

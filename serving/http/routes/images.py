@@ -40,9 +40,9 @@ async def image(request: Request) -> Response:
         return Response(status_code=304, headers=headers)
     labels = None if label is None else np.array([label], np.int64)
     job = GenerationJob(generator.latent_space, labels, query.truncation, seeds=[seed])
-    finish = partial(render, generator=generator, job=job, format=format, size=query.size)
+    renderer = partial(render, generator=generator, job=job, format=format, size=query.size)
     async with asyncio.timeout(state.settings.timeout):
-        content, indices = await run_job(request, generator, job, finish, format, query.size)
+        content, indices = await run_job(request, generator, job, renderer, format, query.size)
     return Response(content, media_type=MEDIA_TYPES[format], headers=headers | image_headers(generator, indices))
 
 

@@ -42,8 +42,8 @@ async def interpolate(request: Request) -> Response:
         format: AnimationFormat = options.format or preferred_format(accept, ANIMATION_MEDIA_TYPES)
         job = await offload_if_large(len(body), partial(frames_job, options, generator, state.settings.max_images))
         _check_duration(options, format)
-        finish = partial(render_animation, format=format, fps=options.fps, size=options.size)
-        content, labels = await run_job(request, generator, job, finish, format, options.size)
+        renderer = partial(render_animation, format=format, fps=options.fps, size=options.size)
+        content, labels = await run_job(request, generator, job, renderer, format, options.size)
     return Response(content, media_type=ANIMATION_MEDIA_TYPES[format], headers=image_headers(generator, labels))
 
 
