@@ -10,7 +10,7 @@ PLAIN = "digits-dcgan"  # plain DCGAN, as in public code
 PLAIN_TUNED = "digits-dcgan-tuned"
 DEFAULT = "default"
 
-# Configurations that are no preset of their own: the preset, and the values changed in it.
+# Configurations without a preset of their own: the preset that they start from, and the values changed in it.
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     # The default's batch and rates, with which plain DCGAN learns Fashion-MNIST far faster than with its own.
     PLAIN_TUNED: (PLAIN, {"train": {"batch": 32, "generator_lr": 1e-3, "discriminator_lr": 1e-3}}),

@@ -55,7 +55,7 @@ class Run:
 
     @property
     def params(self) -> Params:
-        """Parameters of the run: unconditional, as classes would give the modes away."""
+        """Parameters of the run: unconditional, as classes would reveal the modes."""
         base = config(self.config)
         changes: dict[str, Any] = {
             "network": {"condition": "none"},

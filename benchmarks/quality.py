@@ -48,7 +48,7 @@ from training.train import make_fabric, save_ema_weights
 RESULTS = paths.RUNS / "quality"
 RATE_FACTORS = (1.0, 5.0)  # times the learning rates of the source
 BATCHES = (32, 128)
-TUNING_SEED = 0  # final runs have others, or the luck of the best pair would count twice
+TUNING_SEED = 0  # final runs have others, so that the best pair's lucky seed does not count twice
 TUNING_IMAGES = 500  # enough to rank pairs, at a quarter of the cost; KID is unbiased in the sample size
 FEATURES = "features-*.pt"  # of real images, shared by all runs
 

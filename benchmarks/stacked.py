@@ -1,8 +1,8 @@
 """Mode coverage on Stacked Fashion-MNIST: three grey images as the channels of one, 1,000 modes.
 
 Stacked MNIST (Metz et al. 2017, section 3.3.1) with the embedded Fashion-MNIST for digits. A mode is a triple of
-classes; a classifier of single images labels the three channels. Training is unconditional: labels would give the modes
-away.
+classes; a classifier of single images labels the three channels. Training is unconditional: labels would reveal
+the modes.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class StackedImages:
-    """Grey images uint8 [M, H, W], any three of which are stacked to an RGB image."""
+    """Grey images uint8 [M, H, W], any three of which are stacked into an RGB image."""
 
     grey: Pixels
 

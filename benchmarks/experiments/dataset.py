@@ -100,7 +100,7 @@ def prepare(spec: ImageSpec, folder: Path) -> None:
     if spec.composed:
         images, labels = compose(images, labels)
     order = np.random.RandomState(0).permutation(len(images))
-    for name, array in ((IMAGES, images), (LABELS, labels)):  # labels last: they vouch for both
+    for name, array in ((IMAGES, images), (LABELS, labels)):  # labels last: their file marks both as complete
         with atomic_write(folder / name) as path, path.open("wb") as file:
             np.save(file, array[order])
 

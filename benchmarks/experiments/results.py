@@ -30,7 +30,7 @@ class Evaluation(FrozenModel):
 
 
 class LossPoint(FrozenModel):
-    """Both losses, averaged over the steps since the point before."""
+    """Both losses, averaged over the steps since the previous point."""
 
     epoch: float
     d_loss: float

@@ -149,7 +149,7 @@ def _initialise_worker() -> None:
 
 
 def _exit_with_parent() -> None:
-    """Exit once the parent has: a killed parent would leave workers that go on writing."""
+    """Exit once the parent has: the workers of a killed parent would go on writing."""
     parent = parent_process()
     if parent is not None:
         parent.join()

@@ -17,7 +17,7 @@ RECOGNISABLE_PRECISION = 0.1  # of the samples or more within the real images' n
 
 @dataclass(frozen=True)
 class Column:
-    """Figure of a run. `value` is None for a run without it, because it diverged or never got there."""
+    """Figure of a run. `value` is None for a run without it, which diverged or never reached it."""
 
     title: str
     value: Callable[[SeedResult], float | None]
@@ -52,7 +52,7 @@ def recognisable(seed: SeedResult) -> float | None:
 
 
 def seen_until_recognisable(seed: SeedResult) -> float | None:
-    """The same in images seen, which compares across dataset sizes; less than a batch an epoch is dropped."""
+    """The same in images seen, which compares across dataset sizes; each epoch drops less than a batch."""
     epoch = recognisable(seed)
     return None if epoch is None else epoch * seed.images
 

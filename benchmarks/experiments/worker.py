@@ -88,7 +88,7 @@ def prepare_evaluator(job: Job) -> None:
 
 
 def run_job(job: Job) -> SeedResult:
-    """Train, evaluate and save one run. The result file is written last, so that it vouches for the sample grids."""
+    """Train, evaluate and save one run. The result file is written last and marks the sample grids as complete."""
     started_at, started = time.time(), time.perf_counter()
     size, params = job.size, job.variant.params(job.size, job.seed)
     split = dataset.split(dataset.load(job.images), size.images, size.evaluated)
@@ -174,9 +174,9 @@ def train_steps(run: TrainingRun, batches: Iterator[tuple[Tensor, Tensor]], step
 
 def pop_due(epochs: list[int], epoch: float) -> int | None:
     """Remove the epochs that are over from the list and return the last of them; None where none is."""
-    over = [one for one in epochs if one <= epoch]
-    del epochs[: len(over)]
-    return over[-1] if over else None
+    past = [each for each in epochs if each <= epoch]
+    del epochs[: len(past)]
+    return past[-1] if past else None
 
 
 def clock(device: torch.device) -> float:
@@ -200,9 +200,9 @@ def write_grid(gan: GANTrainer, path: Path) -> None:
     """Write two rows of fixed seeds as a PNG with a palette, which keeps the report small."""
     images = sample_images(gan.ema, gan.latent_dim, 0)[:GRID_IMAGES]
     grid = contact_sheet(images, GRID_COLUMNS)
-    picture = Image.fromarray(grid[:, :, 0] if grid.shape[2] == 1 else grid).quantize(GRID_COLOURS)
+    paletted = Image.fromarray(grid[:, :, 0] if grid.shape[2] == 1 else grid).quantize(GRID_COLOURS)
     with atomic_write(path) as part:
-        picture.save(part, "png", optimize=True)
+        paletted.save(part, "png", optimize=True)
 
 
 def source_image_ms(params: Params, fabric: Fabric) -> float:

@@ -2,8 +2,8 @@
 
     python -m benchmarks.faults.attacks NAME PORT FOLDER SECONDS
 
-FOLDER is that of the served models. Any response to an attack is right; `under_attack` measures the service meanwhile,
-in another process, so that the attack's own work does not slow the measurement.
+FOLDER is that of the served models. Any response to an attack is acceptable. `under_attack` measures the service
+meanwhile, in another process, so that the attack's own work does not slow the measurement.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from benchmarks.load.http_client import CONNECTION_ERRORS, HOST, JSON, Connectio
 FEW, MANY = 8, 200  # connections
 PARAMETERS = 17_000
 LATENT_VALUES = 500_000  # of a JSON body, some 10 MB
-PAUSE_S = 0.05  # between requests, or the clients would take all of the CPU
+PAUSE_S = 0.05  # between requests: without it the clients would take all of the CPU
 
 LARGE_IMAGES = [
     *(Request("GET", f"/images/{seed}.webp?size=2047") for seed in range(4)),
@@ -59,7 +59,7 @@ async def send_repeatedly(target: Target, requests: list[bytes]) -> None:
 
 
 def repeated_requests(*requests: Request | bytes, clients: int = FEW) -> Callable[[Target], Coroutine[Any, Any, None]]:
-    """Attack by clients that repeat these requests, each starting at another one."""
+    """Attack by clients that repeat these requests, each starting at a different one."""
 
     async def attack(target: Target) -> None:
         sent = [request if isinstance(request, bytes) else request.to_bytes() for request in requests]

@@ -70,7 +70,7 @@ async def run_test(model: Path, seconds: float) -> list[Check]:
         warm_up = min(seconds, 5)
         await capacity(server.port, requests, warm_up)
         rate = OVERLOAD_FACTOR * await capacity(server.port, requests, warm_up)
-        await flood(server.port, requests, rate, warm_up)  # so that queue, connections and buffers have been full once
+        await flood(server.port, requests, rate, warm_up)  # fills queue and buffers once before memory is measured
         before = await sequential_latencies(server.port, requests[:SEQUENTIAL_REQUESTS])
         memory = MemoryMonitor(server.stats)
         monitoring = asyncio.create_task(memory.run())

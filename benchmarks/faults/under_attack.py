@@ -63,7 +63,7 @@ class AttackResult:
     live: Probe
     image: Probe
     memory: tuple[float, float, float]  # MB before, peak, and after
-    attacker: int  # exit status
+    exit_status: int  # of the attacker
 
 
 def main() -> None:
@@ -135,7 +135,7 @@ def evaluate(results: Sequence[AttackResult]) -> list[Check]:
                 result.name,
                 f"/livez {live:4.0f} ms, image {image:4.0f} ms, {failed} of {probes} failed, "
                 f"memory {before:.0f}, peak {peak:.0f}, then {after:.0f} MB",
-                max(live, image) < MAX_LATENCY_MS and released and not failed and not result.attacker,
+                max(live, image) < MAX_LATENCY_MS and released and not failed and not result.exit_status,
             )
         )
     return checks

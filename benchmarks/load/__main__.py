@@ -34,7 +34,7 @@ from training.stage import run_stage
 REPORT = Path("reports/bench.json")
 CORES = 2
 
-# Least value of a ratio that the service should reach, by the ratio's name.
+# Minimum of each ratio that the service should reach, by name.
 TARGETS = {
     "batch over bare loop": 0.9,
     f"mint over {commands.BENTO_PLAIN.name}": 1.5,

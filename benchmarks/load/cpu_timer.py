@@ -1,4 +1,4 @@
-"""CPU-time timer of one thread: a signal each time it has used so much CPU (timer_create(2), which Python lacks)."""
+"""CPU-time timer of one thread, which signals at fixed intervals of CPU time (timer_create(2), which Python lacks)."""
 
 import ctypes
 import os

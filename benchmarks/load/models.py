@@ -1,4 +1,4 @@
-"""Model files for benchmarks: a larger network with random weights, and a copy of a model with other images."""
+"""Model files for benchmarks: a larger network with random weights, and a copy of a model that gives other images."""
 
 from pathlib import Path
 

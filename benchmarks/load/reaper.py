@@ -1,6 +1,6 @@
 """Reaper process: kills the servers of a benchmark once the benchmark's own process is gone.
 
-A process that is killed, hung up on or crashes runs no `finally`, but the end of its pipe to the reaper is always seen.
+A process that is killed, hung up on or crashes runs no `finally`, but the reaper always sees the end of its pipe.
 The reaper imports only the standard library: it runs as a script and starts in a few milliseconds.
 """
 
@@ -38,7 +38,7 @@ def descendants(pid: int) -> list[int]:
     with suppress(OSError):  # it has ended
         for task in Path(f"/proc/{pid}/task").iterdir():
             children += map(int, (task / "children").read_text().split())
-    return children + [below for child in children for below in descendants(child)]
+    return children + [descendant for child in children for descendant in descendants(child)]
 
 
 def _start_time(pid: int) -> str | None:
