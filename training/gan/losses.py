@@ -1,7 +1,8 @@
 """GAN losses: pure functions of raw logits, without a sigmoid before them.
 
 An objective defines the loss of a single logit: for the discriminator under the label real or fake, and for the
-generator. `discriminator_loss` and `generator_loss` average it over a batch.
+generator. `discriminator_loss` and `generator_loss` average it over a batch. WGAN-GP is the objective `wasserstein`
+with the penalty in penalties.py.
 """
 
 from collections.abc import Callable

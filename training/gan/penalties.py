@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 
-def zero_centred_penalty(logits: Tensor, images: Tensor) -> Tensor:
+def r1_r2_penalty(logits: Tensor, images: Tensor) -> Tensor:
     """|grad D(x)|^2 / 2, averaged over the batch: R1 at real images, R2 at fakes (Mescheder et al. 2018, eq. 9 and 10).
 
     logits: [N], or one for each pack of images; computed from images [N, C, H, W], which require a gradient.
@@ -18,8 +18,8 @@ def zero_centred_penalty(logits: Tensor, images: Tensor) -> Tensor:
     return pixel_gradient(logits, images).square().sum(dim=1).mean() / 2
 
 
-def one_centred_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
-    """(|grad D(x)| - 1)^2 at random points between real images and fakes (Gulrajani et al. 2017, eq. 3).
+def wgan_gp_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor) -> Tensor:
+    """WGAN-GP: (|grad D(x)| - 1)^2 at random points between real images and fakes (Gulrajani et al. 2017, eq. 3).
 
     critic: images [N, C, H, W] -> logits [N], or one for each pack of images; real, fake: [N, C, H, W].
     """

@@ -15,7 +15,7 @@ from training.gan.augment import AdaptiveP, augment
 from training.gan.ema import ema_decay, update_ema
 from training.gan.losses import OBJECTIVES, auxiliary_loss, discriminator_loss, generator_loss
 from training.gan.optimizers import apply_schedule, make_optimizer, schedule_values
-from training.gan.penalties import one_centred_penalty, zero_centred_penalty
+from training.gan.penalties import r1_r2_penalty, wgan_gp_penalty
 from training.gan.stabilisers import ReplayBuffer, clip_weights, instance_noise, pack, soften_labels
 from training.networks import Discriminator, DiscriminatorOutput, Generator, build
 from training.params import Params
@@ -211,9 +211,9 @@ class GANTrainer:
         objective = self.params.objective
         penalty = real.new_zeros(())
         if objective.r1:
-            penalty = penalty + objective.r1 * zero_centred_penalty(real_output.logits, real)
+            penalty = penalty + objective.r1 * r1_r2_penalty(real_output.logits, real)
         if objective.r2:
-            penalty = penalty + objective.r2 * zero_centred_penalty(fake_output.logits, fake)
+            penalty = penalty + objective.r2 * r1_r2_penalty(fake_output.logits, fake)
         return penalty
 
     def _gradient_penalty(self, real: Tensor, fresh_fake: Tensor, labels: Tensor) -> Tensor:
@@ -224,9 +224,7 @@ class GANTrainer:
         """
         if not self.params.objective.gradient_penalty:
             return real.new_zeros(())
-        penalty = one_centred_penalty(
-            lambda images: self.discriminate(images, labels).logits, real.detach(), fresh_fake
-        )
+        penalty = wgan_gp_penalty(lambda images: self.discriminate(images, labels).logits, real.detach(), fresh_fake)
         return self.params.objective.gradient_penalty * penalty
 
     def _mismatched_logits(self, real: Tensor, labels: Tensor) -> Tensor:

@@ -6,36 +6,36 @@ from torch import Tensor, nn
 
 from tests.training.project import FAMILIES, tiny_params
 from tests.training.tiny_gan import TWO_TAGS
-from training.gan.penalties import one_centred_penalty, zero_centred_penalty
+from training.gan.penalties import r1_r2_penalty, wgan_gp_penalty
 from training.gan.stabilisers import pack
 from training.networks import Discriminator, build
 
 SHAPE = (5, 2, 3, 4)  # batch, channels, height, width
 
 
-def test_the_zero_centred_penalty_of_a_linear_critic_is_half_its_squared_weight() -> None:
+def test_the_r1_r2_penalty_of_a_linear_critic_is_half_its_squared_weight() -> None:
     weight, images = torch.randn(SHAPE[1:]), torch.randn(SHAPE, requires_grad=True)
-    penalty = zero_centred_penalty((images * weight).sum(dim=(1, 2, 3)), images)
+    penalty = r1_r2_penalty((images * weight).sum(dim=(1, 2, 3)), images)
     assert penalty.item() == pytest.approx(weight.square().sum().item() / 2, rel=1e-5)
 
 
-def test_the_zero_centred_penalty_averages_over_images() -> None:
+def test_the_r1_r2_penalty_averages_over_images() -> None:
     images = torch.randn(SHAPE, requires_grad=True)
     logits = images.square().sum(dim=(1, 2, 3)) / 2  # whose gradient is the image itself
     by_hand = sum(image.square().sum() for image in images) / len(images) / 2
-    torch.testing.assert_close(zero_centred_penalty(logits, images), by_hand)
+    torch.testing.assert_close(r1_r2_penalty(logits, images), by_hand)
 
 
 @pytest.mark.parametrize("norm", [0.0, 0.25, 1.0, 3.0])
-def test_the_one_centred_penalty_of_a_linear_critic_is_its_squared_distance_from_1(norm: float) -> None:
+def test_the_wgan_gp_penalty_of_a_linear_critic_is_its_squared_distance_from_1(norm: float) -> None:
     weight = nn.functional.normalize(torch.randn(SHAPE[1:]).flatten(), dim=0).view(SHAPE[1:]) * norm
-    penalty = one_centred_penalty(
+    penalty = wgan_gp_penalty(
         lambda images: (images * weight).sum(dim=(1, 2, 3)), torch.randn(SHAPE), torch.randn(SHAPE)
     )
     assert penalty.item() == pytest.approx((norm - 1) ** 2, abs=1e-5)
 
 
-def test_the_one_centred_penalty_is_taken_at_uniform_interpolates() -> None:
+def test_the_wgan_gp_penalty_is_taken_at_uniform_interpolates() -> None:
     seen: list[Tensor] = []
 
     def critic(images: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ def test_the_one_centred_penalty_is_taken_at_uniform_interpolates() -> None:
         return images.square().sum(dim=(1, 2, 3)) / 2
 
     real, fake = torch.zeros(400, 1, 2, 2), torch.full((400, 1, 2, 2), 4.0)
-    penalty = one_centred_penalty(critic, real, fake)
+    penalty = wgan_gp_penalty(critic, real, fake)
 
     (between,) = seen
     way = between[:, 0, 0, 0] / 4  # 0 at the real image, 1 at the fake
@@ -73,9 +73,9 @@ def test_the_gradient_of_a_penalty_alone_reaches_every_weight(family: str, spect
     discriminator = critic_of(family, spectral_norm=spectral_norm)
     images, labels = torch.randn(6, 1, 28, 28, requires_grad=True), torch.arange(6) % 3
     if penalty == "zero-centred":
-        value = zero_centred_penalty(discriminator(images, labels).logits, images)
+        value = r1_r2_penalty(discriminator(images, labels).logits, images)
     else:
-        value = one_centred_penalty(
+        value = wgan_gp_penalty(
             lambda points: discriminator(points, labels).logits, images.detach(), torch.randn_like(images)
         )
     value.backward()  # type: ignore[no-untyped-call]
@@ -95,7 +95,7 @@ def test_minimising_a_penalty_alone_flattens_the_discriminator() -> None:
     penalties = []
     for _ in range(20):
         optimizer.zero_grad()
-        penalty = zero_centred_penalty(discriminator(images, labels).logits, images)
+        penalty = r1_r2_penalty(discriminator(images, labels).logits, images)
         penalty.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         penalties.append(penalty.item())
@@ -106,5 +106,5 @@ def test_the_images_of_a_pack_share_one_gradient_norm() -> None:
     torch.manual_seed(0)
     images, weight = torch.randn(6, 1, 4, 4, requires_grad=True), torch.randn(3, 1, 4, 4)
     packs = pack(images, 3)  # 2 of 3 images each
-    penalty = zero_centred_penalty((packs * weight.reshape(1, 3, 4, 4)).sum(dim=(1, 2, 3)), images)
+    penalty = r1_r2_penalty((packs * weight.reshape(1, 3, 4, 4)).sum(dim=(1, 2, 3)), images)
     assert penalty.item() == pytest.approx(weight.square().sum().item() / 2, rel=1e-5)
