@@ -9,7 +9,7 @@ export BENTOML_DO_NOT_TRACK := true
 LOCKED := requirements/all.txt requirements/serving.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system run serve train presets experiments bench bench-faults bench-quality bench-modes test fuzz lint lock
+.PHONY: help setup system run serve train promote rollback presets experiments bench bench-faults bench-quality bench-modes test fuzz lint lock
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | column -t -s '|'
@@ -39,8 +39,16 @@ train: override export CHANNELS := $(value CHANNELS)
 train: override export MINUTES := $(value MINUTES)
 train: override export PRESET := $(value PRESET)
 train: export MAKE_VARIABLES := $(strip $(foreach name,$(.VARIABLES),$(if $(filter line,$(origin $(name))),$(name))))
-train: setup  ## train, export and evaluate, with your images: SOURCE=path RESOLUTION=64 CHANNELS=3 MINUTES=15 PRESET=name
+train: setup  ## train, export, evaluate and promote, with your images: SOURCE=path RESOLUTION=64 CHANNELS=3 MINUTES=15 PRESET=name
 	@exec python -m training.launch
+
+# Unexpanded, as above.
+promote: override export RUN := $(value RUN)
+promote: setup  ## serve a model whatever its metrics: RUN=candidate, a model id, an experiment or an .onnx file
+	@exec python -m training.promote -- "$${RUN:-candidate}"
+
+rollback: setup  ## serve the model before this one again
+	@exec python -m training.promote --rollback
 
 presets: setup  ## list the presets, each with its source and what to expect
 	@python -m training.presets

@@ -227,7 +227,7 @@ def train_and_evaluate(params: Params, seconds: float) -> dict[str, Any]:
         evaluate.main()
     except MintError as error:
         return seen | {"failed": str(error)}
-    metrics: dict[str, Any] = json.loads(paths.METRICS.read_text())
+    metrics: dict[str, Any] = json.loads(paths.CANDIDATE_METRICS.read_text())
     return metrics | seen
 
 

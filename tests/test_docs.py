@@ -14,7 +14,10 @@ from training import paths
 PAGES = ("CONTRIBUTING.md", "docs/architecture.md")
 LINK = re.compile(r"\[([^\]]+)\]\(([^)#:]+)(?:#[^)]*)?\)")
 PATH = re.compile(r"[\w.-]*/[\w./*-]*|[\w-]+\.(?:py|md|yaml|toml|json|sh|lua)")
-OUTPUTS = {str(path) for path in (paths.PREPARED, paths.GENERATOR_WEIGHTS, paths.RUNS)}  # not in a fresh clone
+OUTPUTS = {
+    str(path)
+    for path in (paths.PREPARED, paths.GENERATOR_WEIGHTS, paths.RUNS, paths.CANDIDATE_MODEL, paths.CANDIDATE_METRICS)
+}  # not in a fresh clone
 
 
 def text(page: str) -> str:

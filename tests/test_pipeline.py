@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import sha256
+from hashlib import md5, sha256
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,7 +21,8 @@ import yaml
 
 from serving.inference.generator import OnnxGenerator
 from tests.training.project import tiny, write_params
-from training import evaluate, export, paths, preprocess, train
+from training import evaluate, export, paths, preprocess, promote, train
+from training.model_versions import CANDIDATE, SERVED
 from training.param_sections import Section
 from training.params import Params
 
@@ -54,7 +55,8 @@ class Clone:
     def configure(self, length: str = "1 epochs", **changes: Any) -> None:
         train = {"length": length, "batch": 16, "checkpoint_kimg": 0.064} | changes
         data, evaluate = {"source": SOURCE, "limit": 256}, {"images": 32, "classifier_epochs": 1}
-        write_params(self.folder, **tiny(data=data, train=train, evaluate=evaluate))
+        bounds = {"min_diversity": 0.0, "min_precision": 0.0, "tolerance": 1000.0}  # a few steps make noise
+        write_params(self.folder, **tiny(data=data, train=train, evaluate=evaluate, promote=bounds))
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -159,7 +161,7 @@ def copy(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> StageRuns:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(Section, "__getattribute__", recording)
-        for module in (preprocess, train, export, evaluate):
+        for module in (preprocess, train, export, evaluate, promote):
             recorder.run(module, patch)
             torch.set_flush_denormal(False)  # set by train; must not affect the next stage
     return StageRuns(folder, recorder.keys)
@@ -173,7 +175,7 @@ def test_another_clone_produces_the_same_bytes(clone: Clone, copy: StageRuns) ->
     assert made == clone.first_outputs
 
 
-@pytest.mark.parametrize("stage", ["preprocess", "train", "export", "evaluate"])
+@pytest.mark.parametrize("stage", ["preprocess", "train", "export", "evaluate", "promote"])
 def test_a_stage_depends_on_every_parameter_that_it_reads(copy: StageRuns, stage: str) -> None:
     listed = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["params"]
     read = copy.reads[stage]
@@ -196,6 +198,22 @@ def test_a_second_run_trains_nothing(clone: Clone) -> None:
     assert "Stage 'train' didn't change, skipping" in output
     assert "Stage 'evaluate' didn't change, skipping" in output
     assert clone.model().model_id == before
+
+
+def test_a_rollback_stays_and_costs_no_run(clone: Clone) -> None:
+    first = clone.model().model_id
+    clone.configure(seed=7)
+    assert "promoted: " in clone.dvc("repro")
+    second = clone.model().model_id
+    assert second != first
+    done = subprocess.run(
+        [sys.executable, "-m", "training.promote", "--rollback"], cwd=clone.folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    output = clone.dvc("repro")
+    clone.configure()
+    assert "Stage 'promote' didn't change, skipping" in output
+    assert clone.model().model_id == first
 
 
 def test_changed_data_retrains(clone: Clone) -> None:
@@ -248,6 +266,14 @@ def test_a_fresh_clone_has_its_model_without_training(tmp_path: Path) -> None:
     assert repro.returncode == 0, repro.stdout + repro.stderr
     assert re.findall(r"Running stage '(\w+)'", repro.stdout) == ["preprocess"]
     assert (tmp_path / "clone" / paths.MODEL).read_bytes() == committed
+
+
+def test_the_committed_model_is_what_the_committed_lock_made() -> None:
+    """`promote` has no outputs for DVC, so that decisions by hand stay: DVC does not compare these files."""
+    lock = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]["promote"]
+    made = {dep["path"]: dep["md5"] for dep in lock["deps"] if dep["path"].startswith(f"{paths.CANDIDATE}/")}
+    for candidate, served in zip(CANDIDATE.files, SERVED.files, strict=True):
+        assert md5((ROOT / served).read_bytes()).hexdigest() == made[str(candidate)], served
 
 
 def test_make_train_runs_a_preset_on_images_at_any_path_as_an_experiment(clone: Clone) -> None:

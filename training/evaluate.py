@@ -59,12 +59,12 @@ class Sample:
 
 
 def main() -> None:
-    """Write reports/metrics.json and the comparison grid."""
+    """Write the metrics of the candidate and the comparison grid beside it."""
     params = load_params().evaluate
     manifest = read_manifest()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     images, labels = read_arrays(manifest)
-    generator = OnnxGenerator.load(paths.MODEL)
+    generator = OnnxGenerator.load(paths.CANDIDATE_MODEL)
     sample = build_sample(generator, images, labels, params.images)
     neighbours, distances = nearest_neighbours(sample.generated, images)
     metrics = {
@@ -78,7 +78,7 @@ def main() -> None:
         metrics |= class_metrics(generator, sample, images, labels, manifest, params, device)
     write_comparison_grid(sample, images[neighbours], len(generator.card.classes))
     metrics = split_omitted(metrics)
-    with atomic_write(paths.METRICS) as path:
+    with atomic_write(paths.CANDIDATE_METRICS) as path:
         path.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
     print(summary(metrics))
 
@@ -183,7 +183,7 @@ def write_comparison_grid(sample: Sample, neighbours: NDArray[np.uint8], classes
     panels = [contact_sheet(images[chosen], GRID_COLUMNS) for images in (sample.real_b, sample.generated, neighbours)]
     gutter = np.full((panels[0].shape[0], 16, panels[0].shape[2]), 255, np.uint8)
     grid = np.concatenate([panels[0], gutter, panels[1], gutter, panels[2]], axis=1)
-    with atomic_write(paths.EVALUATION_GRID) as path:
+    with atomic_write(paths.CANDIDATE_GRID) as path:
         path.write_bytes(encode(grid, "png"))
 
 
@@ -216,9 +216,9 @@ def summary(metrics: dict[str, Any]) -> str:
         parts.append(f"memorised {metrics['memorised']:.1%} (real {metrics['memorised_of_real']:.1%})")
     if "omitted" in metrics:
         names = (name for name in metrics["omitted"] if not name.endswith("_of_real"))
-        parts.append(f"left out: {', '.join(names)} (reasons in {paths.METRICS})")
+        parts.append(f"left out: {', '.join(names)} (reasons in {paths.CANDIDATE_METRICS})")
     images = f"{metrics['images']} image{'s' if metrics['images'] > 1 else ''}"
-    return f"evaluated {paths.MODEL} on {images}{qualifier}: {'  '.join(parts)}; grid {paths.EVALUATION_GRID}"
+    return f"evaluated {paths.CANDIDATE_MODEL} on {images}{qualifier}: {'  '.join(parts)}; grid {paths.CANDIDATE_GRID}"
 
 
 if __name__ == "__main__":

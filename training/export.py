@@ -1,4 +1,4 @@
-"""Stage 3: export of the EMA generator to models/generator.onnx, with its model card embedded.
+"""Stage 3: export of the EMA generator to models/candidate/generator.onnx, with its model card embedded.
 
 python -m training.export
 """
@@ -38,7 +38,7 @@ def main() -> None:
     manifest = read_manifest()
     generator, images_seen = load_generator(params, manifest)
     card = model_card(params, manifest, generator, images_seen)
-    with atomic_write(paths.MODEL) as path:
+    with atomic_write(paths.CANDIDATE_MODEL) as path:
         write_onnx(generator, card, params.export.opset, path)
         difference = max_pixel_difference(generator, path, COMPARED_BATCH_SIZES)
         if difference > MAX_PIXEL_DIFFERENCE:
@@ -46,8 +46,8 @@ def main() -> None:
                 f"the exported file differs from torch by up to {difference}/255 and was not kept; "
                 "set export.opset in params.yaml to another one and report this as a defect"
             )
-    size = paths.MODEL.stat().st_size / 1e6
-    print(f"exported {paths.MODEL}  {size:.1f} MB  {card.shape}  max |torch - onnx| = {difference}/255")
+    size = paths.CANDIDATE_MODEL.stat().st_size / 1e6
+    print(f"exported {paths.CANDIDATE_MODEL}  {size:.1f} MB  {card.shape}  max |torch - onnx| = {difference}/255")
 
 
 def load_generator(params: Params, manifest: Manifest) -> tuple[networks.Generator, int]:
@@ -90,12 +90,21 @@ def model_card(params: Params, manifest: Manifest, generator: networks.Generator
 
 
 def public_params(params: Params, manifest: Manifest) -> dict[str, Any]:
-    """params.yaml for the model card, which is public: paths are cut to their last component."""
-    values = params.model_dump(mode="json")
-    values["data"]["source"] = manifest.source
-    if params.data.labels not in (AUTO, "none"):
-        values["data"]["labels"] = base_name(params.data.labels)
-    return values
+    """params.yaml for the model card, which is public: paths are cut to their last component.
+
+    Without `promote`, which says nothing of the model: another tolerance must not make another file of it.
+    """
+    labels = params.data.labels if params.data.labels in (AUTO, "none") else base_name(params.data.labels)
+    return {
+        "name": params.name,
+        "data": params.data.model_dump(mode="json") | {"source": manifest.source, "labels": labels},
+        "network": params.network.model_dump(mode="json"),
+        "objective": params.objective.model_dump(mode="json"),
+        "stabilise": params.stabilise.model_dump(mode="json"),
+        "train": params.train.model_dump(mode="json"),
+        "export": params.export.model_dump(mode="json"),
+        "evaluate": params.evaluate.model_dump(mode="json"),
+    }
 
 
 def git_revision() -> str | None:

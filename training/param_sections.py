@@ -153,3 +153,12 @@ class EvaluateParams(Section):
     images: int = Field(ge=8)
     extractor: Literal["efficientnet-lite0", "inception"]
     classifier_epochs: int = Field(ge=1)
+
+
+class PromoteParams(Section):
+    """Conditions under which an evaluated candidate is served."""
+
+    min_diversity: Probability
+    min_precision: Probability
+    min_recall: Probability
+    tolerance: float = Field(ge=0)

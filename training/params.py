@@ -20,6 +20,7 @@ from training.param_sections import (
     Length,
     NetworkParams,
     ObjectiveParams,
+    PromoteParams,
     Section,
     StabiliserParams,
     TrainParams,
@@ -42,6 +43,7 @@ class Params(Section):
     train: TrainParams
     export: ExportParams
     evaluate: EvaluateParams
+    promote: PromoteParams
 
     @model_validator(mode="after")
     def _refuse_conflicts(self) -> Self:

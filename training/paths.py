@@ -16,7 +16,13 @@ PREPARED_CACHE_RECORD = RUNS / "prepared.json"  # inputs of the prepared data, s
 PREPARED_LOCK = RUNS / "prepared.lock"  # held by a running `preprocess`
 UNPACKED = RUNS / "unpacked"  # scratch space of `preprocess`
 GENERATOR_WEIGHTS = Path("models/generator.pt")  # output of `train`
+CANDIDATE = Path("models/candidate")  # the exported model and its measurements; what is served is below
+CANDIDATE_MODEL = CANDIDATE / "generator.onnx"
+CANDIDATE_METRICS = CANDIDATE / "metrics.json"
+CANDIDATE_GRID = CANDIDATE / "real-and-generated.png"
 MODEL = Path("models/generator.onnx")
+HISTORY = Path("models/history")  # the models that were served last, by id
+PROMOTE_LOCK = RUNS / "promote.lock"  # held while the served model is replaced
 
 TRAIN_REPORT = Path("reports/train")
 SAMPLES = Path("reports/samples")

@@ -14,7 +14,7 @@ from training import paths
 from training.system_errors import explain_system_error, prepare_streams
 
 INTERRUPTED = 130  # the shell's exit code for SIGINT
-WRITTEN_FILES = (paths.PREPARED_CACHE_RECORD, paths.MODEL, paths.METRICS)
+WRITTEN_FILES = (paths.PREPARED_CACHE_RECORD, paths.CANDIDATE_MODEL, paths.MODEL, paths.METRICS)
 OUTPUT_FOLDERS = {path.parent for path in WRITTEN_FILES} | {paths.SAMPLES}
 
 

@@ -38,14 +38,14 @@ def prepared(
     measure = {"images": 16, "classifier_epochs": epochs}
     write_params(project.folder, **tiny(data=data, train={"batch": 2}, evaluate=measure))
     preprocess.main()
-    paths.MODEL.parent.mkdir()
-    save(tiny_model(resolution=28, channels=images.shape[3], classes=model_classes), paths.MODEL)
+    paths.CANDIDATE.mkdir(parents=True)
+    save(tiny_model(resolution=28, channels=images.shape[3], classes=model_classes), paths.CANDIDATE_MODEL)
 
 
 def evaluated() -> dict[str, Any]:
-    """Contents of reports/metrics.json after an evaluation, parsed as strict JSON."""
+    """Contents of the candidate's metrics.json after an evaluation, parsed as strict JSON."""
     evaluate.main()
-    metrics: dict[str, Any] = json.loads(paths.METRICS.read_text(), parse_constant=pytest.fail)
+    metrics: dict[str, Any] = json.loads(paths.CANDIDATE_METRICS.read_text(), parse_constant=pytest.fail)
     return metrics
 
 
@@ -59,14 +59,14 @@ def test_every_metric_has_a_real_baseline(project: Project, classes: tuple[str, 
     for name in ("kid", "kid_std", "fid", "precision", "recall", "diversity", "nearest_training"):
         assert isinstance(metrics[name], float), name
         assert isinstance(metrics[f"{name}_of_real"], float), name
-    assert metrics["model_id"] == OnnxGenerator.load(paths.MODEL, provider="cpu").model_id
+    assert metrics["model_id"] == OnnxGenerator.load(paths.CANDIDATE_MODEL, provider="cpu").model_id
     assert metrics["extractor"] == EFFICIENTNET_LITE0
     assert metrics["images"] == 16
     assert ("class_agreement" in metrics) == bool(classes)
     assert 0 <= metrics["class_coverage"] <= 1
     assert set(metrics["omitted"]) == MEMORISATION
     panel = evaluate.GRID_COLUMNS * 30 - 2
-    assert Image.open(paths.EVALUATION_GRID).size[0] == 3 * panel + 2 * 16
+    assert Image.open(paths.CANDIDATE_GRID).size[0] == 3 * panel + 2 * 16
     if classes:
         assert evaluated() == metrics  # from the cached features of real images
 
@@ -134,8 +134,8 @@ def test_class_metrics_recognise_the_classes_that_a_generator_makes(
 ) -> None:
     images, labels = pictures(240)
     prepared(project, images, labels, ("0", "1", "2"), epochs=8)
-    save(model_of_brightness(brightness), paths.MODEL)
-    generator = OnnxGenerator.load(paths.MODEL, provider="cpu")
+    save(model_of_brightness(brightness), paths.CANDIDATE_MODEL)
+    generator = OnnxGenerator.load(paths.CANDIDATE_MODEL, provider="cpu")
     sample = evaluate.build_sample(generator, images, labels, 60)
     metrics = evaluate.class_metrics(generator, sample, images, labels, read_manifest(), load_params().evaluate, CPU)
     assert metrics["classifier_accuracy"] > 0.9
@@ -193,7 +193,7 @@ def test_a_metric_that_the_data_is_too_small_for_is_omitted_with_the_reason(
     assert all(reason.startswith("needs ") for reason in omitted.values())
     assert not set(omitted) & set(metrics)
     printed = capsys.readouterr().out.splitlines()[-1]
-    assert printed.startswith("evaluated models/generator.onnx on ")
+    assert printed.startswith("evaluated models/candidate/generator.onnx on ")
     assert "left out: " in printed
     if "class_agreement" in metrics:
         assert set(metrics["class_agreement_by_class"]) == set(classes)

@@ -47,7 +47,7 @@ def trained(project: Project, labels: str = "auto", source: str = "noise.npz", *
 def exported(project: Project) -> Path:
     trained(project)
     export.main()
-    return paths.MODEL
+    return paths.CANDIDATE_MODEL
 
 
 @pytest.mark.parametrize(("family", "labels"), [*((name, "auto") for name in FAMILIES), ("dcgan-5", "none")])
@@ -58,7 +58,7 @@ def test_the_onnx_file_reproduces_the_pixels_of_torch_at_any_batch_size(
     export.main()
     generator, _ = export.load_generator(params, read_manifest())
     wrapped = InferenceGenerator(generator)
-    exported = OnnxGenerator.load(paths.MODEL, provider="cpu")
+    exported = OnnxGenerator.load(paths.CANDIDATE_MODEL, provider="cpu")
     assert exported.card.classes == (("cat", "dog") if labels == "auto" else ())
     for batch in (1, 7, 64):
         z, label = exported.latent_space.sample(list(range(batch)))
@@ -88,7 +88,7 @@ def test_the_model_card_describes_the_training_run(exported: Path) -> None:
     card, params = OnnxGenerator.load(exported, provider="cpu").card, load_params()
     assert card.images_seen == 1234
     assert card.data_sha256 == read_manifest().data_sha256
-    assert card.params == params.model_dump(mode="json")
+    assert card.params == params.model_dump(mode="json", exclude={"promote"})
     assert card.mean_latent == (0.0,) * 6
 
 
@@ -100,10 +100,10 @@ def test_name_and_licence_default_to_those_of_the_data_and_paths_are_shortened(p
     labels.write_text(f"file,tag\n{rows}")
     trained(project, str(labels), str(source))
     export.main()
-    card = OnnxGenerator.load(paths.MODEL, provider="cpu").card
+    card = OnnxGenerator.load(paths.CANDIDATE_MODEL, provider="cpu").card
     assert (card.name, card.licence) == ("noise", "licence not stated")
     assert (card.params["data"]["source"], card.params["data"]["labels"]) == ("noise.npz", "tags.csv")
-    assert str(project.folder).encode() not in paths.MODEL.read_bytes()
+    assert str(project.folder).encode() not in paths.CANDIDATE_MODEL.read_bytes()
 
 
 def test_name_and_licence_in_params_override_those_of_the_data(project: Project) -> None:
@@ -138,9 +138,9 @@ def test_the_git_revision_is_the_commit_marked_dirty_when_files_differ(
 def test_the_same_weights_give_the_same_file(project: Project) -> None:
     trained(project)
     export.main()
-    first = paths.MODEL.read_bytes()
+    first = paths.CANDIDATE_MODEL.read_bytes()
     export.main()
-    assert paths.MODEL.read_bytes() == first
+    assert paths.CANDIDATE_MODEL.read_bytes() == first
 
 
 def test_missing_weights_raise_an_error_that_names_the_command(project: Project) -> None:
@@ -167,7 +167,7 @@ def test_damaged_weights_raise_an_error_that_names_the_command(project: Project,
         paths.GENERATOR_WEIGHTS.write_bytes(damaged[damage])
     with pytest.raises(MintError, match=r"models/generator.pt (is cut|does not have the checksum) .*; run dvc repro"):
         export.main()
-    assert not paths.MODEL.exists()
+    assert not paths.CANDIDATE_MODEL.exists()
 
 
 def test_weights_of_another_network_are_refused(project: Project) -> None:
@@ -181,8 +181,8 @@ def test_weights_of_another_network_are_refused(project: Project) -> None:
 def test_a_file_that_differs_from_torch_is_not_kept(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     trained(project)
     export.main()
-    before = paths.MODEL.read_bytes()
+    before = paths.CANDIDATE_MODEL.read_bytes()
     monkeypatch.setattr(export, "MAX_PIXEL_DIFFERENCE", -1)  # no file can pass
     with pytest.raises(MintError, match="differs from torch by up to ./255 and was not kept"):
         export.main()
-    assert paths.MODEL.read_bytes() == before
+    assert paths.CANDIDATE_MODEL.read_bytes() == before

@@ -64,7 +64,7 @@ def test_a_preset_trains_exports_and_serves(project: Project, name: str) -> None
     steps = load_with_checksum(paths.GENERATOR_WEIGHTS)["images_seen"] / 8 / load_params().train.discriminator_steps
     assert steps == 3
 
-    generator = OnnxGenerator.load(paths.MODEL, provider="cpu")
+    generator = OnnxGenerator.load(paths.CANDIDATE_MODEL, provider="cpu")
     values = presets.load_preset(name).values
     assert generator.card.latent_dim == values["network"]["latent_dim"]
     for call in serve_model(generator.path):

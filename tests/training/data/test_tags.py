@@ -32,7 +32,7 @@ def test_tags_are_learned_and_their_combinations_served(project: Project, mismat
 
     state = torch.load(paths.GENERATOR_WEIGHTS, weights_only=True)["generator"]
     assert state["latent.embedding.weight"].shape == (5, 6)  # 3 colours and 2 shapes, not 5 combinations
-    generator = OnnxGenerator.load(paths.MODEL, provider="cpu")
+    generator = OnnxGenerator.load(paths.CANDIDATE_MODEL, provider="cpu")
     assert sorted(generator.card.classes) == sorted(COMBINATIONS)
     for call in serve_model(generator.path):
         body = {"seeds": [7, 7], "labels": ["red + wide", "green + tall"], "format": "npy"}

@@ -117,6 +117,6 @@ def test_the_generator_is_not_modified() -> None:
 def test_the_model_card_contains_the_directions(project: Project) -> None:
     a_project_with_weights(project)
     export.main()
-    directions = np.array(OnnxGenerator.load(paths.MODEL, provider="cpu").card.directions)
+    directions = np.array(OnnxGenerator.load(paths.CANDIDATE_MODEL, provider="cpu").card.directions)
     assert directions.shape == (LATENT_DIM, LATENT_DIM)
     np.testing.assert_allclose(np.linalg.norm(directions, axis=1), 1, atol=1e-5)
