@@ -11,7 +11,7 @@ import math
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from PIL import Image
@@ -20,6 +20,7 @@ from serving.errors import InputError
 from serving.inference.latents import Images, Latents
 
 ImageFormat = Literal["png", "jpeg", "webp"]
+IMAGE_FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)  # each is in the tables below and in http/schemas.py
 
 MAX_SIDE = {"jpeg": 65_500, "webp": 16_383}  # of libjpeg (JPEG_MAX_DIMENSION) and of WebP's header
 

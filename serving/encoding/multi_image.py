@@ -12,12 +12,12 @@ import numpy as np
 from serving.encoding.images import SAVE_OPTIONS, contact_sheet, encode, to_pillow
 from serving.inference.latents import Images
 
-AnimationFormat = Literal["gif", "webp"]
+AnimatedImageFormat = Literal["gif", "webp"]
 
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
 
 
-def to_animation(images: Images, format: AnimationFormat, fps: float) -> bytes:
+def to_animation(images: Images, format: AnimatedImageFormat, fps: float) -> bytes:
     """Images uint8 [N, H, W, C] as the frames of an endless animation. GIF rounds frame times to 10 ms."""
     frames = [to_pillow(image) for image in images]
     file = io.BytesIO()

@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from serving.encoding.images import IMAGE_FORMATS
 from serving.http.validation import to_input_error
 from serving.inference.latents import MAX_IMAGES, MAX_SEED, Curve
 from serving.inference.model_card import ModelCard
@@ -36,7 +37,7 @@ ANIMATION_MEDIA_TYPES: dict[AnimationFormat, str] = {
     "npy": "application/x-npy",
     "png": "image/png",
 }
-IMAGE_MEDIA_TYPES = {name: MEDIA_TYPES[name] for name in ("png", "jpeg", "webp")}
+IMAGE_MEDIA_TYPES = {name: MEDIA_TYPES[name] for name in IMAGE_FORMATS}
 
 MAX_SIZE = 2048  # pixels of a side: 12 MB in memory
 MAX_NAME_LENGTH = 1000  # characters of a class or a model

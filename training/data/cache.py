@@ -1,7 +1,7 @@
-"""Cache of the prepared data: rebuilt only when params.yaml, the files of the source, or the code have changed.
+"""Cache of the prepared data: rebuilt when `data` in params.yaml, the source, the code or Pillow has changed.
 
-The record of the last build is kept outside data/prepared: it holds file times, and files that DVC tracks must not
-change from run to run.
+Missing or damaged arrays are rebuilt too. The record of the last build is kept outside data/prepared: it holds file
+times, and files that DVC tracks must not change from run to run.
 """
 
 import os

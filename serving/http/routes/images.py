@@ -3,13 +3,12 @@
 import asyncio
 import hashlib
 from functools import partial
-from typing import cast
 
 import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.encoding.images import ImageFormat
+from serving.encoding.images import IMAGE_FORMATS, ImageFormat
 from serving.errors import InputError
 from serving.http.generation import image_headers, render, run_job
 from serving.http.parsing import parse_query
@@ -49,9 +48,10 @@ async def image(request: Request) -> Response:
 def _image_format(extension: str) -> ImageFormat:
     """The format of a file extension; raises InputError for any other."""
     extension = "jpeg" if extension.lower() == "jpg" else extension.lower()
-    if extension not in ("png", "jpeg", "webp"):
-        raise InputError(f".{extension[:20]} is not made here; ask for .png, .jpeg or .webp", "ext")
-    return cast(ImageFormat, extension)
+    if extension not in IMAGE_FORMATS:
+        *others, last = (f".{name}" for name in IMAGE_FORMATS)
+        raise InputError(f".{extension[:20]} is not made here; ask for {', '.join(others)} or {last}", "ext")
+    return extension
 
 
 def _seed(text: str) -> int:

@@ -18,7 +18,7 @@ from serving.encoding.images import (
     encoding_seconds,
     resize,
 )
-from serving.encoding.multi_image import AnimationFormat, file_names, strip, to_animation, to_npy, to_zip
+from serving.encoding.multi_image import AnimatedImageFormat, file_names, strip, to_animation, to_npy, to_zip
 from serving.errors import InputError
 from serving.http.schemas import ANIMATION_MEDIA_TYPES, MEDIA_TYPES
 from serving.inference.latents import Images
@@ -126,7 +126,7 @@ def test_resizing_to_any_other_size_is_smooth(channels: int, size: int) -> None:
 
 
 @pytest.mark.parametrize("format", ["gif", "webp"])
-def test_an_animation_shows_each_frame_for_its_time_and_loops(format: AnimationFormat) -> None:
+def test_an_animation_shows_each_frame_for_its_time_and_loops(format: AnimatedImageFormat) -> None:
     grey = np.repeat(np.arange(0, 250, 50, dtype=np.uint8), 64).reshape(5, 8, 8, 1)
     file = Image.open(io.BytesIO(to_animation(grey, format, fps=10)))
     assert (file.n_frames, file.info["loop"]) == (5, 0)  # type: ignore[attr-defined]
