@@ -16,7 +16,7 @@ help:  ## list the commands
 
 setup: .venv/.ready  ## build .venv (with uv if it is installed, otherwise with venv and pip)
 
-.venv/.ready: requirements/all.txt pyproject.toml
+.venv/.ready: requirements/all.txt requirements/no-deps.txt pyproject.toml
 	@PYTHON=$(PYTHON) bash requirements/install.sh
 	@touch $@
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds .venv from requirements/all.txt, with hashes verified.
+# Builds .venv from requirements/all.txt and requirements/no-deps.txt, with hashes verified.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
@@ -12,9 +12,11 @@ fi
 if command -v uv >/dev/null && [[ $(command -v uv) != "$PWD/.venv/bin/uv" ]]; then
   uv venv --quiet --allow-existing --python "$python" .venv
   uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements/all.txt
+  uv pip install --quiet --python .venv/bin/python --require-hashes --no-deps -r requirements/no-deps.txt
   uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e .
 else
   "$python" -m venv .venv
   .venv/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/all.txt
+  .venv/bin/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r requirements/no-deps.txt
   .venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 fi

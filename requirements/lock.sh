@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Resolves pyproject.toml into hash-pinned requirements that pip and uv both install.
-#   requirements/lock.sh           writes requirements/all.txt, requirements/serving.txt and requirements/build.txt
+#   requirements/lock.sh           writes requirements/{all,no-deps,serving,build}.txt
 #   requirements/lock.sh --check   fails if they are out of date with pyproject.toml
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,6 +14,7 @@ resolve() {  # resolve FILE SOURCE OPTIONS...: keeps versions already pinned in 
 
 resolve_all() {  # resolve_all DIRECTORY
   resolve "$1/all.txt" pyproject.toml --extra training --extra serving --extra cuda --group dev
+  resolve "$1/no-deps.txt" --group pyproject.toml:no-deps --no-deps
   # The image installs a subset of the same versions, so the tested versions are the shipped ones.
   resolve "$1/serving.txt" pyproject.toml --extra serving --extra cuda --constraint "$1/all.txt"
   # The build backend.
@@ -30,7 +31,7 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 cp requirements/*.txt "$scratch"
 resolve_all "$scratch"
-for file in all.txt serving.txt build.txt; do
+for file in all.txt no-deps.txt serving.txt build.txt; do
   # Comments name each pin's origin, which includes the path of the constraint file.
   if ! diff <(grep -v '^ *#' "requirements/$file") <(grep -v '^ *#' "$scratch/$file") >/dev/null; then
     echo "requirements/$file is out of date with pyproject.toml; run: make lock" >&2

@@ -151,7 +151,7 @@ class EvaluateParams(Section):
     """Evaluation of the ONNX file."""
 
     images: int = Field(ge=8)
-    extractor: Literal["efficientnet-lite0", "inception"]
+    extractor: Literal["mobilenet-v2", "efficientnet-lite0", "inception"]
     classifier_epochs: int = Field(ge=1)
 
 

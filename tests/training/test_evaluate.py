@@ -15,7 +15,7 @@ from tests.tiny_model import save, tiny_model
 from tests.training.project import Project, tiny, write_params
 from training import evaluate, paths, preprocess
 from training.data.manifest import read_manifest
-from training.evaluation.features import EFFICIENTNET_LITE0
+from training.evaluation.features import MOBILENET_V2
 from training.evaluation.metrics import nearest_neighbours
 from training.params import load_params
 
@@ -60,7 +60,7 @@ def test_every_metric_has_a_real_baseline(project: Project, classes: tuple[str, 
         assert isinstance(metrics[name], float), name
         assert isinstance(metrics[f"{name}_of_real"], float), name
     assert metrics["model_id"] == OnnxGenerator.load(paths.CANDIDATE_MODEL, provider="cpu").model_id
-    assert metrics["extractor"] == EFFICIENTNET_LITE0
+    assert metrics["extractor"] == MOBILENET_V2
     assert metrics["images"] == 16
     assert ("class_agreement" in metrics) == bool(classes)
     assert 0 <= metrics["class_coverage"] <= 1
@@ -84,7 +84,7 @@ def score(generated: np.ndarray) -> dict[str, float]:
     images, labels = pictures(120)
     a, b = np.arange(60), np.arange(60, 120)
     sample = evaluate.Sample(generated, images[a], images[b], a, b, labels[b])
-    return evaluate.feature_metrics(sample, EFFICIENTNET_LITE0, CPU)
+    return evaluate.feature_metrics(sample, MOBILENET_V2, CPU)
 
 
 def unseen(count: int) -> np.ndarray:

