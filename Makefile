@@ -59,7 +59,7 @@ experiments: setup  ## reproduce the source tutorials' experiments, into reports
 bench: setup  ## load test next to FastAPI and BentoML services, in one run (needs wrk and an idle machine)
 	@python -m benchmarks.load
 
-bench-faults: setup  ## overload, disconnecting clients, SIGTERM and model files swapped under load, attacks
+bench-faults: setup  ## overload, disconnecting clients, SIGTERM, promotions and rollbacks under load, attacks
 	@for test in overload clients drain swap under_attack; do python -m benchmarks.faults.$$test || exit 1; done
 
 bench-quality: setup  ## compare presets after the same tuning and training time (two hours on two idle cores)

@@ -75,7 +75,7 @@ def fall_behind(candidate: Metrics, served: Metrics, tolerance: float) -> str | 
     if any(candidate.get(key) != served.get(key) for key in ("extractor", "images")):
         return None
     if "kid" in candidate and "kid" in served:
-        noise = KID_NOISE * max(candidate["kid_std"], served["kid_std"])
+        noise = KID_NOISE * max(metrics.get("kid_std", 0.0) for metrics in (candidate, served))
         if candidate["kid"] - served["kid"] > max(noise, tolerance * served["kid"]):
             return _worse("KID", candidate["kid"], served["kid"], "{:.4f}".format, tolerance)
     if "class_agreement" in candidate and "class_agreement" in served:

@@ -77,7 +77,7 @@ def judge_candidate(params: PromoteParams) -> str:
     if reason is None and served is not None:
         reason = behind_served(generator, metrics, params.tolerance)
     if reason is not None:
-        stays = f"{served} stays in service" if served else "no model is in service"
+        stays = f"{served} stays in service" if served else "No model is in service"
         return (
             f"NOT PROMOTED: {candidate} is not served, because {reason}. {stays}; see {paths.CANDIDATE_GRID}, "
             f"and to serve it anyway: make promote RUN={candidate}"

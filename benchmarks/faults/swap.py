@@ -1,9 +1,9 @@
-"""Fault test: a model file replaced under load must be reloaded, and a damaged file must not displace the old model.
+"""Fault test: models promoted and rolled back under load must be served, and a damaged file must not displace one.
 
     python -m benchmarks.faults.swap [--rounds N]
 
-Clients request the pixels of one seed again and again, while two models alternate under one path, each put there by an
-atomic rename. Every image is compared with that of the model named in its response.
+Clients request the pixels of one seed again and again, while two models alternate under one path, as `make promote` and
+`make rollback` put them there. Every image is compared with that of the model named in its response.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import json
 import tempfile
 import time
 from collections import Counter
+from contextlib import chdir
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import shorten
@@ -25,7 +26,7 @@ from benchmarks.load.http_client import CONNECTION_ERRORS, MODELS, NPY, Connecti
 from benchmarks.load.models import write_altered
 from serving.files import atomic_write
 from serving.inference.generator import OnnxGenerator
-from training import paths
+from training import paths, promote
 from training.stage import run_stage
 
 CLIENTS = 8
@@ -72,27 +73,33 @@ class SwapResult:
 
 def main() -> None:
     """Run the test and print its checks."""
-    parser = argparse.ArgumentParser(description="a model file replaced under load")
-    parser.add_argument("--rounds", type=int, default=20, help="how often the file is replaced")
+    parser = argparse.ArgumentParser(description="models promoted and rolled back under load")
+    parser.add_argument("--rounds", type=int, default=20, help="how often the model is replaced")
     rounds = parser.parse_args().rounds
     checks = asyncio.run(run_test(paths.MODEL, rounds))
-    report_checks(f"a model file replaced {rounds} times under load, then damaged, {CLIENTS} connections", checks)
+    title = f"a model promoted or rolled back {rounds} times under load, then damaged, {CLIENTS} connections"
+    report_checks(title, checks)
 
 
 async def run_test(model: Path, rounds: int) -> list[Check]:
-    """Replace the served file so many times, then with a damaged one, then with a valid one."""
-    with tempfile.TemporaryDirectory() as folder:
+    """Replace the served model so many times, then its file with a damaged one, then with a valid one."""
+    model = model.absolute()
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
         scratch = Path(folder)
-        contents = [model.read_bytes(), write_altered(model, scratch / "altered").read_bytes()]
-        generators = [OnnxGenerator.load(path, "cpu") for path in (model, scratch / "altered")]
+        altered = write_altered(model, scratch / "altered.onnx")
+        contents = [path.read_bytes() for path in (model, altered)]
+        generators = [OnnxGenerator.load(path, "cpu") for path in (model, altered)]
         ids = [generator.model_id for generator in generators]
-        served = scratch / "served" / "generator.onnx"
-        replace(contents[0], served)
+        promote.promote_by_hand(str(model))
+        served = paths.MODEL
         result = SwapResult({generator.model_id: generator.generate([SEED])[0][0] for generator in generators})
         with service(served, scratch) as server:
             clients = [asyncio.create_task(client(server.port, result)) for _ in range(CLIENTS)]
             for number in range(1, rounds + 1):
-                replace(contents[number % 2], served)
+                if number % 2:
+                    await asyncio.to_thread(promote.promote_by_hand, str(altered))
+                else:
+                    await asyncio.to_thread(promote.rollback)
                 if await result.reloads(ids[number % 2]):
                     result.swaps += 1
             replace(contents[rounds % 2][: len(contents[0]) // 2], served)
@@ -110,7 +117,7 @@ def evaluate(result: SwapResult, rounds: int) -> list[Check]:
     kept = result.kept_old_model
     return [
         Check("every status is 200", statuses, set(result.statuses) == {200} and not result.broken),
-        Check("every replaced file is loaded", f"{result.swaps} of {rounds}", result.swaps == rounds),
+        Check("every model promoted or rolled back to is loaded", f"{result.swaps} of {rounds}", result.swaps == rounds),
         Check("every image is of the model that its response names", f"{result.wrong} are not", not result.wrong),
         Check("a damaged file leaves the old model in service", "the old model serves" if kept else result.model, kept),
         Check(

@@ -34,8 +34,8 @@ def test_no_accepted_request_is_lost_on_sigterm(model_path: Path) -> None:
     assert all(passed(drain.run_test(model_path, rounds=1)).values())
 
 
-def test_a_replaced_model_is_loaded_under_load_and_a_damaged_one_is_not_served(model_path: Path) -> None:
-    assert all(passed(asyncio.run(swap.run_test(model_path, rounds=1))).values())
+def test_models_promoted_and_rolled_back_are_loaded_under_load_and_a_damaged_one_is_not_served(model_path: Path) -> None:
+    assert all(passed(asyncio.run(swap.run_test(model_path, rounds=2))).values())
 
 
 def test_plain_images_are_served_under_attack(model_path: Path) -> None:
