@@ -289,9 +289,7 @@ def test_make_train_runs_a_preset_on_images_at_any_path_as_an_experiment(clone: 
 
     def make(*arguments: str) -> None:
         command = ["make", "-o", ".venv/.ready", *arguments]
-        done = subprocess.run(
-            command, cwd=clone.folder, env=environment, capture_output=True, text=True, timeout=600
-        )
+        done = subprocess.run(command, cwd=clone.folder, env=environment, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stdout + done.stderr
 
     make("train", f"SOURCE={odd}", "PRESET=digits-gan", "MINUTES=0.005")

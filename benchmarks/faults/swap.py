@@ -117,7 +117,9 @@ def evaluate(result: SwapResult, rounds: int) -> list[Check]:
     kept = result.kept_old_model
     return [
         Check("every status is 200", statuses, set(result.statuses) == {200} and not result.broken),
-        Check("every model promoted or rolled back to is loaded", f"{result.swaps} of {rounds}", result.swaps == rounds),
+        Check(
+            "every model promoted or rolled back to is loaded", f"{result.swaps} of {rounds}", result.swaps == rounds
+        ),
         Check("every image is of the model that its response names", f"{result.wrong} are not", not result.wrong),
         Check("a damaged file leaves the old model in service", "the old model serves" if kept else result.model, kept),
         Check(

@@ -34,7 +34,9 @@ def test_no_accepted_request_is_lost_on_sigterm(model_path: Path) -> None:
     assert all(passed(drain.run_test(model_path, rounds=1)).values())
 
 
-def test_models_promoted_and_rolled_back_are_loaded_under_load_and_a_damaged_one_is_not_served(model_path: Path) -> None:
+def test_models_promoted_and_rolled_back_are_loaded_under_load_and_a_damaged_one_is_not_served(
+    model_path: Path,
+) -> None:
     assert all(passed(asyncio.run(swap.run_test(model_path, rounds=2))).values())
 
 
