@@ -125,7 +125,7 @@ def save(
             for name, seed, (image, label) in zip(names, options.seeds, unbatch(batches), strict=True):
                 class_name = None if label is None else model.card.classes[label]
                 text = png_metadata(model.model_id, options.truncation, seed, class_name)
-                write_file(options.out / name, encode(image, options.format, text))
+                write_file(options.out / name, encode(image, options.format, text, model.card.background))
     except OSError as error:
         raise InputError(f"{options.out} cannot be written ({error.strerror}); choose another --out") from None
     count = "1 image" if len(options.seeds) == 1 else f"{len(options.seeds)} images"

@@ -1,5 +1,6 @@
 """Real ONNX model file of a few kilobytes: one layer over z, an embedding per class, and a model card."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from serving.inference.image_shape import Resolution
 from serving.inference.model_card import CARD_KEY, CHECKSUM_KEY, CHECKSUM_PLACEHOLDER, ModelCard, embed_checksum
 
 LATENT_DIM = 8
@@ -16,7 +18,7 @@ CLASSES = ("cat", "dog", "eel")
 
 
 def tiny_card(
-    channels: int = 3, classes: Sequence[str] = CLASSES, resolution: int = RESOLUTION, **changes: Any
+    channels: int = 3, classes: Sequence[str] = CLASSES, resolution: int | str = RESOLUTION, **changes: Any
 ) -> ModelCard:
     """The card that describes `tiny_model`, with `changes`."""
     values: dict[str, Any] = {
@@ -40,21 +42,22 @@ def tiny_model(
     classes: Sequence[str] = CLASSES,
     weights: int = 0,
     brittle: bool = False,
-    resolution: int = RESOLUTION,
+    resolution: int | str = RESOLUTION,
 ) -> onnx.ModelProto:
-    """Build a generator of small square images that depend on z and on the label.
+    """Build a generator of small images that depend on z and on the label.
 
     weights: seed of its random weights. brittle: fail inside ONNX Runtime for a latent whose first number is 100 or
-    more, as a network with a bug would.
+    more, as a network with a bug would. resolution: a side, or height x width such as `12x8`.
     """
-    pixels = resolution * resolution * channels
+    shape = (*Resolution.parse(resolution), channels)
+    pixels = math.prod(shape)
     random = np.random.RandomState(weights)
     constants = {
         "kernel": random.standard_normal((LATENT_DIM, pixels)).astype(np.float32),
         "bias": random.standard_normal(pixels).astype(np.float32),
         "by_class": random.standard_normal((max(len(classes), 1), pixels)).astype(np.float32),
         "white": np.float32(255),
-        "shape": np.array([-1, resolution, resolution, channels], np.int64),
+        "shape": np.array([-1, *shape], np.int64),
         "hundred": np.float32(100),
         "first": np.array([0], np.int64),
         "only_zero": np.zeros(1, np.float32),
@@ -63,7 +66,7 @@ def tiny_model(
     inputs = [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", LATENT_DIM])]
     if classes:
         inputs.append(helper.make_tensor_value_info("label", TensorProto.INT64, ["N"]))
-    output = helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", resolution, resolution, channels])
+    output = helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", *shape])
     used = {name for node in nodes for name in node.input}
     tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items() if name in used]
     graph = helper.make_graph(nodes, "tiny", inputs, [output], tensors)

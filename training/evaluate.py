@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from serving.encoding.images import contact_sheet, encode
+from serving.encoding.transparency import composite
 from serving.files import atomic_write
 from serving.inference.generator import OnnxGenerator
 from training import paths
@@ -63,8 +64,9 @@ def main() -> None:
     params = load_params().evaluate
     manifest = read_manifest()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    images, labels = read_arrays(manifest)
     generator = OnnxGenerator.load(paths.CANDIDATE_MODEL)
+    images, labels = read_arrays(manifest)
+    images = composite(images, generator.card.background)
     sample = build_sample(generator, images, labels, params.images)
     neighbours, distances = nearest_neighbours(sample.generated, images)
     metrics = {
@@ -91,9 +93,15 @@ def build_sample(
     chosen = np.random.RandomState(0).permutation(len(images))[: 2 * count]
     real_a, real_b = np.sort(chosen[:-count]), np.sort(chosen[-count:])
     requested = labels[real_b] if generator.card.classes else None
-    generated, _ = generator.generate(list(range(count)), requested)
+    generated = generate_opaque(generator, count, requested)
     sample_labels = np.zeros(count, np.int64) if requested is None else requested
     return Sample(generated, images[real_a], images[real_b], real_a, real_b, sample_labels)
+
+
+def generate_opaque(generator: OnnxGenerator, count: int, labels: NDArray[np.int64] | None) -> NDArray[np.uint8]:
+    """Images of seeds 0, 1, 2, ... as they are judged, uint8 [count, H, W, C]: transparent pixels on the background."""
+    images, _ = generator.generate(list(range(count)), labels)
+    return composite(images, generator.card.background)
 
 
 def feature_metrics(sample: Sample, extractor: str, device: torch.device) -> dict[str, Any]:
@@ -161,7 +169,7 @@ def class_metrics(
     if generator.card.classes:
         count = max(AGREEMENT_IMAGES, classes)
         requested = np.arange(count) % classes
-        agrees = classify(classifier, generator.generate(list(range(count)), requested)[0]) == requested
+        agrees = classify(classifier, generate_opaque(generator, count, requested)) == requested
         metrics["class_agreement"] = float(agrees.mean())
         metrics["class_agreement_by_class"] = {
             name: float(agrees[requested == label].mean()) for label, name in enumerate(manifest.classes)

@@ -78,6 +78,7 @@ def model_card(params: Params, manifest: Manifest, generator: networks.Generator
         latent_dim=params.network.latent_dim,
         resolution=params.data.resolution,
         channels=params.data.channels,
+        background=params.data.background,
         classes=() if params.network.condition == "none" else manifest.classes,
         mean_latent=(0.0,) * params.network.latent_dim,  # z is standard normal, with no mapping network
         directions=principal_directions(generator),

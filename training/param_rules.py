@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator
 
+from serving.inference.image_shape import Resolution
 from training.param_sections import DataParams, NetworkParams, ObjectiveParams, StabiliserParams, TrainParams
 from training.pyramid import pyramid
 
 LABELLED_OBJECTIVES = ("saturating", "non-saturating", "least-squares", "hinge")  # each image is labelled real or fake
 GROUP_CHANNELS = 16  # channels per group in the residual network's 3x3 convolutions (Huang et al. 2024)
+LARGE_SIDE = 512  # pixels
+LARGE_NETWORKS = ("dcgan", "residual")  # those for images of LARGE_SIDE
 
 
 def find_conflicts(
@@ -24,7 +27,12 @@ def find_conflicts(
         yield f"train.batch {train.batch} is larger than data.limit {data.limit}; lower train.batch"
 
 
-def _network_conflicts(network: NetworkParams, resolution: int) -> Iterator[str]:
+def _network_conflicts(network: NetworkParams, resolution: Resolution) -> Iterator[str]:
+    if max(resolution) >= LARGE_SIDE and network.name not in LARGE_NETWORKS:
+        yield (
+            f"data.resolution {resolution} is for {' and '.join(LARGE_NETWORKS)}; a {network.name} network has layers "
+            "that are too large for it: set network.name to one of them, or data.resolution to 256 or less"
+        )
     if (network.kernel is None) == (network.name == "dcgan"):
         wanted = "4 or 5" if network.kernel is None else "null"
         yield f"network.kernel is {network.kernel or 'null'} and network.name is {network.name}; set kernel to {wanted}"
@@ -42,16 +50,16 @@ def _network_conflicts(network: NetworkParams, resolution: int) -> Iterator[str]
         yield from _width_conflicts(network.widths, network.name, resolution)
 
 
-def _width_conflicts(widths: tuple[int, ...], name: str, resolution: int) -> Iterator[str]:
+def _width_conflicts(widths: tuple[int, ...], name: str, resolution: Resolution) -> Iterator[str]:
     if name != "residual":
         yield f"network.widths is for residual; the layers of {name} follow from its two widths: set it to null"
         return
     smallest, doublings = pyramid(resolution)
-    sides = [smallest * 2**level for level in range(doublings + 1)]
-    if len(widths) != len(sides):
+    sizes = [Resolution(*(side * 2**level for side in smallest)) for level in range(doublings + 1)]
+    if len(widths) != len(sizes):
         yield (
-            f"network.widths has {len(widths)} numbers and {resolution} px has {len(sides)} resolutions "
-            f"({', '.join(map(str, sides))}); give one number each"
+            f"network.widths has {len(widths)} numbers and {resolution} px has {len(sizes)} resolutions "
+            f"({', '.join(map(str, sizes))}); give one number each"
         )
     for width in widths:
         if width % (GROUP_CHANNELS // 2):

@@ -4,14 +4,20 @@ The committed params.yaml gives each key's unit and purpose.
 """
 
 import re
+from contextlib import suppress
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+
+from serving.inference.image_shape import ImageResolution, Resolution
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Dropout = Annotated[float, Field(ge=0, lt=1)]
 LearningRate = Annotated[float, Field(gt=0, le=1)]
 OptimizerName = Literal["adam", "rmsprop", "sgd"]
+
+LONE_SQUARES = (28, 512)  # sides of squares, besides the multiples of SIDE_STEP
+SIDE_STEP, MIN_SIDE, MAX_SIDE = 16, 32, 256
 
 
 def _check_colour(value: object) -> object:
@@ -22,6 +28,19 @@ def _check_colour(value: object) -> object:
 
 
 Colour = Annotated[str, BeforeValidator(_check_colour)]
+
+
+def _parse_resolution(value: object) -> Resolution:
+    """Accept sizes that halve at least three times down to a few pixels, and 28 px, which halves twice."""
+    with suppress(ValueError):
+        resolution = Resolution.parse(value)
+        lone = resolution.height == resolution.width and resolution.height in LONE_SQUARES
+        if lone or all(MIN_SIDE <= side <= MAX_SIDE and side % SIDE_STEP == 0 for side in resolution):
+            return resolution
+    raise ValueError(
+        f"it should be 28, 512 or a multiple of {SIDE_STEP} from {MIN_SIDE} to {MAX_SIDE}, "
+        "or height x width of such multiples, such as 96x64"
+    )
 
 
 class Section(BaseModel):
@@ -35,8 +54,8 @@ class DataParams(Section):
 
     source: str = Field(min_length=1)
     labels: str = Field(min_length=1)
-    resolution: Literal[28, 32, 64, 96, 128, 256]
-    channels: Literal[1, 3]
+    resolution: Annotated[ImageResolution, BeforeValidator(_parse_resolution)]
+    channels: Literal[1, 3, 4]
     background: Colour
     limit: Annotated[int, Field(ge=1)] | None
     max_skipped: Probability

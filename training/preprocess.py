@@ -1,4 +1,4 @@
-"""Stage 1: preprocessing of data.source into data/prepared: square images of one size, their labels, and a manifest.
+"""Stage 1: preprocessing of data.source into data/prepared: images of one size, their labels, and a manifest.
 
     python -m training.preprocess
 
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from serving.files import atomic_write
 from training import paths
 from training.data.cache import cached_manifest, current_inputs, write_cache_record
-from training.data.decode import load_square_image
+from training.data.decode import load_image
 from training.data.manifest import Counts, DataError, IgnoredFiles, Manifest, SkippedFile, data_sha256
 from training.data.npy import NpyWriter
 from training.data.provenance import provenance
@@ -48,7 +48,7 @@ class PreparedImage:
     """A decoded item."""
 
     item: Item
-    pixels: Pixels  # [R, R, C]
+    pixels: Pixels  # [H, W, C]
     content_sha256: bytes
     enlarged: bool
 
@@ -128,7 +128,7 @@ def write_images(items: list[Item], data: DataParams, path: Path) -> tuple[list[
     enlarged = 0
     skipped: list[SkippedFile] = []
     source_sha256 = sha256()
-    with NpyWriter(path, (data.resolution, data.resolution, data.channels)) as rows:
+    with NpyWriter(path, (*data.resolution, data.channels)) as rows:
         results = parallel_map(lambda item: decode_item(item, data), items)
         for result in track(results, len(items), "preparing images"):
             if isinstance(result, SkippedFile):
@@ -145,7 +145,7 @@ def decode_item(item: Item, data: DataParams) -> PreparedImage | SkippedFile:
     """Decode one item; a SkippedFile with the reason if it cannot be read."""
     try:
         content = item.read()
-        image = load_square_image(content, data)
+        image = load_image(content, data)
         digest = sha256(content if isinstance(content, bytes) else content.data).digest()
         return PreparedImage(item, image.pixels, digest, image.enlarged)
     except UnreadableImageError as error:

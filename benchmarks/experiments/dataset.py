@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.experiments.settings import DATA, ROOT
 from serving.errors import MintError
 from serving.files import atomic_write
+from serving.inference.image_shape import Resolution
 from training.data.cache import current_inputs
 from training.data.manifest import SkippedFile
 from training.data.sources import open_source
@@ -55,8 +56,8 @@ class ImageSpec:
         return DataParams(
             source=str(FASHION_MNIST) if self.channels == 1 or self.composed else str(self.rgb_source),
             labels="auto",
-            resolution=self.resolution,  # type: ignore[arg-type]  # pydantic checks it
-            channels=1 if self.composed else self.channels,  # type: ignore[arg-type]
+            resolution=Resolution(self.resolution, self.resolution),
+            channels=1 if self.composed else self.channels,  # type: ignore[arg-type]  # pydantic checks it
             background="#ffffff",
             limit=self.limit,
             max_skipped=1.0,

@@ -59,7 +59,7 @@ def main() -> None:
 def make_jobs(variant: Variant, size: Size, seeds: int, rgb_source: str | None, work: Path, workers: int) -> list[Job]:
     """A job for every seed, with folders in `work`, where the images are prepared."""
     data = variant.params(size, 0).data
-    spec = ImageSpec(data.resolution, data.channels, rgb_source if data.channels == 3 else None, size.pool)
+    spec = ImageSpec(data.resolution.height, data.channels, rgb_source if data.channels == 3 else None, size.pool)
     images = spec.folder(work / "images")
     prepare(spec, images)
     saved = work / "runs" / cache_key(variant, size, data_sha256(images / IMAGES, images / LABELS))
@@ -128,7 +128,7 @@ def gather(jobs: list[Job], scale: str, folder: Path) -> None:
         images=seeds[0].images,
         epochs=size.epochs,
         batch=params.train.batch,
-        resolution=params.data.resolution,
+        resolution=params.data.resolution.height,
         channels=params.data.channels,
         network=params.network.name,
         generator_width=params.network.generator_width,

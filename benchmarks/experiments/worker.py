@@ -212,7 +212,7 @@ def source_image_ms(params: Params, fabric: Fabric) -> float:
     """
     data = params.data
     params = params.model_copy(update={"train": params.train.model_copy(update={"batch": TIMED_BATCH})})
-    noise = torch.rand(TIMED_BATCH, data.channels, data.resolution, data.resolution, device=fabric.device) * 2 - 1
+    noise = torch.rand(TIMED_BATCH, data.channels, *data.resolution, device=fabric.device) * 2 - 1
     labels = torch.zeros(TIMED_BATCH, dtype=torch.int64, device=fabric.device)
     gan = GANTrainer(params, None, fabric)
     gan.step(repeat((noise, labels)))["g_loss"].item()

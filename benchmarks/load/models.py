@@ -26,7 +26,7 @@ def dcgan_64(path: Path) -> Path:
     card = ModelCard(
         name="dcgan-64",
         latent_dim=params.network.latent_dim,
-        resolution=64,
+        resolution=params.data.resolution,
         channels=3,
         classes=(),
         mean_latent=(0.0,) * params.network.latent_dim,

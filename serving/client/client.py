@@ -65,7 +65,7 @@ class MintClient:
         model: str | None = None,
         format: ImageFormat = "png",
     ) -> bytes:
-        """Fetch one image as an encoded file. size: side in pixels; the default is the model's resolution."""
+        """Fetch one image as an encoded file. size: longer side in pixels; the default is the model's own."""
         return self._send(requests.image(seed, label, truncation, size, model, format))
 
     @overload

@@ -68,7 +68,7 @@ class InterpolateOptions(TypedDict, total=False):
     path: Literal["slerp", "lerp"]
     loop: bool  # return to the first keyframe
     truncation: float
-    size: int  # side of a frame in pixels
+    size: int  # longer side of a frame in pixels
     fps: float
     model: str
 

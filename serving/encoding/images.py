@@ -16,7 +16,9 @@ from typing import Literal, get_args
 import numpy as np
 from PIL import Image
 
+from serving.encoding.transparency import WHITE, composite
 from serving.errors import InputError
+from serving.inference.image_shape import RGBA, Resolution
 from serving.inference.latents import Images, Latents
 
 ImageFormat = Literal["png", "jpeg", "webp"]
@@ -25,7 +27,7 @@ IMAGE_FORMATS: tuple[ImageFormat, ...] = get_args(ImageFormat)  # each is in the
 MAX_SIDE = {"jpeg": 65_500, "webp": 16_383}  # of libjpeg (JPEG_MAX_DIMENSION) and of WebP's header
 
 GAP = 2  # pixels between the images of a contact sheet
-GAP_COLOUR = 255  # white
+GAP_COLOUR = 255  # white; transparent between images with alpha
 
 # JPEG without chroma subsampling, since small images are all edges; lossless WebP.
 SAVE_OPTIONS: dict[str, dict[str, object]] = {
@@ -34,7 +36,7 @@ SAVE_OPTIONS: dict[str, dict[str, object]] = {
 }
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-PNG_COLOUR_TYPES = {1: 0, 3: 2}  # by channels: grey, RGB
+PNG_COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # by channels: grey, RGB, RGBA
 PNG_FILTER_UP = 2
 ZLIB_LEVEL = 6
 
@@ -52,20 +54,21 @@ SECONDS_PER_MEGAPIXEL = {  # of three channels
 SECONDS_PER_IMAGE = 0.0002
 
 
-def encoding_seconds(images: int, side: int, channels: int, format: str) -> float:
-    """Estimated seconds of one core to resize and encode images [images, side, side, channels].
+def encoding_seconds(images: int, resolution: Resolution, channels: int, format: str) -> float:
+    """Estimated seconds of one core to resize and encode images [images, *resolution, channels].
 
     Used for admission control and to choose the encoding thread.
     """
-    megapixels = images * side * side * channels / 3e6
+    megapixels = images * resolution.pixels * channels / 3e6
     return images * SECONDS_PER_IMAGE + megapixels * SECONDS_PER_MEGAPIXEL[format]
 
 
-def encode(image: Images, format: ImageFormat, text: Mapping[str, str] | None = None) -> bytes:
+def encode(image: Images, format: ImageFormat, text: Mapping[str, str] | None = None, background: str = WHITE) -> bytes:
     """Encode one image uint8 [H, W, C]; one channel stays grey if the format supports it.
 
-    text: PNG text chunks, one for each entry; ignored for the other formats. Raises InputError for an image, such as
-    a large contact sheet, that exceeds the format's size limit.
+    text: PNG text chunks, one for each entry; ignored for the other formats. background: colour `#rrggbb` behind
+    transparent pixels of a JPEG, which has no alpha. Raises InputError for an image, such as a large contact sheet,
+    that exceeds the format's size limit.
     """
     if format == "png":
         return _encode_png(image, text or {})
@@ -75,22 +78,26 @@ def encode(image: Images, format: ImageFormat, text: Mapping[str, str] | None = 
             f"{format} has at most {MAX_SIDE[format]} pixels a side and this is {longest}; ask for png or fewer images",
             "format",
         )
+    if format == "jpeg":
+        image = composite(image, background)
     file = io.BytesIO()
     to_pillow(image).save(file, format, **SAVE_OPTIONS[format])
     return file.getvalue()
 
 
 def resize(images: Images, size: int) -> Images:
-    """Resize images uint8 [N, H, H, C] to [N, size, size, C].
+    """Resize images uint8 [N, H, W, C] so that their longer side has `size` pixels.
 
-    A multiple of H repeats every pixel, which keeps pixel art crisp; any other size is resampled with a Lanczos
-    filter.
+    A multiple of the longer side repeats every pixel, which keeps pixel art crisp; any other size is resampled with a
+    Lanczos filter, colours weighted by alpha.
     """
-    count, side, _, channels = images.shape
-    if size % side == 0:
-        return images.repeat(size // side, axis=1).repeat(size // side, axis=2)
-    resized = [to_pillow(image).resize((size, size), Image.Resampling.LANCZOS) for image in images]
-    return np.stack([np.asarray(image) for image in resized]).reshape(count, size, size, channels)
+    resolution = Resolution(*images.shape[1:3])
+    factor, remainder = divmod(size, max(resolution))
+    if remainder == 0:
+        return images.repeat(factor, axis=1).repeat(factor, axis=2)
+    height, width = resolution.scaled_to(size)
+    resized = [to_pillow(image).resize((width, height), Image.Resampling.LANCZOS) for image in images]
+    return np.stack([np.asarray(image) for image in resized]).reshape(len(images), height, width, images.shape[3])
 
 
 def contact_sheet(images: Images, columns: int | None = None) -> Images:
@@ -102,7 +109,7 @@ def contact_sheet(images: Images, columns: int | None = None) -> Images:
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     size = (rows * (height + GAP) - GAP, columns * (width + GAP) - GAP, channels)
-    sheet = np.full(size, GAP_COLOUR, np.uint8)
+    sheet = np.full(size, 0 if channels == RGBA else GAP_COLOUR, np.uint8)
     for index, image in enumerate(images):
         top, left = index // columns * (height + GAP), index % columns * (width + GAP)
         sheet[top : top + height, left : left + width] = image
@@ -140,12 +147,12 @@ def contact_sheet_metadata(
 
 
 def to_pillow(image: Images) -> Image.Image:
-    """One image uint8 [H, W, C], C 1 or 3, as a Pillow image."""
+    """One image uint8 [H, W, C], C 1, 3 or 4, as a Pillow image."""
     return Image.fromarray(np.ascontiguousarray(image[:, :, 0] if image.shape[2] == 1 else image))
 
 
 def _encode_png(image: Images, text: Mapping[str, str]) -> bytes:
-    """One image uint8 [H, W, C], C 1 or 3, as a PNG file (RFC 2083); the keys of `text` are ASCII."""
+    """One image uint8 [H, W, C], C 1, 3 or 4, as a PNG file (RFC 2083); the keys of `text` are ASCII."""
     height, width, channels = image.shape
     pixels = image.reshape(height, width * channels)
     rows = np.empty((height, 1 + width * channels), np.uint8)

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from serving.encoding.images import SAVE_OPTIONS, contact_sheet, encode, to_pillow
+from serving.encoding.transparency import WHITE, composite
 from serving.inference.latents import Images
 
 AnimatedImageFormat = Literal["gif", "webp"]
@@ -17,8 +18,14 @@ AnimatedImageFormat = Literal["gif", "webp"]
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
 
 
-def to_animation(images: Images, format: AnimatedImageFormat, fps: float) -> bytes:
-    """Images uint8 [N, H, W, C] as the frames of an endless animation. GIF rounds frame times to 10 ms."""
+def to_animation(images: Images, format: AnimatedImageFormat, fps: float, background: str = WHITE) -> bytes:
+    """Images uint8 [N, H, W, C] as the frames of an endless animation. GIF rounds frame times to 10 ms.
+
+    background: colour `#rrggbb` behind transparent pixels of a GIF, whose pixels are either opaque or invisible: with
+    soft edges cut off, sprites would look frayed.
+    """
+    if format == "gif":
+        images = composite(images, background)
     frames = [to_pillow(image) for image in images]
     file = io.BytesIO()
     frames[0].save(

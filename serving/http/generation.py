@@ -51,7 +51,8 @@ async def run_job(
 ) -> tuple[bytes, Indices]:
     """Generate the images of a job and return them as rendered by `renderer`, and their labels.
 
-    format, size: those of the rendered images, to estimate the cost; size: pixels of a side, None: the model's own.
+    format, size: those of the rendered images, to estimate the cost; size: pixels of the longer side, None: the
+    model's own.
     Raises ClientDisconnectedError when the client disconnects.
     """
 
@@ -60,7 +61,8 @@ async def run_job(
         return renderer(images, indices), indices
 
     card = generator.card
-    encode_s = encoding_seconds(len(job), size or card.resolution, card.channels, format)
+    resolution = card.resolution if size is None else card.resolution.scaled_to(size)
+    encode_s = encoding_seconds(len(job), resolution, card.channels, format)
     state: AppState = request.app.state.mint
     with _cancelled_on_disconnect(request):
         return await state.batcher.submit(generator, job, render_in_thread, encode_s)
@@ -117,10 +119,11 @@ def render(
     texts = _png_texts(labels, generator, job) if format in ("png", "zip") else []
     if format == "zip":
         return to_zip(images, file_names(job.seeds, len(images), "png"), texts)
+    background = generator.card.background
     if len(images) == 1:
-        return encode(images[0], format, texts[0] if texts else None)
+        return encode(images[0], format, texts[0] if texts else None, background)
     text = contact_sheet_metadata(generator.model_id, job.truncation, job.seeds, labels)
-    return encode(contact_sheet(images), format, text)
+    return encode(contact_sheet(images), format, text, background)
 
 
 def _to_json(images: Images, labels: Indices, generator: OnnxGenerator, job: GenerationJob) -> str:

@@ -39,7 +39,7 @@ ANIMATION_MEDIA_TYPES: dict[AnimationFormat, str] = {
 }
 IMAGE_MEDIA_TYPES = {name: MEDIA_TYPES[name] for name in IMAGE_FORMATS}
 
-MAX_SIZE = 2048  # pixels of a side: 12 MB in memory
+MAX_SIZE = 2048  # pixels of the longer side: a square has up to 16 MB in memory
 MAX_NAME_LENGTH = 1000  # characters of a class or a model
 MAX_NUMBERS_LENGTH = 1600  # characters of a list in a header: two lists and all other headers fit 4 KB
 OMITTED = "omitted"
@@ -72,7 +72,7 @@ LATENTS_DESCRIPTION = "a list of rows of finite numbers, one row for each image 
 TRUNCATION_DESCRIPTION = "a number from 0 (the average image) to 1 (the full variety)"
 MODEL_DESCRIPTION = "the name or the id of a model of GET /models; without it the default one"
 SIZE_DESCRIPTION = (
-    f"the side in pixels, from 1 to {MAX_SIZE}; a multiple of the model's resolution repeats pixels, any other size is "
+    f"the longer side in pixels, from 1 to {MAX_SIZE}; a multiple of the model's own repeats pixels, any other size is "
     "resampled"
 )
 
@@ -255,7 +255,7 @@ class Limits(BaseModel):
     """Bounds of one request."""
 
     max_images: int = Field(description="images, or frames of an animation")
-    max_size: int = Field(default=MAX_SIZE, description="pixels of a side")
+    max_size: int = Field(default=MAX_SIZE, description="pixels of the longer side")
 
 
 class ModelResponse(BaseModel):

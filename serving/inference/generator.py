@@ -115,7 +115,6 @@ class OnnxGenerator:
 
     def warm_up(self, batches: tuple[int, ...]) -> None:
         """Run batches of these sizes once; raises ModelError when one fails or has the wrong shape."""
-        side, channels = self.card.resolution, self.card.channels
         for count in batches:
             latents = np.tile(self.latent_space.mean, (count, 1))
             labels = np.zeros(count, np.int64) if self.card.classes else None
@@ -125,16 +124,16 @@ class OnnxGenerator:
                 raise ModelError(
                     f"{self.path} fails on a batch of {count} ({reason(error)}); export it again"
                 ) from error
-            if shape != (count, side, side, channels):
+            wanted = (count, *self.card.image_shape)
+            if shape != wanted:
                 raise ModelError(
                     f"{self.path}: output images has the shape {list(shape)} for a batch of {count} and the card's "
-                    f"resolution and channels say {[count, side, side, channels]}; export the model again"
+                    f"resolution and channels say {list(wanted)}; export the model again"
                 )
 
     def _run_in_batches(self, inputs: BatchInputs) -> BatchOutput:
         """Run the network, MAX_BATCH images at a time."""
-        side = self.card.resolution
-        images = np.empty((len(inputs), side, side, self.card.channels), np.uint8)
+        images = np.empty((len(inputs), *self.card.image_shape), np.uint8)
         labels: list[Labels | None] = []
         for start in range(0, len(inputs), MAX_BATCH):
             rows = slice(start, min(start + MAX_BATCH, len(inputs)))
@@ -146,11 +145,10 @@ class OnnxGenerator:
 
 def _check_signature(session: onnxruntime.InferenceSession, card: ModelCard, path: Path) -> None:
     """Raise ModelError for the first input or output that differs from the card."""
-    side = card.resolution
     inputs: dict[str, tuple[str, tuple[int, ...]]] = {"z": ("tensor(float)", (card.latent_dim,))}
     if card.classes:
         inputs["label"] = ("tensor(int64)", ())
-    outputs: dict[str, tuple[str, tuple[int, ...]]] = {"images": ("tensor(uint8)", (side, side, card.channels))}
+    outputs: dict[str, tuple[str, tuple[int, ...]]] = {"images": ("tensor(uint8)", card.image_shape)}
     for kind, nodes, wanted in (("input", session.get_inputs(), inputs), ("output", session.get_outputs(), outputs)):
         found = {node.name: (node.type, node.shape) for node in nodes}
         if found.keys() != wanted.keys():

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from serving.error_messages import invalid_fields
 from serving.errors import ModelError
+from serving.inference.image_shape import ImageResolution
 from serving.inference.labels import ClassNames
 
 CARD_KEY = "mint"
@@ -20,6 +21,7 @@ CHECKSUM_PLACEHOLDER = "sha256:" + "0" * 64  # until `embed_checksum`
 FORMAT_VERSION: Literal[1] = 1
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
+Colour = Annotated[str, Field(pattern=r"^#[0-9a-fA-F]{6}$")]
 
 
 class ModelCard(BaseModel):
@@ -31,8 +33,9 @@ class ModelCard(BaseModel):
     name: str
     latent_dim: int = Field(ge=1)
     prior: Literal["normal"] = "normal"
-    resolution: int = Field(ge=1)
-    channels: Literal[1, 3]
+    resolution: ImageResolution
+    channels: Literal[1, 3, 4]
+    background: Colour = "#ffffff"  # behind transparent pixels, where a format has no alpha
     classes: tuple[str, ...]  # in label order; empty for a model without classes
     mean_latent: tuple[Number, ...]
     directions: tuple[tuple[Number, ...], ...] = ()  # principal directions of z, unit vectors, strongest first
@@ -55,10 +58,15 @@ class ModelCard(BaseModel):
         return ClassNames(self.classes)
 
     @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        return *self.resolution, self.channels
+
+    @property
     def shape(self) -> str:
         """The image shape and the number of classes, such as `28x28x1, 10 classes`."""
         classes = f"{len(self.classes)} classes" if self.classes else "no classes"
-        return f"{self.resolution}x{self.resolution}x{self.channels}, {classes}"
+        return f"{'x'.join(map(str, self.image_shape))}, {classes}"
 
 
 def read_card(metadata: dict[str, str], path: str) -> ModelCard:

@@ -128,7 +128,7 @@ export class App {
     ]);
     this.models = list.models;
     this.modelClient = new ModelClient(this.api, model);
-    setImageSizes(this.modelClient.card.resolution);
+    setImageSizes(this.modelClient.height, this.modelClient.width);
   }
 
   /** The view without classes, dimensions and directions that the model does not have. */

@@ -1,11 +1,13 @@
 /** Canvas painting: images and latents. */
 
-const PIXELATED_UP_TO = 32; // resolution up to which pixels stay sharp squares
+const PIXELATED_UP_TO = 32; // shorter side up to which pixels stay sharp squares
+const THUMB = { side: 116, largest: 160 }; // pixels, of a square
+const PREVIEW = { side: 256, largest: 320 };
 
 /**
  * Paints one image of a batch.
  * @param {HTMLCanvasElement} canvas
- * @param {import("./npy.js").Tensor} images uint8 [N, H, W, C], grey or RGB
+ * @param {import("./npy.js").Tensor} images uint8 [N, H, W, C], grey, RGB or RGBA
  * @param {number} index
  */
 export function paintImage(canvas, images, index) {
@@ -13,14 +15,16 @@ export function paintImage(canvas, images, index) {
   const pixels = new ImageData(width, height);
   const start = index * height * width * channels;
   for (let pixel = 0; pixel < height * width; pixel++) {
+    const values = start + channels * pixel;
     for (let channel = 0; channel < 3; channel++) {
-      pixels.data[4 * pixel + channel] = images.data[start + channels * pixel + (channels === 3 ? channel : 0)];
+      pixels.data[4 * pixel + channel] = images.data[values + (channels === 1 ? 0 : channel)];
     }
-    pixels.data[4 * pixel + 3] = 255;
+    pixels.data[4 * pixel + 3] = channels === 4 ? images.data[values + 3] : 255;
   }
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   canvas.getContext("2d").putImageData(pixels, 0, 0);
-  canvas.classList.toggle("pixelated", width <= PIXELATED_UP_TO);
+  canvas.classList.toggle("pixelated", Math.min(height, width) <= PIXELATED_UP_TO);
+  canvas.classList.toggle("transparent", channels === 4);
 }
 
 /**
@@ -44,12 +48,15 @@ export function paintBars(canvas, latent) {
 }
 
 /**
- * Sets the sizes of thumbnails and preview to multiples of the resolution, so that pixels stay square.
- * @param {number} resolution
+ * Sets the sizes of thumbnails and preview to multiples of the model's, so that pixels stay square.
+ * @param {number} height of the model's images
+ * @param {number} width
  */
-export function setImageSizes(resolution) {
-  const nearest = (pixels) => resolution * Math.max(1, Math.round(pixels / resolution));
+export function setImageSizes(height, width) {
+  const factor = (side, { side: wanted, largest }) =>
+    Math.min(Math.max(1, Math.round(wanted / side)), largest / side);
   const style = document.documentElement.style;
-  style.setProperty("--thumb", `${Math.min(nearest(116), 160)}px`);
-  style.setProperty("--preview", `${Math.min(nearest(256), 320)}px`);
+  style.setProperty("--aspect", `${width} / ${height}`);
+  style.setProperty("--thumb", `${width * factor(Math.sqrt(height * width), THUMB)}px`);
+  style.setProperty("--preview", `${width * factor(Math.max(height, width), PREVIEW)}px`);
 }

@@ -33,8 +33,8 @@ export class Controls {
   }
 
   render({ seeds, label, truncation, model }) {
-    const { card } = this.#app.modelClient;
-    byId("subtitle").textContent = `${card.name}, ${card.resolution} x ${card.resolution}`;
+    const { card, height, width } = this.#app.modelClient;
+    byId("subtitle").textContent = `${card.name}, ${height} x ${width}`;
     document.title = `${card.name} - Mint`;
     this.#fillSelects(card.classes);
     byId("class").value = label === null ? OWN_CLASS : String(label);

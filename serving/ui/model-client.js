@@ -25,6 +25,8 @@ export class ModelClient {
     this.#api = api;
     this.id = model.model_id;
     this.card = { directions: [], ...model.card };
+    // 64 for a square, "96x64" for any other size: height, then width.
+    [this.height, this.width = this.height] = String(this.card.resolution).split("x").map(Number);
     this.#numericNames = this.card.classes.some((name) => /^\d+$/.test(name));
     this.maxImages = Math.min(model.limits.max_images, MAX_LABELS);
   }

@@ -11,7 +11,7 @@ import { readNpy } from "./npy.js";
 /** @typedef {import("./view.js").View} View */
 
 const FPS = 12; // also of the GIF
-const GIF_SIZE = 256; // pixels; rounded to a multiple of the model's resolution
+const GIF_SIZE = 256; // pixels of the longer side; rounded to a multiple of the model's
 const INITIAL_PICKS = 3;
 
 /** Fetches all frames in one response and plays them on a canvas. */
@@ -118,8 +118,9 @@ export class MorphPanel {
   }
 
   async #downloadRequest(format) {
-    const { resolution } = this.#app.modelClient.card;
-    const size = resolution * Math.max(1, Math.round(GIF_SIZE / resolution));
+    const { height, width } = this.#app.modelClient;
+    const side = Math.max(height, width);
+    const size = side * Math.max(1, Math.round(GIF_SIZE / side));
     const body = { ...(await this.#requestBody(format)), size, fps: FPS };
     return { path: "interpolate", body, file: `mint-morph.${format}` };
   }

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from serving.errors import MintError
+from serving.inference.image_shape import Resolution
 from tests.training.project import COMMITTED_PARAMS, Project, picture
 from training import paths
 from training.data.provenance import provenance
@@ -60,7 +61,7 @@ def test_any_path_becomes_the_source_and_comments_are_kept(project: Project, ori
     command = configure({"SOURCE": folder(name), "RESOLUTION": "64", "CHANNELS": "3", "MINUTES": "0.5"})
     params = load_params()
     assert Path(params.data.source).expanduser().absolute() == Path(name).absolute()
-    assert (params.data.resolution, params.data.channels) == (64, 3)
+    assert (params.data.resolution, params.data.channels) == (Resolution(64, 64), 3)
     assert (params.train.length.amount, params.train.length.unit) == (0.5, "minutes")
     assert comments(paths.PARAMS.read_text()) == comments(original)
     assert command[1:5] == ["-m", "dvc", "exp", "run"]
@@ -88,7 +89,7 @@ def test_single_values_take_precedence_over_the_preset(project: Project, origina
     command = configure({"PRESET": "flowers-64", "RESOLUTION": "32"})
     params = load_params()
     assert (params.network.name, params.network.kernel, params.data.channels) == ("upsampling", None, 3)
-    assert params.data.resolution == 32
+    assert params.data.resolution == Resolution(32, 32)
     assert command[-1].startswith("flowers-64-")
     assert comments(paths.PARAMS.read_text()) == comments(original)
     configure({"PRESET": "default", "RESOLUTION": "28", "CHANNELS": "1"})
@@ -124,9 +125,9 @@ def test_without_overrides_the_pipeline_runs_with_params_yaml_unchanged(project:
     [
         ({"SOURCE": "flowres"}, "data.source = 'flowres' does not exist; did you mean flowers?"),
         ({"SOURCE": "torchvision:MINST", "MINUTES": "1"}, "did you mean MNIST?"),
-        ({"RESOLUTION": "63"}, "make train with RESOLUTION: data.resolution = 63 does not work: it should be 28, 32"),
+        ({"RESOLUTION": "63"}, "make train with RESOLUTION: data.resolution = 63 does not work: it should be 28, 512"),
         ({"RESOLUTION": "64px"}, "data.resolution = '64px' does not work"),
-        ({"CHANNELS": "4"}, "data.channels = 4 does not work: it should be 1 or 3"),
+        ({"CHANNELS": "2"}, "data.channels = 2 does not work: it should be 1, 3 or 4"),
         ({"MINUTES": "soon"}, "'soon minutes' is not a length; write one like 20 epochs"),
         ({"MINUTES": "0"}, "train.length.amount = '0' does not work"),
         ({"PRESET": "flower-64"}, "flower-64 is not a preset; did you mean flowers-64?"),

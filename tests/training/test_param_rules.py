@@ -88,10 +88,25 @@ CASES = {
         "network.widths is for residual; the layers of dense follow from its two widths: set it to null",
         [{"network": {"widths": None}}],
     ),
+    **{
+        f"{family} at 512 px": Case(
+            network(family) | {"data": {"resolution": 512}},
+            f"data.resolution 512 is for dcgan and residual; a {family} network has layers that are too large for it: "
+            "set network.name to one of them, or data.resolution to 256 or less",
+            [{"data": {"resolution": 256}}],
+        )
+        for family in ("dense", "upsampling")
+    },
     "fewer widths than resolutions": Case(
         network("residual", widths=[16, 8]),
         "network.widths has 2 numbers and 28 px has 3 resolutions (7, 14, 28); give one number each",
         [{"network": {"widths": [16, 16, 8]}}, {"network": {"widths": None}}],
+    ),
+    "more widths than sizes of a rectangle": Case(
+        network("residual", widths=[16, 16, 16, 16, 8, 8]) | {"data": {"resolution": "96x64"}},
+        "network.widths has 6 numbers and 96x64 px has 5 resolutions (6x4, 12x8, 24x16, 48x32, 96x64); "
+        "give one number each",
+        [{"network": {"widths": [16, 16, 16, 16, 8]}}, {"network": {"widths": None}}],
     ),
     "widths that cannot be cut into groups": Case(
         network("residual", widths=[16, 12, 8]),

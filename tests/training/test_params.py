@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from serving.inference.image_shape import Resolution
 from tests.training.project import COMMITTED_PARAMS, write_params
 from training.param_sections import Length
-from training.params import ParamsError, known_keys, load_params
+from training.params import Params, ParamsError, known_keys, load_params
 
 
 def load_error(path: Path) -> str:
@@ -83,8 +84,12 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
             "stabilise.label_flip = 2 does not work: it should be less than or equal to 1",
         ),
         ("stabilise", {"gradient_clip": 0}, "stabilise.gradient_clip = 0 does not work: it should be greater than 0"),
-        ("data", {"resolution": 30}, "data.resolution = 30 does not work: it should be 28, 32, 64, 96, 128 or 256"),
-        ("data", {"channels": 4}, "data.channels = 4 does not work: it should be 1 or 3"),
+        (
+            "data",
+            {"resolution": 30},
+            "data.resolution = 30 does not work: it should be 28, 512 or a multiple of 16 from 32",
+        ),
+        ("data", {"channels": 2}, "data.channels = 2 does not work: it should be 1, 3 or 4"),
         ("data", {"max_skipped": 5}, "data.max_skipped = 5 does not work: it should be less than or equal to 1"),
         ("data", {"limit": 0}, "data.limit = 0 does not work: it should be greater than or equal to 1"),
         ("data", {"background": "white"}, "data.background = 'white' does not work: write a colour in quotes"),
@@ -94,6 +99,27 @@ def test_an_invalid_value_is_named_with_its_range(
     tmp_path: Path, section: str, values: dict[str, Any], message: str
 ) -> None:
     assert load_error(write_params(tmp_path, **{section: values})).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "resolution",
+    [0, -64, 24, 100, 272, 1024, 64.0, True, "64px", "96x", "512x512x3", "512x256", "28x32", [64, 64], None],
+)
+def test_an_invalid_resolution_shows_valid_ones(tmp_path: Path, resolution: object) -> None:
+    message = load_error(write_params(tmp_path, data={"resolution": resolution}))
+    assert message.startswith(f"data.resolution = {resolution!r} does not work: it should be ")
+    assert message.endswith("height x width of such multiples, such as 96x64")
+
+
+@pytest.mark.parametrize(
+    ("written", "height", "width"),
+    [("28", 28, 28), ("512", 512, 512), ("48", 48, 48), ("96x64", 96, 64), ("48x32", 48, 32), ("64x64", 64, 64)],
+)
+def test_a_resolution_is_a_side_or_height_x_width(tmp_path: Path, written: str, height: int, width: int) -> None:
+    path = committed_with(tmp_path, "resolution", f"resolution: {written}")
+    params = load_params(path)
+    assert params.data.resolution == Resolution(height, width)
+    assert Params.model_validate(params.model_dump()) == Params.model_validate_json(params.model_dump_json()) == params
 
 
 def test_an_unquoted_colour_gives_an_error_about_quotes(tmp_path: Path) -> None:

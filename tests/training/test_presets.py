@@ -1,5 +1,6 @@
 """Tests of the presets: each one trains, exports, is served, matches its source and names it."""
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -70,7 +71,7 @@ def test_a_preset_trains_exports_and_serves(project: Project, name: str) -> None
     for call in serve_model(generator.path):
         response = call("POST", "/generate", json={"seeds": [7], "format": "npy"})
         assert response.status_code == 200, response.text
-        pixels = np.frombuffer(response.content[-(generator.card.resolution**2) * generator.card.channels :], np.uint8)
+        pixels = np.frombuffer(response.content[-math.prod(generator.card.image_shape) :], np.uint8)
         assert pixels.std() > 0
 
 

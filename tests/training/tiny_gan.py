@@ -28,7 +28,8 @@ class NoiseBatches(Iterator[Batch]):
 
     def __init__(self, gan: GANTrainer, drawn: int = 0) -> None:
         self.drawn = drawn
-        self._shape = (gan.batch_size, gan.params.data.channels, *[gan.params.data.resolution] * 2)
+        data = gan.params.data
+        self._shape = (gan.batch_size, data.channels, *data.resolution)
         self._classes = max(gan.classes, 1)
 
     def __next__(self) -> Batch:

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from serving.errors import MintError
+from serving.inference.image_shape import RGBA
 from training.data.manifest import Manifest, read_arrays
 from training.param_sections import TrainParams
 from training.params import Params
@@ -87,8 +88,27 @@ def rotate(images: Tensor, degrees: float) -> Tensor:
     x = torch.arange(width, device=images.device) - (width - 1) / 2  # [W], pixels from the centre
     y = (torch.arange(height, device=images.device) - (height - 1) / 2)[:, None]  # [H, 1]
     source = torch.stack(((cos * x - sin * y) * 2 / width, (sin * x + cos * y) * 2 / height), dim=-1)  # [N, H, W, 2]
+    if images.shape[1] == RGBA:
+        return unpremultiply(_sample(premultiply(images), source))
+    return _sample(images, source)
+
+
+def _sample(images: Tensor, source: Tensor) -> Tensor:
+    """Images [N, C, H, W] sampled at the positions `source` [N, H, W, 2], x and y in -1..1."""
     # Reflection padding: the generator would learn to draw black corners.
     return grid_sample(images, source.to(images.dtype), "bilinear", "reflection", align_corners=False)
+
+
+def premultiply(images: Tensor) -> Tensor:
+    """Scale the colours of RGBA images [N, 4, H, W] in [-1, 1] by alpha, so that averages weigh what can be seen."""
+    colours, alpha = images[:, :3], images[:, 3:]
+    return torch.cat([(colours + 1) * (alpha + 1) / 2 - 1, alpha], dim=1)
+
+
+def unpremultiply(images: Tensor) -> Tensor:
+    """Undo `premultiply`; what is fully transparent is black."""
+    colours, alpha = images[:, :3], images[:, 3:]
+    return torch.cat([((colours + 1) * 2 / (alpha + 1).clamp(min=1e-6)).clamp(max=2) - 1, alpha], dim=1)
 
 
 def class_tag_matrix(params: Params, manifest: Manifest) -> Tensor | None:

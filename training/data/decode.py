@@ -1,4 +1,4 @@
-"""Image decoding: any supported file to a square in sRGB, upright, at full range, its first frame only."""
+"""Image decoding: any supported file to one size in sRGB, upright, at full range, its first frame only."""
 
 import io
 from threading import Lock
@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
+from serving.inference.image_shape import RGBA, Resolution
 from training.data.colour import to_srgb
 from training.data.sources.base import HEAD_BYTES, Pixels, UnreadableImageError
 from training.data.sources.file_types import PILLOW_FORMATS, explain_unreadable
@@ -14,9 +15,9 @@ from training.param_sections import DataParams
 
 MAX_MEGAPIXELS = 250  # guards against decompression bombs: a few kilobytes can declare gigapixels
 LARGE_IMAGE = 40e6  # pixels; larger images are decoded one at a time, as 250 megapixels in RGB take a gigabyte
-DRAFT_MARGIN = 3  # the decoder may downscale to this many times the resolution; the filter does the rest
+DRAFT_MARGIN = 3  # the decoder may downscale to this many times the longer side; the filter does the rest
 MAX_ENLARGED = 8  # largest upscaling factor; smaller images have no detail to learn
-MAX_ASPECT = 10  # the centre crop of a longer strip keeps less than a tenth
+MAX_CROPPED = 10  # times its centre crop that an image may be: the crop of a longer strip shows too little
 
 ORIENTATION = 0x0112  # EXIF tag
 EXIF_TRANSPOSE = {
@@ -36,7 +37,7 @@ PngImagePlugin.MAX_TEXT_CHUNK = 16 << 20
 
 JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 JPEG_FILLER = bytes(73 * i % 255 for i in range(4096))  # arbitrary, without 0xff, which starts a marker
-COMPARISON_RESOLUTION = 1024  # pixels
+COMPARISON_SIDE = 1024  # pixels
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_CHUNK_OVERHEAD = 12  # bytes of length, type and checksum
 REDUCIBLE = ("L", "LA", "RGB", "RGBA", "CMYK")
@@ -46,44 +47,52 @@ SUBFILE_TYPE, BITS_PER_SAMPLE, PHOTOMETRIC, SUB_IFDS, DNG_VERSION = 254, 258, 26
 
 _large_image_lock = Lock()
 
+Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
 
-class SquareImage(NamedTuple):
+
+class DecodedImage(NamedTuple):
     """A decoded image in the form that networks train on."""
 
-    pixels: Pixels  # [R, R, C]
-    enlarged: bool  # upscaled, because the image was smaller than R
+    pixels: Pixels  # [H, W, C]
+    enlarged: bool  # upscaled, because the image was smaller
 
 
-def load_square_image(content: bytes | Pixels, data: DataParams) -> SquareImage:
-    """Decode an image, crop its centre square and resize it, antialiased, to the resolution and channels of `data`.
+def load_image(content: bytes | Pixels, data: DataParams) -> DecodedImage:
+    """Decode an image, crop its centre and resize it, antialiased, to the resolution and channels of `data`.
 
     content: an image file, or pixels [H, W] or [H, W, C] with C 1, 3 or 4. Smaller images are upscaled, at most
     MAX_ENLARGED times. Raises UnreadableImageError with the reason.
     """
-    image = _decode(content, data.resolution) if isinstance(content, bytes) else _from_pixels(content)
-    _refuse_tiny_and_elongated(image, data.resolution)
+    resolution = data.resolution
+    image = _decode(content, max(resolution)) if isinstance(content, bytes) else _from_pixels(content)
     try:
-        image = to_srgb(_centre_crop(_apply_exif_orientation(_to_eight_bits(image))))
-        image = _flatten_alpha(image, data.background).convert("L" if data.channels == 1 else "RGB")
+        image = _apply_exif_orientation(_to_eight_bits(image))
+        box = _centre_box(image, resolution)
+        _refuse_tiny_and_elongated(image, box, resolution)
+        image = to_srgb(image if box == (0, 0, *image.size) else image.crop(box))
+        image = _to_channels(image, data)
     except (OSError, ValueError) as error:
         raise UnreadableImageError(f"its colours cannot be converted: {error}") from None
-    side = image.width
-    if side != data.resolution:
-        image = image.resize((data.resolution, data.resolution), Image.Resampling.LANCZOS)
-    pixels = np.asarray(image, np.uint8).reshape(data.resolution, data.resolution, data.channels)
-    return SquareImage(pixels, enlarged=side < data.resolution)
+    enlarged = image.width < resolution.width
+    size = (resolution.width, resolution.height)
+    if image.size != size:
+        image = image.resize(size, Image.Resampling.LANCZOS)  # Pillow weights colours by alpha
+    pixels = np.array(image, np.uint8).reshape(*resolution, data.channels)
+    if data.channels == RGBA:
+        pixels[pixels[..., 3] == 0] = 0  # one colour for what cannot be seen: transparent black
+    return DecodedImage(pixels, enlarged)
 
 
-def _decode(content: bytes, resolution: int) -> Image.Image:
+def _decode(content: bytes, side: int) -> Image.Image:
     """Decode the first frame of an image file. Raises UnreadableImageError when it is damaged or too large."""
     if not content:
         raise UnreadableImageError("empty file")
     try:
-        return _load(content, resolution)
+        return _load(content, side)
     except UnreadableImageError:
         raise
     except Exception as error:  # Pillow's decoders raise almost any exception on damaged data
-        repaired = _repair(content, resolution)
+        repaired = _repair(content, side)
         if repaired is not None:
             return repaired
         # Pillow's message for an unknown format holds a memory address, which differs from run to run.
@@ -92,21 +101,21 @@ def _decode(content: bytes, resolution: int) -> Image.Image:
         raise UnreadableImageError(reason) from None
 
 
-def _load(content: bytes, resolution: int) -> Image.Image:
-    """Decode an image file, possibly downscaled to no less than DRAFT_MARGIN times the resolution."""
+def _load(content: bytes, side: int) -> Image.Image:
+    """Decode an image file, possibly downscaled to no less than DRAFT_MARGIN times `side`."""
     image = Image.open(io.BytesIO(content), formats=PILLOW_FORMATS)
     megapixels = image.width * image.height / 1e6
     if megapixels > MAX_MEGAPIXELS:
         raise UnreadableImageError(f"too large: {megapixels:.0f} megapixels, the limit is {MAX_MEGAPIXELS}")
     if _is_camera_raw(image):
         raise UnreadableImageError("camera RAW, a format that Mint does not read; convert it to PNG or JPEG")
-    image.draft(None, (DRAFT_MARGIN * resolution,) * 2)
+    image.draft(None, (DRAFT_MARGIN * side,) * 2)
     if image.width * image.height < LARGE_IMAGE:
         image.load()
         return image
     with _large_image_lock:
         image.load()
-        factor = min(image.size) // (DRAFT_MARGIN * resolution)
+        factor = min(image.size) // (DRAFT_MARGIN * side)
         return image.reduce(factor) if factor > 1 and image.mode in REDUCIBLE else image
 
 
@@ -118,27 +127,27 @@ def _is_camera_raw(image: Image.Image) -> bool:
     return DNG_VERSION in tags or (SUB_IFDS in tags and bool(tags.get(SUBFILE_TYPE, 0) & 1))
 
 
-def _repair(content: bytes, resolution: int) -> Image.Image | None:
+def _repair(content: bytes, side: int) -> Image.Image | None:
     """Decode a file whose pixels are complete and only other parts are missing or damaged; None for other files."""
     try:
         if content.startswith(JPEG_START):
-            return _repair_jpeg(content.rstrip(b"\xff"), resolution)
+            return _repair_jpeg(content.rstrip(b"\xff"), side)
         if content.startswith(PNG_START):
-            return _load(_strip_png_metadata(content), resolution)
+            return _load(_strip_png_metadata(content), side)
     except Exception:  # as in _decode
         return None
     return None
 
 
-def _repair_jpeg(content: bytes, resolution: int) -> Image.Image | None:
+def _repair_jpeg(content: bytes, side: int) -> Image.Image | None:
     """Decode a JPEG without its end marker; None if pixels are missing as well.
 
     libjpeg fills in pixels that are missing before an end marker, so pixels are missing if filler bytes change them.
-    The comparison needs a high resolution: strongly downscaled, a progressive file looks complete after a tenth.
+    The comparison needs a large size: strongly downscaled, a progressive file looks complete after a tenth.
     """
-    image = _load(content + JPEG_END, COMPARISON_RESOLUTION)
-    filled = _load(content + JPEG_FILLER + JPEG_END, COMPARISON_RESOLUTION)
-    return _load(content + JPEG_END, resolution) if image.tobytes() == filled.tobytes() else None
+    image = _load(content + JPEG_END, COMPARISON_SIDE)
+    filled = _load(content + JPEG_FILLER + JPEG_END, COMPARISON_SIDE)
+    return _load(content + JPEG_END, side) if image.tobytes() == filled.tobytes() else None
 
 
 def _strip_png_metadata(content: bytes) -> bytes:
@@ -153,14 +162,18 @@ def _strip_png_metadata(content: bytes) -> bytes:
     return b"".join(kept)
 
 
-def _refuse_tiny_and_elongated(image: Image.Image, resolution: int) -> None:
+def _refuse_tiny_and_elongated(image: Image.Image, box: Box, resolution: Resolution) -> None:
     """Raise UnreadableImageError for an image whose centre crop would be useless."""
-    short, long = sorted(image.size)
     size = f"{image.width}x{image.height} pixels"
-    if short * MAX_ENLARGED < resolution:
-        raise UnreadableImageError(f"too small: {size}, the limit is {-(-resolution // MAX_ENLARGED)} a side")
-    if long > MAX_ASPECT * short:
-        raise UnreadableImageError(f"a strip of {size}, longer than {MAX_ASPECT} times its width; cut it into pictures")
+    least = Resolution(*(-(-side // MAX_ENLARGED) for side in resolution))
+    if image.width < least.width or image.height < least.height:
+        limit = f"{least} a side" if least.height == least.width else f"{least.width}x{least.height}"
+        raise UnreadableImageError(f"too small: {size}, the limit is {limit}")
+    left, top, right, bottom = box
+    if image.width * image.height > MAX_CROPPED * (right - left) * (bottom - top):
+        raise UnreadableImageError(
+            f"a strip of {size}, whose centre crop is less than {1 / MAX_CROPPED:.0%} of it; cut it into pictures"
+        )
 
 
 def _from_pixels(pixels: Pixels) -> Image.Image:
@@ -177,11 +190,12 @@ def _apply_exif_orientation(image: Image.Image) -> Image.Image:
     return image if transpose is None else image.transpose(transpose)
 
 
-def _centre_crop(image: Image.Image) -> Image.Image:
-    """Crop the largest square around the centre."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image if image.width == image.height else image.crop((left, top, left + side, top + side))
+def _centre_box(image: Image.Image, resolution: Resolution) -> Box:
+    """The largest box around the centre with the aspect ratio of `resolution`: left, top, right, bottom."""
+    width = min(image.width, max(1, round(image.height * resolution.width / resolution.height)))
+    height = min(image.height, max(1, round(image.width * resolution.height / resolution.width)))
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return left, top, left + width, top + height
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
@@ -204,11 +218,12 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     return image
 
 
-def _flatten_alpha(image: Image.Image, background: str) -> Image.Image:
-    """Composite a transparent image over the background colour."""
-    if not image.has_transparency_data:
-        return image
-    layer = image.convert("RGBA")
-    flat = Image.new("RGB", image.size, background)
-    flat.paste(layer, mask=layer)
-    return flat
+def _to_channels(image: Image.Image, data: DataParams) -> Image.Image:
+    """Convert to grey, RGB or RGBA; without alpha, a transparent image is composited over the background colour."""
+    if data.channels == RGBA:
+        return image.convert("RGBA")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        image = Image.new("RGB", image.size, data.background)
+        image.paste(layer, mask=layer)
+    return image.convert("L" if data.channels == 1 else "RGB")

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from serving.errors import MintError
+from serving.inference.image_shape import ImageResolution
 from training import paths
 
 BLOCK_BYTES = 1 << 20  # read at a time
@@ -60,8 +61,8 @@ class Manifest(FrozenModel):
     name: str  # default name of a model trained on this data
     licence: str  # default licence note of such a model
     images: int
-    resolution: int  # side in pixels
-    channels: int  # 1 grey, 3 RGB
+    resolution: ImageResolution
+    channels: int  # 1 grey, 3 RGB, 4 RGBA
     classes: tuple[str, ...]  # in label order; empty for unlabelled data
     class_tags: tuple[tuple[str, ...], ...]  # by class; its own name if it combines no tags
     images_per_class: dict[str, int]
@@ -75,7 +76,7 @@ class Manifest(FrozenModel):
     @property
     def description(self) -> str:
         """One-line description: `10000 images 28x28x1, 10 classes`."""
-        size = f"{self.images} images {self.resolution}x{self.resolution}x{self.channels}"
+        size = f"{self.images} images {self.resolution.height}x{self.resolution.width}x{self.channels}"
         return f"{size}, {len(self.classes)} classes" if self.classes else f"{size}, no classes"
 
     @property

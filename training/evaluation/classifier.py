@@ -39,7 +39,7 @@ class Classifier(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:  # noqa: D102
         pixels = images.permute(0, 3, 1, 2).float() / 127.5 - 1
-        if pixels.shape[-1] > MAX_SIDE:
+        if max(pixels.shape[-2:]) > MAX_SIDE:
             pixels = interpolate(pixels, (MAX_SIDE, MAX_SIDE), mode="area")
         logits: Tensor = self.layers(pixels)
         return logits

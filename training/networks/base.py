@@ -57,7 +57,7 @@ class ConditionedLatent(nn.Module):
 
 
 class Generator(nn.Module):
-    """z [N, latent_dim], label [N] -> images [N, channels, resolution, resolution], nominally in [-1, 1].
+    """z [N, latent_dim], label [N] -> images [N, channels, height, width], nominally in [-1, 1].
 
     make_layers: input size -> the family's layers. class_tags: see TagEmbedding; None ignores the label.
     """
@@ -75,7 +75,7 @@ class Generator(nn.Module):
 class Backbone(NamedTuple):
     """A family's discriminator without its head."""
 
-    layers: nn.Sequential  # images -> features [N, channels, side, side]
+    layers: nn.Sequential  # images -> features [N, channels, height, width]
     channels: int
     make_head: Callable[[int], nn.Module]  # channels -> the head: features -> logits [N, 1, ...]
 
@@ -88,7 +88,7 @@ class DiscriminatorOutput(NamedTuple):
 
 
 class Discriminator(nn.Module):
-    """images [N, channels, resolution, resolution], label [N] -> DiscriminatorOutput.
+    """images [N, channels, height, width], label [N] -> DiscriminatorOutput.
 
     condition: `none`, `projection` or `auxiliary`, see the module's docstring.
     minibatch_std: adds a feature map with the standard deviation over the batch.

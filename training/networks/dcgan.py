@@ -9,17 +9,18 @@ from itertools import pairwise
 
 from torch import nn
 
+from serving.inference.image_shape import Resolution
 from training.networks.base import Backbone, dropout
 from training.pyramid import layer_widths, pyramid
 
 
 def generator_layers(
-    inputs: int, resolution: int, channels: int, width: int, kernel: int, dropout_rate: float = 0.0
+    inputs: int, resolution: Resolution, channels: int, width: int, kernel: int, dropout_rate: float = 0.0
 ) -> nn.Sequential:
-    """[N, inputs] -> [N, channels, resolution, resolution] in [-1, 1]."""
-    side, doublings = pyramid(resolution)
+    """[N, inputs] -> [N, channels, height, width] in [-1, 1]."""
+    smallest, doublings = pyramid(resolution)
     widths = layer_widths(width, doublings)
-    layers = _dense_stem(inputs, widths[0], side) if kernel == 5 else _conv_stem(inputs, widths[0], side)
+    layers = _dense_stem(inputs, widths[0], smallest) if kernel == 5 else _conv_stem(inputs, widths[0], smallest)
     layers += dropout(dropout_rate)
     for channels_in, channels_out in pairwise(widths):
         layers += [
@@ -33,10 +34,10 @@ def generator_layers(
 
 
 def discriminator_backbone(
-    channels: int, resolution: int, width: int, kernel: int, norm: str = "batch", dropout_rate: float = 0.0
+    channels: int, resolution: Resolution, width: int, kernel: int, norm: str = "batch", dropout_rate: float = 0.0
 ) -> Backbone:
     """Strided convolutions. norm: `batch` normalises all layers but the first, `batch-everywhere` all, `none` none."""
-    side, doublings = pyramid(resolution)
+    smallest, doublings = pyramid(resolution)
     widths = layer_widths(width, doublings)[::-1]
     bias = kernel == 5
     layers: list[nn.Module] = []
@@ -45,31 +46,31 @@ def discriminator_backbone(
         if norm == "batch-everywhere" or (norm == "batch" and level):
             layers.append(nn.BatchNorm2d(channels_out))
         layers += [nn.LeakyReLU(0.2, True), *dropout(dropout_rate)]
-    return Backbone(nn.Sequential(*layers).apply(initialise), widths[-1], partial(_head, side=side, bias=bias))
+    return Backbone(nn.Sequential(*layers).apply(initialise), widths[-1], partial(_head, size=smallest, bias=bias))
 
 
-def _head(channels: int, side: int, bias: bool) -> nn.Module:
-    return nn.Conv2d(channels, 1, side, bias=bias).apply(initialise)
+def _head(channels: int, size: Resolution, bias: bool) -> nn.Module:
+    return nn.Conv2d(channels, 1, size, bias=bias).apply(initialise)
 
 
-def _conv_stem(inputs: int, width: int, side: int) -> list[nn.Module]:
-    """[N, inputs] -> [N, width, side, side] by one transposed convolution."""
+def _conv_stem(inputs: int, width: int, size: Resolution) -> list[nn.Module]:
+    """[N, inputs] -> [N, width, *size] by one transposed convolution."""
     return [
         nn.Unflatten(1, (inputs, 1, 1)),
-        nn.ConvTranspose2d(inputs, width, side, bias=False),
+        nn.ConvTranspose2d(inputs, width, size, bias=False),
         nn.BatchNorm2d(width),
         nn.ReLU(True),
     ]
 
 
-def _dense_stem(inputs: int, width: int, side: int) -> list[nn.Module]:
-    """[N, inputs] -> [N, width, side, side] by a dense layer with batch norm over its units."""
-    units = width * side * side
+def _dense_stem(inputs: int, width: int, size: Resolution) -> list[nn.Module]:
+    """[N, inputs] -> [N, width, *size] by a dense layer with batch norm over its units."""
+    units = width * size.pixels
     return [
         nn.Linear(inputs, units, bias=False),
         nn.BatchNorm1d(units),
         nn.ReLU(True),
-        nn.Unflatten(1, (width, side, side)),
+        nn.Unflatten(1, (width, *size)),
     ]
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, conv_transpose2d
 
+from serving.inference.image_shape import Resolution
 from training.networks.base import Backbone, autocast_disabled, dropout
 from training.pyramid import layer_widths, pyramid
 
@@ -94,11 +95,11 @@ class Float32Sequential(nn.Sequential):
 
 
 class GenerativeBasis(nn.Module):
-    """[N, inputs] -> [N, channels, side, side]: learned feature maps, weighted by a linear function of the inputs."""
+    """[N, inputs] -> [N, channels, H, W]: learned feature maps, weighted by a linear function of the inputs."""
 
-    def __init__(self, inputs: int, channels: int, side: int) -> None:
+    def __init__(self, inputs: int, channels: int, size: Resolution) -> None:
         super().__init__()
-        self.maps = nn.Parameter(torch.randn(channels, side, side))
+        self.maps = nn.Parameter(torch.randn(channels, *size))
         self.weigh = _initialised(nn.Linear(inputs, channels, bias=False), 1.0)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -108,20 +109,20 @@ class GenerativeBasis(nn.Module):
 
 def generator_layers(
     inputs: int,
-    resolution: int,
+    resolution: Resolution,
     channels: int,
     width: int,
     depth: int | None = None,
     widths: Sequence[int] | None = None,
     dropout_rate: float = 0.0,
 ) -> nn.Sequential:
-    """[N, inputs] -> [N, channels, resolution, resolution], unbounded.
+    """[N, inputs] -> [N, channels, height, width], unbounded.
 
     widths: channels at each resolution, lowest first; None doubles `width` from the highest resolution down.
     """
-    side, doublings = pyramid(resolution)
+    smallest, doublings = pyramid(resolution)
     widths = widths or layer_widths(width, doublings + 1)
-    layers: list[nn.Module] = [Float32Sequential(GenerativeBasis(inputs, widths[0], side))]
+    layers: list[nn.Module] = [Float32Sequential(GenerativeBasis(inputs, widths[0], smallest))]
     layers.append(Float32Sequential(*_blocks(widths[0], depth, len(widths), dropout_rate)))
     for channels_in, channels_out in pairwise(widths):
         layers += [
@@ -134,17 +135,17 @@ def generator_layers(
 
 def discriminator_backbone(
     channels: int,
-    resolution: int,
+    resolution: Resolution,
     width: int,
     depth: int | None = None,
     widths: Sequence[int] | None = None,
     dropout_rate: float = 0.0,
 ) -> Backbone:
-    """Mirror image of the generator; its head is a depthwise convolution over the remaining side.
+    """Mirror image of the generator; its head is a depthwise convolution over all that remains of the image.
 
     widths: as the generator's, lowest resolution first.
     """
-    side, doublings = pyramid(resolution)
+    smallest, doublings = pyramid(resolution)
     widths = list(reversed(widths or layer_widths(width, doublings + 1)))
     layers: list[nn.Module] = [_initialised(nn.Conv2d(channels, widths[0], 1, bias=False), 1.0)]
     for channels_in, channels_out in pairwise(widths):
@@ -153,12 +154,12 @@ def discriminator_backbone(
             Resample(channels_in, channels_out, up=False),
         ]
     layers.append(Float32Sequential(*_blocks(widths[-1], depth, len(widths), dropout_rate)))
-    return Backbone(nn.Sequential(*layers), widths[-1], partial(_head, side=side))
+    return Backbone(nn.Sequential(*layers), widths[-1], partial(_head, size=smallest))
 
 
-def _head(channels: int, side: int) -> nn.Module:
+def _head(channels: int, size: Resolution) -> nn.Module:
     return nn.Sequential(
-        _initialised(nn.Conv2d(channels, channels, side, groups=channels, bias=False), 1.0),
+        _initialised(nn.Conv2d(channels, channels, size, groups=channels, bias=False), 1.0),
         nn.Flatten(),
         _initialised(nn.Linear(channels, 1, bias=False), 1.0),
     )

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from torch import nn
 
+from serving.inference.image_shape import Resolution
 from training.networks.base import Backbone, dropout
 
 SHRINKAGE = 4  # pixels that a side loses in a 5x5 convolution without padding
@@ -16,14 +17,14 @@ LEVELS = 4  # convolutions of the discriminator
 
 
 def generator_layers(
-    inputs: int, resolution: int, channels: int, width: int, dropout_rate: float = 0.0
+    inputs: int, resolution: Resolution, channels: int, width: int, dropout_rate: float = 0.0
 ) -> nn.Sequential:
-    """[N, inputs] -> [N, channels, resolution, resolution] in [-1, 1]; resolution is a multiple of 4."""
-    side = resolution // 4
+    """[N, inputs] -> [N, channels, height, width] in [-1, 1]; both sides are multiples of 4."""
+    smallest = Resolution(resolution.height // 4, resolution.width // 4)
     layers: list[nn.Module] = [
-        nn.Linear(inputs, width * side * side),
+        nn.Linear(inputs, width * smallest.pixels),
         nn.LeakyReLU(0.2, True),
-        nn.Unflatten(1, (width, side, side)),
+        nn.Unflatten(1, (width, *smallest)),
         *dropout(dropout_rate),
     ]
     for kernel, upsample in ((5, True), (5, True), (4, False), (4, False)):
@@ -35,13 +36,14 @@ def generator_layers(
     return nn.Sequential(*layers).apply(initialise)
 
 
-def discriminator_backbone(channels: int, resolution: int, width: int, dropout_rate: float = 0.0) -> Backbone:
+def discriminator_backbone(channels: int, resolution: Resolution, width: int, dropout_rate: float = 0.0) -> Backbone:
     """Convolutions with width, 2 width, 4 width and 8 width channels."""
     widths = [width * 2**level for level in range(LEVELS)]
     layers: list[nn.Module] = []
     for channels_in, channels_out in pairwise([channels, *widths]):
         layers += [nn.Conv2d(channels_in, channels_out, 5), nn.LeakyReLU(0.2, True), *dropout(dropout_rate)]
-    make_head = partial(_head, side=resolution - LEVELS * SHRINKAGE, dropout_rate=dropout_rate)
+    remaining = Resolution(*(side - LEVELS * SHRINKAGE for side in resolution))
+    make_head = partial(_head, size=remaining, dropout_rate=dropout_rate)
     return Backbone(nn.Sequential(*layers).apply(initialise), widths[-1], make_head)
 
 
@@ -51,8 +53,8 @@ def _same_conv(channels_in: int, channels_out: int, kernel: int) -> list[nn.Modu
     return [nn.ZeroPad2d((before, after, before, after)), nn.Conv2d(channels_in, channels_out, kernel)]
 
 
-def _head(channels: int, side: int, dropout_rate: float) -> nn.Module:
-    layers = [nn.Flatten(), *dropout(dropout_rate), nn.Linear(channels * side * side, 1)]
+def _head(channels: int, size: Resolution, dropout_rate: float) -> nn.Module:
+    layers = [nn.Flatten(), *dropout(dropout_rate), nn.Linear(channels * size.pixels, 1)]
     return nn.Sequential(*layers).apply(initialise)
 
 

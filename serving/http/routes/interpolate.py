@@ -25,7 +25,7 @@ from serving.inference.generator import OnnxGenerator
 from serving.inference.latents import GenerationJob, Images
 from serving.inference.latents import interpolate as interpolate_latents
 
-MAX_ANIMATION_PIXELS = 2**24  # of all resized frames: 50 MB
+MAX_ANIMATION_PIXELS = 2**24  # of all resized frames: 50 MB in RGB
 MAX_GIF_S = 655  # a frame's time is 16 bits of hundredths, and equal frames become one
 
 
@@ -42,7 +42,8 @@ async def interpolate(request: Request) -> Response:
         format: AnimationFormat = options.format or preferred_format(accept, ANIMATION_MEDIA_TYPES)
         job = await offload_if_large(len(body), partial(frames_job, options, generator, state.settings.max_images))
         _check_duration(options, format)
-        renderer = partial(render_animation, format=format, fps=options.fps, size=options.size)
+        background = generator.card.background
+        renderer = partial(render_animation, format=format, fps=options.fps, size=options.size, background=background)
         content, labels = await run_job(request, generator, job, renderer, format, options.size)
     return Response(content, media_type=ANIMATION_MEDIA_TYPES[format], headers=image_headers(generator, labels))
 
@@ -50,10 +51,11 @@ async def interpolate(request: Request) -> Response:
 def frames_job(request: InterpolateRequest, generator: OnnxGenerator, max_images: int) -> GenerationJob:
     """The frames between the keyframes; raises InputError for too many, and for inputs that the model lacks."""
     check_count(request.frames, max_images, "steps")
-    if request.size is not None and request.frames * request.size**2 > MAX_ANIMATION_PIXELS:
+    resolution = None if request.size is None else generator.card.resolution.scaled_to(request.size)
+    if resolution is not None and request.frames * resolution.pixels > MAX_ANIMATION_PIXELS:
         raise InputError(
-            f"{request.frames} frames of {request.size}x{request.size} are more than {MAX_ANIMATION_PIXELS} pixels; "
-            "ask for a smaller size or fewer frames",
+            f"{request.frames} frames of {resolution.height}x{resolution.width} are more than {MAX_ANIMATION_PIXELS} "
+            "pixels; ask for a smaller size or fewer frames",
             "size",
         )
     labels = class_indices(request.labels, len(request.seeds or request.latents or ()), generator)
@@ -66,7 +68,9 @@ def frames_job(request: InterpolateRequest, generator: OnnxGenerator, max_images
     return GenerationJob(generator.latent_space, frame_labels, request.truncation, latents=frames)
 
 
-def render_animation(images: Images, labels: Indices, format: AnimationFormat, fps: float, size: int | None) -> bytes:
+def render_animation(
+    images: Images, labels: Indices, format: AnimationFormat, fps: float, size: int | None, background: str
+) -> bytes:
     """Frames uint8 [N, H, W, C] as the content of a response: an animation, their pixels, or a strip of all of them."""
     if size is not None:
         images = resize(images, size)
@@ -74,7 +78,7 @@ def render_animation(images: Images, labels: Indices, format: AnimationFormat, f
         return to_npy(images)
     if format == "png":
         return encode(strip(images), "png")
-    return to_animation(images, format, fps)
+    return to_animation(images, format, fps, background)
 
 
 def _check_duration(request: InterpolateRequest, format: AnimationFormat) -> None:

@@ -19,8 +19,10 @@ from serving.encoding.images import (
     resize,
 )
 from serving.encoding.multi_image import AnimatedImageFormat, file_names, strip, to_animation, to_npy, to_zip
+from serving.encoding.transparency import composite
 from serving.errors import InputError
 from serving.http.schemas import ANIMATION_MEDIA_TYPES, MEDIA_TYPES
+from serving.inference.image_shape import Resolution
 from serving.inference.latents import Images
 
 
@@ -35,9 +37,10 @@ def decoded(file: bytes) -> Images:
     return pixels[:, :, np.newaxis] if pixels.ndim == 2 else pixels
 
 
+@pytest.mark.parametrize("channels", [3, 4])
 @pytest.mark.parametrize("format", ["png", "webp"])
-def test_png_and_webp_are_lossless(format: ImageFormat) -> None:
-    image = noise(28, 20, 3)
+def test_png_and_webp_are_lossless(format: ImageFormat, channels: int) -> None:
+    image = noise(28, 20, channels).clip(1)  # what is fully transparent may have any colour in a WebP
     assert np.array_equal(decoded(encode(image, format)), image)
 
 
@@ -92,6 +95,51 @@ def test_a_contact_sheet_shows_the_images_row_by_row_with_a_gap() -> None:
     assert np.array_equal(sheet[8 + GAP :, :8], images[2])
     assert (sheet[8 : 8 + GAP] == GAP_COLOUR).all()
     assert (sheet[8 + GAP :, 8 + GAP :] == GAP_COLOUR).all()
+
+
+@pytest.mark.parametrize("size", [64, 12, 5, 100, 1])
+@pytest.mark.parametrize(("height", "width"), [(16, 8), (8, 16), (12, 8)])
+def test_size_is_the_longer_side_of_an_oblong_image(height: int, width: int, size: int) -> None:
+    resized = resize(noise(2, height, width, 3), size)
+    _, new_height, new_width, _ = resized.shape
+    assert max(new_height, new_width) == size
+    assert abs(new_height * width - new_width * height) <= max(height, width) // 2 or min(new_height, new_width) == 1
+
+
+def test_resizing_does_not_mix_the_colour_of_invisible_pixels_into_edges() -> None:
+    images = np.full((1, 8, 8, 4), (0, 255, 0, 0), np.uint8)
+    images[:, :, :4] = (255, 0, 0, 255)
+    resized = resize(images, 13)
+    assert (resized[resized[..., 3] > 0][:, :3] == (255, 0, 0)).all()
+
+
+def test_transparent_pixels_show_the_background_in_formats_without_alpha() -> None:
+    images = np.zeros((3, 8, 8, 4), np.uint8)
+    images[:, :, :4] = (255, 0, 0, 255)
+    assert np.abs(decoded(encode(images[0], "jpeg", background="#0000ff"))[4, 7].astype(int) - (0, 0, 255)).max() < 9
+    frame = Image.open(io.BytesIO(to_animation(images, "gif", fps=10, background="#0000ff"))).convert("RGBA")
+    assert [frame.getpixel((x, 4)) for x in (0, 7)] == [(255, 0, 0, 255), (0, 0, 255, 255)]
+
+
+def test_an_animated_webp_keeps_alpha() -> None:
+    images = noise(3, 8, 8, 4).clip(1)
+    file = Image.open(io.BytesIO(to_animation(images, "webp", fps=10)))
+    for index, image in enumerate(images):
+        file.seek(index)
+        assert np.array_equal(np.asarray(file.convert("RGBA")), image)
+
+
+def test_compositing_weighs_colour_and_background_by_alpha() -> None:
+    image = np.array([[[200, 100, 0, 255], [200, 100, 0, 0], [200, 100, 0, 51]]], np.uint8)
+    assert composite(image, "#0a1400").tolist() == [[[200, 100, 0], [10, 20, 0], [48, 36, 0]]]
+    opaque = noise(2, 8, 8, 3)
+    assert composite(opaque, "#0a1400") is opaque
+
+
+def test_a_contact_sheet_of_transparent_images_has_transparent_gaps() -> None:
+    sheet = contact_sheet(noise(3, 8, 8, 4), columns=2)
+    assert (sheet[8 : 8 + GAP] == 0).all()
+    assert (sheet[8 + GAP :, 8 + GAP :] == 0).all()
 
 
 def test_file_names_are_unique() -> None:
@@ -156,5 +204,7 @@ def test_an_image_larger_than_its_format_allows_is_refused(format: ImageFormat, 
 @pytest.mark.parametrize("format", sorted({*MEDIA_TYPES, *ANIMATION_MEDIA_TYPES}))
 def test_the_encoding_estimate_of_every_format_grows_with_the_pixels(format: str) -> None:
     assert format in SECONDS_PER_MEGAPIXEL
-    assert encoding_seconds(1, 2048, 3, format) > 100 * encoding_seconds(1, 64, 3, format) / 50 > 0
-    assert encoding_seconds(100, 64, 1, format) > encoding_seconds(1, 64, 1, format)
+    small, large = Resolution(64, 64), Resolution(2048, 2048)
+    assert encoding_seconds(1, large, 3, format) > 100 * encoding_seconds(1, small, 3, format) / 50 > 0
+    assert encoding_seconds(100, small, 1, format) > encoding_seconds(1, small, 1, format)
+    assert encoding_seconds(1, large, 4, format) > encoding_seconds(1, Resolution(2048, 1024), 4, format)

@@ -3,11 +3,12 @@
 import pytest
 
 from serving.encoding.images import encoding_seconds
+from serving.inference.image_shape import Resolution
 from serving.inference.request_queue import Admission, QueueFullError, RequestCost
 
 
 def test_a_plain_image_is_interactive_and_costly_requests_are_bulk() -> None:
-    assert not RequestCost(1, encoding_seconds(1, 64, 3, "png")).bulk
+    assert not RequestCost(1, encoding_seconds(1, Resolution(64, 64), 3, "png")).bulk
     for images, side, format in (
         (1, 2047, "png"),
         (1, 1024, "webp"),
@@ -15,7 +16,11 @@ def test_a_plain_image_is_interactive_and_costly_requests_are_bulk() -> None:
         (16, 64, "gif"),
         (256, 64, "npy"),
     ):
-        assert RequestCost(images, encoding_seconds(images, side, 3, format)).bulk, (images, side, format)
+        assert RequestCost(images, encoding_seconds(images, Resolution(side, side), 3, format)).bulk, (
+            images,
+            side,
+            format,
+        )
     assert RequestCost(64).bulk
 
 

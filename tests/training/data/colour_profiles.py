@@ -6,7 +6,7 @@ import zlib
 from PIL import ImageCms
 
 from tests.training.project import Project
-from training.data.decode import load_square_image
+from training.data.decode import load_image
 
 # Colorants of Display P3 under D50, X, Y, Z of red, green and blue; its curve is sRGB's.
 P3_COLORANTS = {
@@ -39,6 +39,6 @@ def with_chunk(png: bytes, kind: bytes, content: bytes) -> bytes:
 
 def colours_of(project: Project, content: bytes, channels: int = 3) -> list[int]:
     """Decode an image of one colour; returns that colour."""
-    pixels = load_square_image(content, project.data(channels=channels)).pixels
+    pixels = load_image(content, project.data(channels=channels)).pixels
     assert (pixels == pixels[0, 0]).all()
     return list(pixels[0, 0].tolist())

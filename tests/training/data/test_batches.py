@@ -10,7 +10,14 @@ import torch
 from serving.errors import MintError
 from tests.training.project import Project, invented_manifest, tiny_params
 from training import paths
-from training.data.batches import TrainingData, class_tag_matrix, load_training_data, rotate
+from training.data.batches import (
+    TrainingData,
+    class_tag_matrix,
+    load_training_data,
+    premultiply,
+    rotate,
+    unpremultiply,
+)
 from training.data.manifest import data_sha256
 
 CPU = torch.device("cpu")
@@ -179,3 +186,18 @@ def test_rotation_follows_the_seed_and_leaves_its_input_as_it_was() -> None:
     assert torch.equal(images, before)
     assert torch.equal(turned[0], turned[1])
     assert not torch.equal(turned[0], turned[2])
+
+
+def test_rotation_does_not_mix_the_colour_of_transparent_pixels_into_edges() -> None:
+    sprite = torch.full((100, 4, 20, 20), -1.0)
+    sprite[:, :, 4:16, 4:16] = 1.0  # a white square on nothing
+    turned = rotate(sprite, 30)
+    colours, alpha = turned[:, :3], turned[:, 3:].expand(-1, 3, -1, -1)
+    assert ((alpha > -0.9) & (alpha < 0.9)).any()  # soft edges
+    assert colours[alpha > -0.9].min() > 0.99
+    assert (colours[alpha == -1] == -1).all()
+
+
+def test_unpremultiply_undoes_premultiply_wherever_something_can_be_seen() -> None:
+    images = torch.rand(10, 4, 8, 8) * 2 - 1
+    torch.testing.assert_close(unpremultiply(premultiply(images)), images, atol=1e-3, rtol=0)

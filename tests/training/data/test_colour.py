@@ -6,7 +6,7 @@ from PIL import Image, ImageCms
 
 from tests.training.data.colour_profiles import colours_of, display_p3, with_chunk
 from tests.training.project import RED, Project, encoded
-from training.data.decode import load_square_image
+from training.data.decode import load_image
 
 P3_RED = (234, 51, 35)  # sRGB's red in Display P3
 
@@ -24,7 +24,7 @@ def test_transparency_and_palettes_survive_the_conversion(project: Project) -> N
     image = Image.new("RGBA", (40, 40), (*P3_RED, 0))
     image.paste((*P3_RED, 255), (0, 0, 20, 40))
     content = encoded(image, icc_profile=display_p3())
-    pixels = load_square_image(content, project.data(background="#ff8000")).pixels
+    pixels = load_image(content, project.data(background="#ff8000")).pixels
     assert np.abs(pixels[3, 3].astype(int) - RED).max() <= 3
     assert pixels[3, -4].tolist() == [255, 128, 0]
     palette = encoded(Image.new("RGB", (40, 40), P3_RED).quantize(2), icc_profile=display_p3())
@@ -51,7 +51,7 @@ def test_an_srgb_profile_changes_nothing(project: Project) -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     pixels = np.random.RandomState(0).randint(0, 256, (28, 28, 3), np.uint8)
     content = encoded(Image.fromarray(pixels), icc_profile=profile)
-    assert np.abs(load_square_image(content, project.data()).pixels.astype(int) - pixels).max() <= 1
+    assert np.abs(load_image(content, project.data()).pixels.astype(int) - pixels).max() <= 1
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -11,14 +11,14 @@ from PIL import Image
 
 from tests.training.data.colour_profiles import colours_of, with_chunk
 from tests.training.project import BLUE, GREEN, RED, Project, encoded, picture
-from training.data.decode import load_square_image
+from training.data.decode import load_image
 from training.data.sources import UnreadableImageError
 from training.param_sections import DataParams
 
 
 def decoded(content: bytes | NDArray[np.uint8], data: DataParams) -> NDArray[np.uint8]:
-    """Decoded pixels [R, R, C]."""
-    return load_square_image(content, data).pixels
+    """Decoded pixels [H, W, C]."""
+    return load_image(content, data).pixels
 
 
 @pytest.fixture
@@ -265,8 +265,8 @@ def test_a_large_picture_is_read(project: Project, kind: str, size: tuple[int, i
     [
         ((1, 1), "too small: 1x1 pixels, the limit is 4 a side"),
         ((500, 3), "too small: 500x3 pixels, the limit is 4 a side"),
-        ((1000, 12), "a strip of 1000x12 pixels, longer than 10 times its width; cut it into pictures"),
-        ((12, 1000), "a strip of 12x1000 pixels, longer than 10 times its width; cut it into pictures"),
+        ((1000, 12), "a strip of 1000x12 pixels, whose centre crop is less than 10% of it; cut it into pictures"),
+        ((12, 1000), "a strip of 12x1000 pixels, whose centre crop is less than 10% of it; cut it into pictures"),
     ],
 )
 def test_tiny_and_elongated_images_are_refused_with_their_size(
@@ -274,13 +274,13 @@ def test_tiny_and_elongated_images_are_refused_with_their_size(
 ) -> None:
     for content in (picture(RED, size), np.zeros((size[1], size[0], 3), np.uint8)):
         with pytest.raises(UnreadableImageError) as error:
-            load_square_image(content, project.data())
+            load_image(content, project.data())
         assert str(error.value) == message
 
 
 def test_an_upscaled_image_is_flagged(project: Project) -> None:
-    assert load_square_image(picture(RED, (40, 27)), project.data()).enlarged
-    assert not load_square_image(picture(RED, (40, 28)), project.data()).enlarged
+    assert load_image(picture(RED, (40, 27)), project.data()).enlarged
+    assert not load_image(picture(RED, (40, 28)), project.data()).enlarged
 
 
 def png_that_declares(width: int, height: int) -> bytes:
@@ -310,3 +310,84 @@ def test_an_unusable_file_is_refused_with_the_reason(project: Project, content: 
     with pytest.raises(UnreadableImageError) as error:
         decoded(content, project.data())
     assert str(error.value).startswith(reason)
+
+
+@pytest.mark.parametrize("size", [(300, 100), (100, 300), (96, 64), (64, 96)], ids=str)
+def test_the_largest_centre_of_the_aspect_ratio_is_kept(project: Project, size: tuple[int, int]) -> None:
+    width, height = size
+    kept_width, kept_height = min(width, round(height * 64 / 96)), min(height, round(width * 96 / 64))
+    left, top = (width - kept_width) // 2, (height - kept_height) // 2
+    image = Image.new("RGB", size, RED)
+    image.paste(BLUE, (left, top, left + kept_width, top + kept_height))
+    pixels = decoded(encoded(image), project.data(resolution="96x64"))
+    assert pixels.shape == (96, 64, 3)
+    assert (pixels == BLUE).all()
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_an_oblong_photo_taken_sideways_keeps_its_sharpness(project: Project, orientation: int) -> None:
+    wave = np.sin(np.linspace(0, 60, 1600))[:, None].repeat(1200, axis=1)
+    photo = Image.fromarray(np.uint8(127 + 100 * wave))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turned = photo if orientation == 1 else photo.transpose(Image.Transpose.ROTATE_90)
+    data = project.data(resolution="256x32", channels=1)
+    jpeg = decoded(encoded(turned, "JPEG", quality=95, exif=exif), data)
+    assert np.abs(jpeg.astype(int) - decoded(encoded(photo), data)).max() <= 6
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ((3, 40), "too small: 3x40 pixels, the limit is 4x8"),
+        ((40, 7), "too small: 40x7 pixels, the limit is 4x8"),
+        ((420, 80), "a strip of 420x80 pixels, whose centre crop is less than 10% of it; cut it into pictures"),
+    ],
+)
+def test_what_is_too_small_or_too_long_depends_on_the_aspect_ratio(
+    project: Project, size: tuple[int, int], message: str
+) -> None:
+    with pytest.raises(UnreadableImageError) as error:
+        load_image(picture(RED, size), project.data(resolution="64x32"))
+    assert str(error.value) == message
+
+
+def soft_disc(side: int, hidden: tuple[int, int, int]) -> Image.Image:
+    """A white disc with a soft edge; its invisible surroundings have the colour `hidden`."""
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2
+    alpha = np.clip((0.35 * side - np.hypot(x, y)) / (0.1 * side) + 0.5, 0, 1)
+    pixels = np.full((side, side, 4), (255, 255, 255, 0), np.uint8)
+    pixels[alpha == 0, :3] = hidden
+    pixels[..., 3] = np.rint(255 * alpha)
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize("side", [28, 280])
+def test_alpha_is_kept_and_colours_do_not_depend_on_what_is_invisible(project: Project, side: int) -> None:
+    data = project.data(channels=4)
+    green, black = (decoded(encoded(soft_disc(side, hidden)), data) for hidden in ((0, 255, 0), (0, 0, 0)))
+    np.testing.assert_array_equal(green, black)
+    assert green.shape == (28, 28, 4)
+    alpha = green[..., 3]
+    assert (alpha[14, 14], alpha[0, 0]) == (255, 0)
+    assert ((alpha > 8) & (alpha < 247)).any()
+    assert green[alpha > 8, :3].min() > 240  # no dark or green rim
+    assert (green[alpha == 0] == 0).all()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "CMYK", "1", "LA"])
+def test_an_image_without_transparency_is_opaque(project: Project, mode: str) -> None:
+    pixels = decoded(encoded(Image.new("RGB", (40, 40), "white").convert(mode), "TIFF"), project.data(channels=4))
+    assert (pixels[..., 3] == 255).all()
+    assert np.unique(pixels.reshape(-1, 4), axis=0).shape == (1, 4)
+
+
+def test_transparent_colours_of_a_palette_and_a_grey_image_are_transparent(project: Project) -> None:
+    data = project.data(channels=4)
+    half = Image.new("RGBA", (40, 40), (0, 0, 0, 0))
+    half.paste((200, 200, 200, 255), (0, 0, 20, 40))
+    palette = half.convert("RGB").quantize(2)
+    palette.info["transparency"] = palette.getpixel((39, 0))
+    for content in (encoded(palette, "GIF"), encoded(palette), encoded(half.convert("LA"))):
+        left, right, *_ = corners(decoded(content, data))
+        assert (left, right) == ((200, 200, 200, 255), (0, 0, 0, 0))

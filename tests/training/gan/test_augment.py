@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.gan.augment import AdaptiveP, RandomNumbers, augment, jitter_colours, translate
+from training.gan.augment import TRANSPARENT, AdaptiveP, RandomNumbers, augment, jitter_colours, translate
 
 GROUPS = ("colour", "translation", "cutout")
 NEVER = 1.0  # a random number that no p exceeds
@@ -308,3 +308,35 @@ def test_the_input_is_not_modified() -> None:
     before = images.clone()
     augment(images, 1.0)
     assert torch.equal(images, before)
+
+
+def sprites(count: int, side: int = 32) -> Tensor:
+    """Noise with alpha, as the prepared data has it: black where nothing can be seen."""
+    images = noise(count, channels=4, side=side)
+    images[:, :, :, side // 2 :] = TRANSPARENT
+    return images
+
+
+def test_colours_change_and_alpha_does_not() -> None:
+    images = sprites(200)
+    random = only("colour", images)
+    augmented = augment(images, 1.0, random)
+    assert torch.equal(augmented[:, 3], images[:, 3])
+    torch.testing.assert_close(augmented[:, :3], augment(images[:, :3], 1.0, random))
+    assert share_changed(images, augmented) == 1.0
+
+
+def test_what_moves_in_and_what_is_cut_out_of_a_transparent_image_is_transparent() -> None:
+    images = torch.ones(200, 4, 32, 32)
+    for group in ("translation", "cutout"):
+        augmented = augment(images, 1.0, only(group, images))
+        changed = (augmented != images).any(1, keepdim=True).expand_as(images)
+        assert changed.any()
+        assert (augmented[changed] == TRANSPARENT).all()
+
+
+def test_what_is_cut_out_of_an_oblong_image_has_its_aspect_ratio() -> None:
+    ones = torch.ones(1, 1, 64, 32)
+    half = torch.full((1,), 0.5)
+    cut = augment(ones, 1.0, only("cutout", ones)._replace(row=half, column=half))[0, 0] == 0
+    assert (cut.any(1).sum(), cut.any(0).sum()) == (32, 16)

@@ -1,13 +1,15 @@
 """Tests of the network families: parameter counts of their sources, every resolution, and class conditioning."""
 
+import math
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from serving.inference.image_shape import Resolution
 from tests.training.project import FAMILIES, tiny_params
-from tests.training.tiny_gan import TWO_TAGS
+from tests.training.tiny_gan import TWO_TAGS, tiny_gan, train_steps
 from training.networks import Discriminator, Generator, build
 from training.networks.base import MinibatchStd, TagEmbedding
 
@@ -16,10 +18,10 @@ WITH_DROPOUT: Any = {"generator_dropout": 0.3, "discriminator_dropout": 0.3}
 
 
 def pair(
-    family: str = "dcgan-4", tags: Tensor | None = None, side: int = 28, channels: int = 1, **network: Any
+    family: str = "dcgan-4", tags: Tensor | None = None, resolution: int | str = 28, channels: int = 1, **network: Any
 ) -> tuple[Generator, Discriminator]:
     """Tiny generator and discriminator of a family. network: overrides of its parameters."""
-    data = {"resolution": side, "channels": channels}
+    data = {"resolution": resolution, "channels": channels}
     return build(tiny_params(data=data, network=FAMILIES[family] | network), tags)
 
 
@@ -60,25 +62,36 @@ def test_dcgan_has_the_published_number_of_parameters(family: str, norm: str, pu
 
 
 @EVERY_FAMILY
-@pytest.mark.parametrize("side", [28, 32, 64, 96, 128, 256])
-@pytest.mark.parametrize(("channels", "classes"), [(1, 0), (3, 4)])
-def test_networks_work_at_every_size(family: str, side: int, channels: int, classes: int) -> None:
+@pytest.mark.parametrize("resolution", [28, 32, 48, 64, 96, 128, 240, 256, "96x64", "48x32", "32x256", "112x80"])
+@pytest.mark.parametrize(("channels", "classes"), [(1, 0), (3, 4), (4, 0)])
+def test_networks_work_at_every_size(family: str, resolution: int | str, channels: int, classes: int) -> None:
     tags = torch.eye(classes) if classes else None
     labels = torch.tensor([0, classes - 1]) if classes else None
     width = FAMILIES[family].get("generator_width", 1)
     generator, discriminator = pair(
-        family, tags, side, channels, generator_width=width, discriminator_width=width, **WITH_DROPOUT
+        family, tags, resolution, channels, generator_width=width, discriminator_width=width, **WITH_DROPOUT
     )
 
     images = generator(torch.randn(2, 6), labels)
     output = discriminator(images, labels)
 
-    assert images.shape == (2, channels, side, side)
+    assert images.shape == (2, channels, *Resolution.parse(resolution))
     assert output.logits.shape == (2,)
     assert output.tag_logits is None
     assert output.logits.isfinite().all()
     if family != "residual":  # which has no tanh
         assert images.abs().max() <= 1
+
+
+@pytest.mark.parametrize("family", ["dcgan-4", "dcgan-5", "residual"])
+def test_512_px_builds_and_trains(family: str) -> None:
+    width = FAMILIES[family].get("generator_width", 1)
+    network = FAMILIES[family] | {"generator_width": width, "discriminator_width": width}
+    gan = tiny_gan(classes=0, data={"resolution": 512, "channels": 4}, network=network, train={"batch": 2})
+    before = [parameter.clone() for parameter in gan.generator.parameters()]
+    [scalars] = train_steps(gan, 1)
+    assert all(math.isfinite(value) for value in scalars.values())
+    assert any(not torch.equal(*pair) for pair in zip(before, gan.generator.parameters(), strict=True))
 
 
 @EVERY_FAMILY

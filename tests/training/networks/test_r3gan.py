@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from serving.inference.image_shape import Resolution
 from tests.training.project import FAMILIES, tiny_params
 from training.networks import build
 from training.networks.r3gan import GenerativeBasis, Resample, ResidualBlock
@@ -123,7 +124,7 @@ def test_under_bf16_autocast_the_lowest_resolution_and_the_head_run_in_float32(c
 
 
 def test_the_generative_basis_weights_learned_maps_by_the_latent() -> None:
-    basis = GenerativeBasis(inputs=3, channels=2, side=4)
+    basis = GenerativeBasis(inputs=3, channels=2, size=Resolution(4, 6))
     z = torch.randn(5, 3)
     images = basis(z)
     by_hand = torch.einsum("ni,ci,cyx->ncyx", z, basis.weigh.weight, basis.maps)
