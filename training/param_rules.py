@@ -2,14 +2,22 @@
 
 from collections.abc import Iterator
 
-from serving.inference.image_shape import Resolution
-from training.param_sections import DataParams, NetworkParams, ObjectiveParams, StabiliserParams, TrainParams
+from serving.inference.image_shape import RGBA, Resolution
+from training.param_sections import (
+    DataParams,
+    EvaluateParams,
+    NetworkParams,
+    ObjectiveParams,
+    StabiliserParams,
+    TrainParams,
+)
 from training.pyramid import pyramid
 
 LABELLED_OBJECTIVES = ("saturating", "non-saturating", "least-squares", "hinge")  # each image is labelled real or fake
 GROUP_CHANNELS = 16  # channels per group in the residual network's 3x3 convolutions (Huang et al. 2024)
+PROJECTED_FEATURES = "efficientnet-lite0"  # of the frozen network in the discriminator of `projected`
 LARGE_SIDE = 512  # pixels
-LARGE_NETWORKS = ("dcgan", "residual")  # those for images of LARGE_SIDE
+LARGE_NETWORKS = ("dcgan", "residual", "projected")  # those for images of LARGE_SIDE
 
 
 def find_conflicts(
@@ -18,9 +26,12 @@ def find_conflicts(
     objective: ObjectiveParams,
     stabilise: StabiliserParams,
     train: TrainParams,
+    evaluate: EvaluateParams,
 ) -> Iterator[str]:
     """Yield one sentence for each conflict, the most fundamental first."""
     yield from _network_conflicts(network, data.resolution)
+    if network.name == "projected":
+        yield from _projected_conflicts(network, data, objective, stabilise, evaluate)
     yield from _objective_conflicts(objective, network)
     yield from _stabiliser_conflicts(stabilise, objective, network, train.batch)
     if data.limit is not None and train.batch > data.limit:
@@ -30,13 +41,13 @@ def find_conflicts(
 def _network_conflicts(network: NetworkParams, resolution: Resolution) -> Iterator[str]:
     if max(resolution) >= LARGE_SIDE and network.name not in LARGE_NETWORKS:
         yield (
-            f"data.resolution {resolution} is for {' and '.join(LARGE_NETWORKS)}; a {network.name} network has layers "
+            f"data.resolution {resolution} is for {', '.join(LARGE_NETWORKS)}; a {network.name} network has layers "
             "that are too large for it: set network.name to one of them, or data.resolution to 256 or less"
         )
     if (network.kernel is None) == (network.name == "dcgan"):
         wanted = "4 or 5" if network.kernel is None else "null"
         yield f"network.kernel is {network.kernel or 'null'} and network.name is {network.name}; set kernel to {wanted}"
-    if network.depth is not None and network.name in ("dcgan", "upsampling"):
+    if network.depth is not None and network.name not in ("dense", "residual"):
         yield f"network.depth is for dense and residual; {network.name} is as deep as its resolution: set it to null"
     if network.discriminator_norm != "none" and network.name != "dcgan":
         yield f"network.discriminator_norm is for dcgan; a {network.name} discriminator has no norm: set it to none"
@@ -66,6 +77,35 @@ def _width_conflicts(widths: tuple[int, ...], name: str, resolution: Resolution)
             yield f"network.widths holds {width}; a residual network takes multiples of {GROUP_CHANNELS // 2}"
 
 
+def _projected_conflicts(
+    network: NetworkParams,
+    data: DataParams,
+    objective: ObjectiveParams,
+    stabilise: StabiliserParams,
+    evaluate: EvaluateParams,
+) -> Iterator[str]:
+    frozen = f"the discriminator of projected looks through {PROJECTED_FEATURES}, a frozen network"
+    if data.channels == RGBA:
+        yield f"data.channels is {RGBA} and {frozen} of RGB images; set it to 3, or network.name to dcgan"
+    if evaluate.extractor == PROJECTED_FEATURES:
+        yield (
+            f"evaluate.extractor is {PROJECTED_FEATURES} and {frozen} that the generator learns to please; "
+            "set evaluate.extractor to mobilenet-v2"
+        )
+    if stabilise.packing > 1:
+        yield f"stabilise.packing joins images along their channels, and {frozen} of RGB images; set it to 1"
+    for name in ("gradient_penalty", "r1", "r2"):
+        if getattr(objective, name):
+            yield f"objective.{name} bounds a gradient that spectral norm bounds already in projected; set it to 0"
+    if objective.weight_clip:
+        yield "objective.weight_clip bounds weights that spectral norm bounds already in projected; set it to null"
+    if network.condition == "auxiliary":
+        yield "network.condition is auxiliary, and the heads of projected do not classify; set it to projection"
+    for name, off in (("spectral_norm", "false"), ("minibatch_std", "false"), ("discriminator_dropout", "0")):
+        if getattr(network, name):
+            yield f"network.{name} is not for projected, whose heads have spectral norm alone; set it to {off}"
+
+
 def _objective_conflicts(objective: ObjectiveParams, network: NetworkParams) -> Iterator[str]:
     penalties = [name for name in ("gradient_penalty", "r1", "r2") if getattr(objective, name)]
     if penalties and network.discriminator_norm != "none":
@@ -86,7 +126,7 @@ def _objective_conflicts(objective: ObjectiveParams, network: NetworkParams) -> 
     if objective.weight_clip and (objective.gradient_penalty or network.spectral_norm):
         other = "objective.gradient_penalty" if objective.gradient_penalty else "network.spectral_norm"
         yield f"objective.weight_clip and {other} bound the critic twice; keep one of them"
-    bounded = objective.weight_clip or penalties or network.spectral_norm
+    bounded = objective.weight_clip or penalties or network.spectral_norm or network.name == "projected"
     if objective.name == "wasserstein" and not bounded:
         yield (
             "objective wasserstein needs a bound on its critic, whose scores grow for ever otherwise; "

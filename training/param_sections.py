@@ -64,7 +64,7 @@ class DataParams(Section):
 class NetworkParams(Section):
     """Architecture of the generator and the discriminator."""
 
-    name: Literal["dense", "upsampling", "dcgan", "residual"]
+    name: Literal["dense", "upsampling", "dcgan", "residual", "projected"]
     kernel: Literal[4, 5] | None
     depth: Annotated[int, Field(ge=1, le=8)] | None
     latent_dim: int = Field(ge=1, le=4096)

@@ -47,7 +47,9 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _refuse_conflicts(self) -> Self:
-        for conflict in find_conflicts(self.data, self.network, self.objective, self.stabilise, self.train):
+        for conflict in find_conflicts(
+            self.data, self.network, self.objective, self.stabilise, self.train, self.evaluate
+        ):
             raise ValueError(conflict)
         return self
 

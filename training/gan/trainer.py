@@ -17,7 +17,7 @@ from training.gan.losses import OBJECTIVES, auxiliary_loss, discriminator_loss, 
 from training.gan.optimizers import apply_schedule, make_optimizer, schedule_values
 from training.gan.penalties import r1_r2_penalty, wgan_gp_penalty
 from training.gan.stabilisers import ReplayBuffer, clip_weights, instance_noise, pack, soften_labels
-from training.networks import Discriminator, DiscriminatorOutput, Generator, build
+from training.networks import DiscriminatorOutput, Generator, build
 from training.params import Params
 
 Batch = tuple[Tensor, Tensor]  # real images [batch, C, H, W] in [-1, 1] and labels int64 [batch]
@@ -35,7 +35,7 @@ class GANTrainer:
         params: Params,
         class_tags: Tensor | None,
         fabric: Fabric,
-        networks: tuple[Generator, Discriminator] | None = None,
+        networks: tuple[Generator, nn.Module] | None = None,
     ) -> None:
         train = params.train
         torch.manual_seed(train.seed)

@@ -5,21 +5,28 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from training.networks import dcgan, dense, r3gan, upsampling
+from training.networks import dcgan, dense, projected, r3gan, upsampling
 from training.networks.base import Discriminator, DiscriminatorOutput, Generator, TagEmbedding
 from training.param_sections import NetworkParams
 from training.params import Params
 
 __all__ = ["Discriminator", "DiscriminatorOutput", "Generator", "build"]
 
-FAMILIES: dict[str, Any] = {"dense": dense, "upsampling": upsampling, "dcgan": dcgan, "residual": r3gan}
+FAMILIES: dict[str, Any] = {
+    "dense": dense,
+    "upsampling": upsampling,
+    "dcgan": dcgan,
+    "residual": r3gan,
+    "projected": projected,
+}
 
 
-def build(params: Params, class_tags: Tensor | None) -> tuple[Generator, Discriminator]:
+def build(params: Params, class_tags: Tensor | None) -> tuple[Generator, nn.Module]:
     """Build the generator and the discriminator that params.yaml names, with newly initialised weights.
 
     class_tags: float [classes, tags], 1 where a class has a tag; used unless network.condition is none. The
-    discriminator takes packs of stabilise.packing images, joined along their channels.
+    discriminator takes packs of stabilise.packing images, joined along their channels, and returns a
+    DiscriminatorOutput.
     """
     network = params.network
     resolution, channels = params.data.resolution, params.data.channels
@@ -38,6 +45,8 @@ def build(params: Params, class_tags: Tensor | None) -> tuple[Generator, Discrim
             dropout_rate=network.generator_dropout,
         ),
     )
+    if network.name == "projected":
+        return generator, projected.ProjectedDiscriminator(resolution, network.discriminator_width, class_tags)
     norm = {"norm": network.discriminator_norm} if network.name == "dcgan" else {}
     backbone = family.discriminator_backbone(
         channels * params.stabilise.packing,
@@ -72,5 +81,6 @@ def _layer_options(network: NetworkParams) -> dict[str, Any]:
         "upsampling": {},
         "dcgan": {"kernel": network.kernel},
         "residual": {"depth": network.depth, "widths": network.widths},
+        "projected": {},
     }
     return options[network.name]

@@ -83,7 +83,7 @@ class Backbone(NamedTuple):
 class DiscriminatorOutput(NamedTuple):
     """Output of a discriminator, in float32 whatever its features are."""
 
-    logits: Tensor  # [N], above 0 for real
+    logits: Tensor  # [N], above 0 for real; [N * positions] of a discriminator that judges every position
     tag_logits: Tensor | None  # [N, tags], of the auxiliary classifier
 
 

@@ -1,0 +1,143 @@
+"""Tests of the projected GAN: frozen features, small checkpoints, classes, and a generator without a grid of dots."""
+
+import copy
+from itertools import pairwise
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from serving.inference.image_shape import Resolution
+from tests.training.project import tiny_params
+from tests.training.tiny_gan import tiny_gan, train_steps
+from training.networks.projected import Blur, FrozenFeatures, ProjectedDiscriminator, generator_layers
+from training.pretrained import efficientnet_lite0
+
+SQUARE = Resolution(64, 64)
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:
+    return torch.rand(3, 3, *SQUARE, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def discriminator(resolution: Resolution = SQUARE, classes: int = 0) -> ProjectedDiscriminator:
+    return ProjectedDiscriminator(resolution, width=8, class_tags=torch.eye(classes) if classes else None)
+
+
+def test_features_are_those_of_the_network_that_was_trained_on_imagenet(images: Tensor) -> None:
+    network = efficientnet_lite0()
+    with torch.no_grad():
+        x = network.bn1(network.conv_stem(images))
+        expected = [x := stage(x) for stage in network.blocks]
+        found = list(FrozenFeatures().maps(images))
+    assert [features.shape[2] for features in found] == [16, 8, 4, 2]
+    for features, index in zip(found, (1, 2, 4, 6), strict=True):
+        torch.testing.assert_close(features, expected[index], rtol=1e-3, atol=1e-3)
+
+
+def test_training_changes_the_heads_and_nothing_else(images: Tensor) -> None:
+    network = discriminator()
+    before = {name: buffer.clone() for name, buffer in network.features.named_buffers()}
+    assert all(name.startswith("heads.") for name, _ in network.named_parameters())
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    network(images).logits.sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+    optimizer.step()
+    assert all(torch.equal(buffer, before[name]) for name, buffer in network.features.named_buffers())
+
+
+def test_gradients_reach_the_pixels(images: Tensor) -> None:
+    pixels = images.clone().requires_grad_()
+    discriminator()(pixels).logits.sum().backward()
+    assert pixels.grad is not None
+    assert (pixels.grad.abs().amax(dim=(1, 2, 3)) > 0).all()
+
+
+def test_a_checkpoint_holds_the_random_mixing_but_not_the_pretrained_weights(images: Tensor) -> None:
+    first, second = discriminator().eval(), discriminator().eval()
+    state = first.state_dict()
+    with torch.no_grad():
+        assert not torch.allclose(first(images).logits, second(images).logits)
+        second.load_state_dict(state)
+        torch.testing.assert_close(second(images).logits, first(images).logits)
+    assert sum(tensor.numel() for tensor in state.values()) < 500_000  # EfficientNet-Lite0 alone has 3 million
+
+
+def test_the_class_changes_the_logits_of_every_head(images: Tensor) -> None:
+    network = discriminator(classes=2).eval()
+    with torch.no_grad():
+        zeros, ones = (network(images, torch.full((3,), label)).logits.view(3, -1) for label in (0, 1))
+    assert ((zeros - ones).abs() > 0).all()
+
+
+@pytest.mark.parametrize("text", ["28", "32", "96x64", "48x32", "128", "512"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_any_size_in_grey_and_colour(text: str, channels: int) -> None:
+    resolution = Resolution.parse(text)
+    generator = generator_layers(6, resolution, channels, width=1)
+    images = generator(torch.randn(2, 6))
+    assert images.shape == (2, channels, *resolution)
+    logits = discriminator(resolution)(images).logits
+    assert len(logits) % 2 == 0
+    assert logits.isfinite().all()
+
+
+def test_upsampling_leaves_no_grid_of_dots() -> None:
+    layers = generator_layers(6, SQUARE, 3, width=4)
+    [upsample, blur] = next(
+        [first, third] for first, third in zip(layers, layers[2:], strict=False) if isinstance(third, Blur)
+    )
+    constant = torch.ones(1, upsample.in_channels, 8, 8)
+    with torch.no_grad():
+        upsampled = upsample(constant)
+        blurred = blur(upsampled)[:, :, 2:-2, 2:-2]
+    torch.testing.assert_close(blurred, blurred[:, :, :1, :1].expand_as(blurred))
+    assert upsampled[:, :, 2:-2, 2:-2].std(dim=(2, 3)).min() > 0  # which is what the blur is for
+
+
+def test_batch_norms_of_the_generator_directly_follow_a_convolution_so_that_export_folds_them() -> None:
+    layers = generator_layers(6, SQUARE, 3, width=4)
+    norms = [(before, layer) for before, layer in pairwise(layers) if isinstance(layer, nn.BatchNorm2d)]
+    assert len(norms) == 5
+    assert all(isinstance(before, nn.ConvTranspose2d) for before, _ in norms)
+
+
+def projected(**sections: dict[str, object]) -> dict[str, dict[str, object]]:
+    """Sections of params.yaml for a tiny projected GAN."""
+    network = {"name": "projected", "kernel": None, "discriminator_norm": "none", **sections.pop("network", {})}
+    return {"network": network, "data": {"resolution": 32, "channels": 3}, "objective": {"name": "hinge"}} | sections
+
+
+def test_both_networks_learn_and_a_resumed_run_repeats_the_uninterrupted_one() -> None:
+    gan, resumed = (tiny_gan(**projected(stabilise={"augment": "diffaugment"})) for _ in range(2))
+    weights = [parameter.clone() for parameter in (*gan.generator.parameters(), *gan.discriminator.parameters())]
+    train_steps(gan, 1)
+    trained = (*gan.generator.parameters(), *gan.discriminator.parameters())
+    assert all(not torch.equal(*pair) for pair in zip(weights, trained, strict=True))
+    resumed.load_state_dict(copy.deepcopy(gan.state_dict()))
+    assert train_steps(gan, 1) == train_steps(resumed, 1)
+
+
+@pytest.mark.parametrize(
+    ("sections", "key"),
+    [
+        ({"data": {"resolution": 32, "channels": 4}}, "data.channels"),
+        ({"evaluate": {"extractor": "efficientnet-lite0"}}, "evaluate.extractor"),
+        ({"stabilise": {"packing": 2}, "network": {"condition": "none"}}, "stabilise.packing"),
+        ({"objective": {"name": "hinge", "r1": 1.0}}, "objective.r1"),
+        ({"objective": {"name": "wasserstein", "weight_clip": 0.01}}, "objective.weight_clip"),
+        ({"network": {"condition": "auxiliary"}}, "network.condition"),
+        ({"network": {"spectral_norm": True}}, "network.spectral_norm"),
+        ({"network": {"minibatch_std": True}}, "network.minibatch_std"),
+        ({"network": {"discriminator_dropout": 0.1}}, "network.discriminator_dropout"),
+    ],
+)
+def test_what_the_frozen_network_cannot_do_is_refused(sections: dict[str, dict[str, object]], key: str) -> None:
+    with pytest.raises(ValidationError, match=key):
+        tiny_params(**projected(**sections))
+
+
+def test_a_wasserstein_critic_is_bounded_by_the_spectral_norm_of_its_heads() -> None:
+    assert tiny_params(**projected(objective={"name": "wasserstein"})).network.name == "projected"
