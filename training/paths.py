@@ -26,6 +26,7 @@ PROMOTE_LOCK = RUNS / "promote.lock"  # held while the served model is replaced
 
 TRAIN_REPORT = Path("reports/train")
 SAMPLES = Path("reports/samples")
+PROGRESS_GRID = Path("reports/progress.png")  # of the running training; no output of a stage
 METRICS = Path("reports/metrics.json")
 EVALUATION_GRID = Path("reports/real-and-generated.png")
 

@@ -1,72 +1,73 @@
-"""Training report: a progress line, curves for DVC, and sample grids of fixed seeds.
+"""Training report: curves for DVC, and a progress line.
 
-Curves and sample grids are outputs of the stage, equal for equal inputs, so they contain no times and no speeds.
+Curves are outputs of the stage, equal for equal inputs, so they contain no times and no speeds.
 """
 
 import math
 import sys
+import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 import torch
 from dvclive.live import Live
-from numpy.typing import NDArray
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-from torch import Tensor, nn
+from torch import Tensor
 
-from serving.encoding.images import contact_sheet, encode
 from serving.errors import MintError
-from serving.files import atomic_write
-from serving.inference import latents
 from training import paths
-from training.networks.inference_wrapper import InferenceGenerator
 
-GRID_ROWS, GRID_COLUMNS = 8, 10
-MAX_CLASS_ROWS = 10  # one row per class, in place of GRID_ROWS
+FIRST_LINE_SECONDS = 5.0  # from the start of training to the first progress line
 LINE_INTERVAL_SECONDS = 15.0  # between progress lines where there is no terminal
+REFRESH_SECONDS = 1.0  # between progress lines in a terminal
+MAX_SILENCE_SECONDS = 20.0  # without a terminal: a longer step is reported while it runs
 
 
 class TrainingReport:
     """Averages and logs the scalars of the training steps; use as a context manager.
 
-    images_seen: when this process starts. pending: for a resumed run, the scalars of the steps since the last row
-    of its curves, which are in reports/train.
+    images_seen, progress: when this process starts to train; progress is 0..1 of the run's budget. pending: for a
+    resumed run, the scalars of the steps since the last row of its curves, which are in reports/train.
     """
 
-    def __init__(self, images_seen: int, pending: dict[str, Tensor] | None = None) -> None:
+    def __init__(self, images_seen: int, progress: float, pending: dict[str, Tensor] | None = None) -> None:
         self._live: Any = Live(dir=str(paths.TRAIN_REPORT), resume=True, dvcyaml=None, save_dvc_exp=False, report=None)
         # dvclive cannot tell a run with one row, step 0, from an empty one, and would write step 0 again.
         self._live.step = self._live.summary.get("step", -1) + 1
-        self.output_closed = False  # True once the terminal or pipe that shows the progress is gone
-        self._bar = Progress(TaskProgressColumn(), TextColumn("{task.description}"), BarColumn(None), expand=True)
-        self._task = self._bar.add_task("starting", total=1.0)
-        self._started = self._logged_at = time.monotonic()
-        self._last_line = self._started - LINE_INTERVAL_SECONDS
-        self._images_logged = images_seen
-        self._initial_progress: float | None = None
+        self._display = ProgressDisplay()
+        self._started = self._shown_at = time.monotonic()
+        self._next_line = self._started + FIRST_LINE_SECONDS
+        self._images_shown = images_seen
+        self._initial_progress = progress
         self._resumed_scalars = pending or {}
-        self._scalars: list[dict[str, Tensor]] = []
+        self._scalars: list[dict[str, Tensor]] = []  # since the last row of the curves
+        self._recent: list[dict[str, Tensor]] = []  # since the last progress line
+        self._recent_means: dict[str, float] = {}
+
+    @property
+    def output_closed(self) -> bool:
+        """True once the terminal or pipe that shows the progress is gone."""
+        return self._display.closed
 
     def __enter__(self) -> Self:
         self._live.__enter__()
-        if sys.stdout.isatty():
-            self._bar.start()
+        self._display.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if sys.stdout.isatty():
-            with suppress(OSError):  # the terminal was closed
-                self._bar.stop()
+        self._display.stop()
         self._live.__exit__(kind, error, trace)
 
     def add(self, scalars: dict[str, Tensor]) -> None:
-        """Collect one step's scalars for the next `log`, left on their device."""
+        """Collect one step's scalars, left on their device, for the next row and the next line."""
         self._scalars.append(scalars)
+        self._recent.append(scalars)
+        self._display.step_ended()
 
     def pending(self, images_seen: int) -> dict[str, Tensor]:
         """Scalars of the steps since the last row of the curves: name -> float [steps], on the CPU.
@@ -75,85 +76,143 @@ class TrainingReport:
         MintError on NaN or infinity, which must not be saved.
         """
         scalars = dict(self._resumed_scalars)
-        for name in self._scalars[0] if self._scalars else ():
-            added = torch.stack([step[name] for step in self._scalars]).cpu()
+        for name, added in _stacked(self._scalars, images_seen).items():
             scalars[name] = torch.cat([scalars[name], added]) if name in scalars else added
-        if not all(bool(torch.isfinite(values).all()) for values in scalars.values()):
-            raise MintError(
-                f"training exploded: after {images_seen / 1000:.1f} kimg a loss is not a number; "
-                "lower train.generator_lr and train.discriminator_lr and run again"
-            )
         return scalars
 
-    def log(self, images_seen: int, progress: float) -> None:
-        """Average the collected scalars, append them to the curves as one row and update the progress line.
+    def log(self, images_seen: int) -> None:
+        """Average the collected scalars and append them to the curves as one row.
 
-        progress: 0..1 of the run's budget. Raises MintError on NaN or infinity.
+        Raises MintError on NaN or infinity.
         """
         means = {name: values.mean().item() for name, values in self.pending(images_seen).items()}
         if not means:
             return
         self._resumed_scalars = {}
         self._scalars.clear()
-        now = time.monotonic()
-        images_per_second = (images_seen - self._images_logged) / (now - self._logged_at)
-        self._logged_at, self._images_logged = now, images_seen
         for name, value in means.items():
             self._live.log_metric(name, value)
         self._live.log_metric("kimg", images_seen / 1000, plot=False)
         self._live.next_step()
-        line = self._format_line(means, images_per_second, images_seen, self._seconds_left(now, progress))
-        self._show(line, progress, now)
+
+    def show(self, images_seen: int, progress: float) -> None:
+        """Show a progress line if it is time for one, and always at the end. Raises MintError on NaN or infinity.
+
+        progress: 0..1 of the run's budget.
+        """
+        now = time.monotonic()
+        if now < self._next_line and progress < 1:
+            return
+        if self._recent:
+            self._recent_means = {name: x.mean().item() for name, x in _stacked(self._recent, images_seen).items()}
+            self._recent.clear()
+        if not self._recent_means:  # the run was complete before this process started
+            return
+        speed = (images_seen - self._images_shown) / (now - self._shown_at)
+        line = _format_line(self._recent_means, speed, images_seen, self._seconds_left(now, progress))
+        self._display.show(line, progress)
+        self._shown_at, self._images_shown = now, images_seen
+        self._next_line = now + (REFRESH_SECONDS if self._display.in_place else LINE_INTERVAL_SECONDS)
+
+    def announce(self, text: str) -> None:
+        """Print a line of its own, such as the name of a file."""
+        self._display.print(text)
 
     def _seconds_left(self, now: float, progress: float) -> float:
-        """Estimate from the progress that this process has made so far; NaN at first."""
-        if self._initial_progress is None:
-            self._initial_progress, self._started = progress, now
+        """Estimate from the progress that this process has made so far; NaN without any."""
         done_here = progress - self._initial_progress
         return (now - self._started) * (1 - progress) / done_here if done_here > 0 else math.nan
 
-    @staticmethod
-    def _format_line(means: dict[str, float], speed: float, images_seen: int, seconds_left: float) -> str:
-        left = "--:--" if math.isnan(seconds_left) else f"{int(seconds_left) // 60}:{int(seconds_left) % 60:02d}"
-        return (  # fits a terminal of 80 columns beside the percentage
-            f"{images_seen / 1000:.1f} kimg  {speed:.0f} img/s  loss D {means['d_loss']:.2f} G {means['g_loss']:.2f}"
-            f"  D(x) {means['d_real']:.2f} D(G(z)) {means['d_fake']:.2f}  {left} left"
+
+def _stacked(steps: list[dict[str, Tensor]], images_seen: int) -> dict[str, Tensor]:
+    """Scalars of several steps by name, float [steps] on the CPU. Raises MintError on NaN or infinity."""
+    stacked = {name: torch.stack([step[name] for step in steps]).cpu() for name in (steps[0] if steps else ())}
+    if not all(bool(torch.isfinite(values).all()) for values in stacked.values()):
+        raise MintError(
+            f"training exploded: after {images_seen / 1000:.1f} kimg a loss is not a number; "
+            "lower train.generator_lr and train.discriminator_lr and run again"
         )
-
-    def _show(self, line: str, progress: float, now: float) -> None:
-        try:
-            self._print(line, progress, now)
-        except OSError:  # the terminal was closed, or the reader of the pipe has exited
-            self.output_closed = True
-
-    def _print(self, line: str, progress: float, now: float) -> None:
-        if sys.stdout.isatty():
-            self._bar.update(self._task, completed=progress, description=line)
-        elif now - self._last_line >= LINE_INTERVAL_SECONDS or progress >= 1:
-            print(line, flush=True)
-            self._last_line = now
+    return stacked
 
 
-def save_sample_grid(generator: nn.Module, latent_dim: int, classes: int, name: str) -> None:
-    """Save the images of seeds 0, 1, 2, ... as reports/samples/<name>.png: one row per class where there are classes.
-
-    generator: the EMA generator, in evaluation mode, on any device.
-    """
-    images = sample_images(generator, latent_dim, classes)
-    with atomic_write(paths.SAMPLES / f"{name}.png") as path:
-        path.write_bytes(encode(contact_sheet(images, GRID_COLUMNS), "png"))
-
-
-@torch.no_grad()
-def sample_images(generator: nn.Module, latent_dim: int, classes: int) -> NDArray[np.uint8]:
-    """Images of the sample grid, uint8 [N, H, W, C]; every class has the same seeds, so that columns compare."""
-    rows = min(classes, MAX_CLASS_ROWS) if classes else GRID_ROWS
-    seeds = list(range(GRID_COLUMNS)) * rows if classes else list(range(GRID_COLUMNS * rows))
-    z, _ = latents.from_seeds(seeds, latent_dim)
-    label = torch.arange(rows).repeat_interleave(GRID_COLUMNS) if classes else None
-    device = next(generator.parameters()).device
-    inference = InferenceGenerator(generator)
-    images: NDArray[np.uint8] = (
-        inference(torch.from_numpy(z).to(device), None if label is None else label.to(device)).cpu().numpy()
+def _format_line(means: dict[str, float], speed: float, images_seen: int, seconds_left: float) -> str:
+    return (  # fits a terminal of 80 columns beside the percentage
+        f"{images_seen / 1000:.1f} kimg  {speed:.{0 if speed >= 10 else 1}f} img/s"
+        f"  loss D {means['d_loss']:.2f} G {means['g_loss']:.2f}"
+        f"  D(x) {means['d_real']:.2f} D(G(z)) {means['d_fake']:.2f}  {_format_seconds(seconds_left)} left"
     )
-    return images
+
+
+def _format_seconds(seconds: float) -> str:
+    """Format a duration as m:ss, or as h:mm:ss from an hour on."""
+    if math.isnan(seconds):
+        return "--:--"
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+class ProgressDisplay:
+    """Progress line: in place, beside a bar, in a terminal; a new line each time elsewhere.
+
+    A thread reports a step that takes long, so that a slow run can be told from one that hangs.
+
+    max_silence: seconds without a line after which the thread reports.
+    """
+
+    def __init__(self, max_silence: float = MAX_SILENCE_SECONDS) -> None:
+        self.in_place = sys.stdout.isatty()
+        self.closed = False  # True once the terminal or pipe is gone
+        self._max_silence = max_silence
+        self._bar = Progress(TaskProgressColumn(), TextColumn("{task.description}"), BarColumn(None), expand=True)
+        self._task = self._bar.add_task("first step", total=1.0)
+        self._shown_at = self._step_ended_at = time.monotonic()
+        self._stopped = threading.Event()
+        self._watcher = threading.Thread(target=self._report_long_steps, daemon=True)
+
+    def start(self) -> None:
+        """Show the bar, in a terminal, and start the thread."""
+        self._shown_at = self._step_ended_at = time.monotonic()
+        if self.in_place:
+            self._bar.start()
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """Undo `start`."""
+        self._stopped.set()
+        self._watcher.join()
+        if self.in_place:
+            with suppress(OSError):  # the terminal was closed
+                self._bar.stop()
+
+    def step_ended(self) -> None:
+        """Note the end of a training step."""
+        self._step_ended_at = time.monotonic()
+
+    def show(self, line: str, progress: float | None = None) -> None:
+        """Show the progress line. progress: 0..1, the length of the bar; None leaves it as it is."""
+        if self.in_place:
+            with self._closure_detected():
+                self._bar.update(self._task, completed=progress, description=line)
+                self._shown_at = time.monotonic()
+        else:
+            self.print(line)
+
+    def print(self, text: str) -> None:
+        """Print a line that stays, above the bar if there is one."""
+        with self._closure_detected():
+            print(text, flush=True)
+            self._shown_at = time.monotonic()
+
+    def _report_long_steps(self) -> None:
+        while not self._stopped.wait(min(1.0, self._max_silence)):
+            now = time.monotonic()
+            if now - self._shown_at >= self._max_silence:
+                self.show(f"this training step has taken {now - self._step_ended_at:.0f} s so far")
+
+    @contextmanager
+    def _closure_detected(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:  # the terminal was closed, or the reader of the pipe has exited
+            self.closed = True

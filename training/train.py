@@ -20,12 +20,13 @@ from torch import Tensor
 from serving.errors import MintError
 from training import PARENT_PID, paths
 from training.data.batches import TrainingData, class_tag_matrix, load_training_data
-from training.data.manifest import read_manifest
+from training.data.manifest import Manifest, read_manifest
 from training.gan.checkpoint import RunFolder, fingerprint, open_run
 from training.gan.trainer import GANTrainer
-from training.param_sections import Length, TrainParams
-from training.params import load_params
-from training.reporting import TrainingReport, save_sample_grid
+from training.param_sections import Length
+from training.params import Params, load_params
+from training.reporting import TrainingReport
+from training.sample_grids import SampleGrids
 from training.stage import run_stage
 from training.torch_files import save_with_checksum
 
@@ -37,15 +38,26 @@ def main() -> None:
     params = load_params()
     manifest = read_manifest()
     fabric = make_fabric(params.train.device)
+    print(training_notice(params, manifest, fabric.device), flush=True)
     data = load_training_data(manifest, fabric.device, params.train.batch)
     gan = GANTrainer(params, class_tag_matrix(params, manifest), fabric)
     budget = TrainingBudget.of(params.train.length, data.images_per_epoch(gan.batch_size), gan.images_per_step)
+    grids = SampleGrids(gan.ema, gan.latent_dim, manifest.classes if gan.classes else ())
     with open_run(fingerprint(params, manifest)) as run:
-        seconds = train(gan, data, budget, run, params.train, run.latest(budget.covers))
-    save_sample_grid(gan.ema, gan.latent_dim, gan.classes, "last")
+        seconds = train(gan, data, budget, run, grids, run.latest(budget.covers))
+    grids.save(paths.SAMPLES / "last.png", paths.PROGRESS_GRID)
     save_ema_weights(gan)
     summary = f"{gan.images_seen / 1000:.1f} kimg in {seconds / 60:.1f} minutes on {fabric.device}"
     print(f"trained {summary}; sample grids in {paths.SAMPLES}")
+
+
+def training_notice(params: Params, manifest: Manifest, device: torch.device) -> str:
+    """First line of the stage, printed before anything that takes time."""
+    length = params.train.length
+    return (
+        f"training {params.network.name} on {manifest.description} for {length.amount:g} {length.unit} on {device}; "
+        "docs/training.md explains the progress lines"
+    )
 
 
 @dataclass(frozen=True)
@@ -105,29 +117,26 @@ def train(
     data: TrainingData,
     budget: TrainingBudget,
     run: RunFolder,
-    params: TrainParams,
+    grids: SampleGrids,
     resumed: dict[str, Any] | None,
 ) -> float:
     """Train until the budget is used up or a stop is requested. Returns the total seconds of training.
 
     resumed: the state of the checkpoint to resume from. Raises KeyboardInterrupt after a requested stop.
     """
-    seconds = 0.0
-    if resumed is not None:
-        gan.load_state_dict(resumed["trainer"])
-        seconds = resumed["seconds"]
-        print(f"resuming from {gan.images_seen / 1000:.1f} kimg in {run.path}", flush=True)
+    params = gan.params.train
+    seconds = restore(gan, run, resumed)
     start = time.monotonic() - seconds
     saved_at = gan.steps
-    per_epoch = data.images_per_epoch(gan.batch_size)
     batches = data.batches(gan.steps * gan.batches_per_step, params)
-    report = TrainingReport(gan.images_seen, resumed and resumed["pending"])
+    report = TrainingReport(gan.images_seen, budget.progress(gan.steps, seconds), resumed and resumed["pending"])
     with report, stop_requests() as stop:
         while True:
             seconds = min(time.monotonic() - start, budget.seconds)
             progress = budget.progress(gan.steps, seconds)
+            report.show(gan.images_seen, progress)
             if crossed_interval(LOG_EVERY_IMAGES, gan):
-                report.log(gan.images_seen, progress)
+                report.log(gan.images_seen)
             stopping = stop.requested or report.output_closed
             ending = progress >= 1 or stopping
             if gan.steps > saved_at and (ending or crossed_interval(params.checkpoint_kimg * 1000, gan)):
@@ -136,12 +145,31 @@ def train(
             if stopping:
                 raise KeyboardInterrupt
             if progress >= 1:
-                report.log(gan.images_seen, progress)  # not part of the checkpoint: a longer run would not log here
+                report.log(gan.images_seen)  # not part of the checkpoint: a longer run would not log here
                 return seconds
             report.add(gan.step(batches))
-            epoch = gan.images_seen // per_epoch
-            if crossed_interval(per_epoch, gan) and epoch in params.sheet_epochs:
-                save_sample_grid(gan.ema, gan.latent_dim, gan.classes, f"epoch-{epoch:04d}")
+            save_due_grids(grids, gan, data.images_per_epoch(gan.batch_size), report)
+
+
+def restore(gan: GANTrainer, run: RunFolder, state: dict[str, Any] | None) -> float:
+    """Load the state of a checkpoint, if there is one. Returns the seconds of training so far."""
+    if state is None:
+        paths.PROGRESS_GRID.unlink(missing_ok=True)  # of another run
+        return 0.0
+    gan.load_state_dict(state["trainer"])
+    print(f"resuming from {gan.images_seen / 1000:.1f} kimg in {run.path}", flush=True)
+    seconds: float = state["seconds"]
+    return seconds
+
+
+def save_due_grids(grids: SampleGrids, gan: GANTrainer, per_epoch: int, report: TrainingReport) -> None:
+    """Save the sample grids that are due after the last step: by epoch for reports/samples, by time to look at."""
+    epoch = gan.images_seen // per_epoch
+    if crossed_interval(per_epoch, gan) and epoch in gan.params.train.sheet_epochs:
+        grids.save(paths.SAMPLES / f"epoch-{epoch:04d}.png")
+    first = not grids.progress_saved
+    if grids.save_progress() and first:
+        report.announce(f"sample grid: {paths.PROGRESS_GRID}, replaced as training goes on")
 
 
 def crossed_interval(interval: float, gan: GANTrainer) -> bool:

@@ -27,7 +27,7 @@ from training.data.batches import TrainingData
 from training.gan.trainer import GANTrainer
 from training.networks.inference_wrapper import InferenceGenerator
 from training.params import Params
-from training.reporting import sample_images
+from training.sample_grids import sample_images
 from training.train import TrainingBudget, make_fabric
 
 GRID_EPOCHS = (1, 10, 50, 100)  # and the last
