@@ -38,8 +38,9 @@ train: override export RESOLUTION := $(value RESOLUTION)
 train: override export CHANNELS := $(value CHANNELS)
 train: override export MINUTES := $(value MINUTES)
 train: override export PRESET := $(value PRESET)
+train: override export START_FROM := $(value START_FROM)
 train: export MAKE_VARIABLES := $(strip $(foreach name,$(.VARIABLES),$(if $(filter line,$(origin $(name))),$(name))))
-train: setup  ## train, export, evaluate and promote, with your images: SOURCE=path RESOLUTION=64 CHANNELS=3 MINUTES=15 PRESET=name
+train: setup  ## train, export, evaluate and promote, with your images: SOURCE=path RESOLUTION=64 CHANNELS=3 MINUTES=15 PRESET=name START_FROM=auto
 	@exec python -m training.launch
 
 # Unexpanded, as above.

@@ -38,12 +38,13 @@ from serving.files import atomic_write
 from training import evaluate, export, paths, preprocess
 from training.data.batches import class_tag_matrix, load_training_data
 from training.data.manifest import read_manifest
+from training.gan.start import describe
 from training.gan.trainer import GANTrainer
 from training.params import Params
 from training.presets import deep_merge
 from training.stage import run_stage
 from training.stage_code import code_digest
-from training.train import make_fabric, save_ema_weights
+from training.train import make_fabric, save_weights
 
 RESULTS = paths.RUNS / "quality"
 RATE_FACTORS = (1.0, 5.0)  # times the learning rates of the source
@@ -221,7 +222,7 @@ def train_and_evaluate(params: Params, seconds: float) -> dict[str, Any]:
     seen = {"kimg": gan.images_seen / 1000}
     if not all(torch.isfinite(weight).all() for weight in gan.ema.parameters()):
         return seen | {"failed": "the weights are not numbers"}
-    save_ema_weights(gan)
+    save_weights(gan, describe(gan, manifest, None))
     try:
         export.main()
         evaluate.main()

@@ -36,8 +36,8 @@ def main() -> None:
     """Write the ONNX file and compare its pixels with torch's before it replaces the previous one."""
     params = load_params()
     manifest = read_manifest()
-    generator, images_seen = load_generator(params, manifest)
-    card = model_card(params, manifest, generator, images_seen)
+    generator, state = load_generator(params, manifest)
+    card = model_card(params, manifest, generator, state)
     with atomic_write(paths.CANDIDATE_MODEL) as path:
         write_onnx(generator, card, params.export.opset, path)
         difference = max_pixel_difference(generator, path, COMPARED_BATCH_SIZES)
@@ -50,8 +50,8 @@ def main() -> None:
     print(f"exported {paths.CANDIDATE_MODEL}  {size:.1f} MB  {card.shape}  max |torch - onnx| = {difference}/255")
 
 
-def load_generator(params: Params, manifest: Manifest) -> tuple[networks.Generator, int]:
-    """The EMA generator that `train` wrote, in evaluation mode, and the number of images it was trained on.
+def load_generator(params: Params, manifest: Manifest) -> tuple[networks.Generator, dict[str, Any]]:
+    """The EMA generator that `train` wrote, in evaluation mode, and the content of that file.
 
     Raises MintError when the file is missing or damaged, or when params.yaml describes another network.
     """
@@ -68,11 +68,12 @@ def load_generator(params: Params, manifest: Manifest) -> tuple[networks.Generat
         raise MintError(
             f"{paths.GENERATOR_WEIGHTS} is of another network than params.yaml describes; run dvc repro to train again"
         ) from None
-    return generator.eval().requires_grad_(False), state["images_seen"]
+    return generator.eval().requires_grad_(False), state
 
 
-def model_card(params: Params, manifest: Manifest, generator: networks.Generator, images_seen: int) -> ModelCard:
-    """Model card of the exported file."""
+def model_card(params: Params, manifest: Manifest, generator: networks.Generator, trained: dict[str, Any]) -> ModelCard:
+    """Model card of the exported file. trained: content of the file that `train` wrote."""
+    description = trained.get("description", {})  # missing in files of older versions
     return ModelCard(
         name=manifest.name if params.name == AUTO else params.name,
         latent_dim=params.network.latent_dim,
@@ -82,8 +83,10 @@ def model_card(params: Params, manifest: Manifest, generator: networks.Generator
         classes=() if params.network.condition == "none" else manifest.classes,
         mean_latent=(0.0,) * params.network.latent_dim,  # z is standard normal, with no mapping network
         directions=principal_directions(generator),
-        images_seen=images_seen,
+        images_seen=trained["images_seen"],
         data_sha256=manifest.data_sha256,
+        run=description.get("run"),
+        lineage=description.get("lineage", ()),
         git_revision=git_revision(),
         params=public_params(params, manifest),
         licence=manifest.licence if params.export.licence == AUTO else params.export.licence,
@@ -95,14 +98,17 @@ def public_params(params: Params, manifest: Manifest) -> dict[str, Any]:
 
     Without `promote`, which says nothing of the model: another tolerance must not make another file of it.
     """
-    labels = params.data.labels if params.data.labels in (AUTO, "none") else base_name(params.data.labels)
+    labels, start = (
+        value if value in (AUTO, "none") else base_name(value)
+        for value in (params.data.labels, params.train.start_from)
+    )
     return {
         "name": params.name,
         "data": params.data.model_dump(mode="json") | {"source": manifest.source, "labels": labels},
         "network": params.network.model_dump(mode="json"),
         "objective": params.objective.model_dump(mode="json"),
         "stabilise": params.stabilise.model_dump(mode="json"),
-        "train": params.train.model_dump(mode="json"),
+        "train": params.train.model_dump(mode="json") | {"start_from": start},
         "export": params.export.model_dump(mode="json"),
         "evaluate": params.evaluate.model_dump(mode="json"),
     }

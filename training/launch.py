@@ -28,9 +28,10 @@ from training.params import ParamsError, parse_params, read_params_text, validat
 from training.presets import ParamDict, deep_merge, flatten, load_preset
 from training.stage import run_stage
 
-VARIABLES = ("SOURCE", "RESOLUTION", "CHANNELS", "MINUTES", "PRESET")
+VARIABLES = ("SOURCE", "RESOLUTION", "CHANNELS", "MINUTES", "PRESET", "START_FROM")
 OTHER_VARIABLES = {"PYTHON", "PORT"}  # of other targets in the Makefile
 SET_VARIABLES = "MAKE_VARIABLES"  # environment variable: names of all variables set on make's command line
+FRESH_START = {"train.start_from": "none", "train.freeze_discriminator": 0}  # with another source
 DVC = (sys.executable, "-m", "dvc")
 
 
@@ -107,9 +108,12 @@ def _param_changes(overrides: Mapping[str, str], before: ParamDict) -> dict[str,
         source_path(source)
         if source != _get(before, "data.source"):
             result |= {key: AUTO for key in ("name", "data.labels", "export.licence") if _describes_data(before, key)}
+            result |= FRESH_START
     for variable, key in (("RESOLUTION", "data.resolution"), ("CHANNELS", "data.channels")):
         if value := overrides.get(variable):
             result[key] = int(value) if value.isdecimal() else value
+    if "START_FROM" in overrides:
+        result["train.start_from"] = _protect_tilde(overrides["START_FROM"])
     if "MINUTES" in overrides:
         result["train.length"] = f"{overrides['MINUTES']} minutes"
     return result

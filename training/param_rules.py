@@ -34,6 +34,11 @@ def find_conflicts(
         yield from _projected_conflicts(network, data, objective, stabilise, evaluate)
     yield from _objective_conflicts(objective, network)
     yield from _stabiliser_conflicts(stabilise, objective, network, train.batch)
+    if train.freeze_discriminator and train.start_from == "none":
+        yield (
+            "train.freeze_discriminator keeps layers that train.start_from takes from an earlier run, and it is none; "
+            "set it to auto or to a file, or freeze_discriminator to 0"
+        )
     if data.limit is not None and train.batch > data.limit:
         yield f"train.batch {train.batch} is larger than data.limit {data.limit}; lower train.batch"
 

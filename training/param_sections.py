@@ -152,6 +152,8 @@ class TrainParams(Section):
     checkpoint_kimg: float = Field(gt=0)
     keep_checkpoints: int = Field(ge=1)
     sheet_epochs: tuple[Annotated[int, Field(ge=1)], ...]
+    start_from: str = Field(min_length=1)
+    freeze_discriminator: int = Field(ge=0, le=64)
 
     @field_validator("length", mode="before")
     @classmethod

@@ -53,6 +53,13 @@ def load_with_checksum(path: Path) -> Any:
         return torch.load(file, map_location="cpu", weights_only=True)
 
 
+def stored_checksum(path: Path) -> str:
+    """Hexadecimal SHA-256 that a file written by `save_with_checksum` carries; it identifies the content."""
+    with path.open("rb") as file:
+        file.seek(-64, os.SEEK_END)
+        return file.read().decode()
+
+
 def _comment(file: IO[bytes], size: int) -> bytes:
     """Build the archive comment, with its length field: the checksum of the first `size` bytes."""
     digest = hashlib.sha256()

@@ -21,8 +21,10 @@ from serving.errors import MintError
 from training import PARENT_PID, paths
 from training.data.batches import TrainingData, class_tag_matrix, load_training_data
 from training.data.manifest import Manifest, read_manifest
-from training.gan.checkpoint import RunFolder, fingerprint, open_run
+from training.gan.checkpoint import RunFolder, open_run
+from training.gan.start import describe, keep_start, load_start, start_networks
 from training.gan.trainer import GANTrainer
+from training.gan.training_state import StateDescription
 from training.param_sections import Length
 from training.params import Params, load_params
 from training.reporting import TrainingReport
@@ -34,19 +36,25 @@ LOG_EVERY_IMAGES = 1000
 
 
 def main() -> None:
-    """Train for train.length and save the generator's EMA weights for `export`."""
+    """Train for train.length and save the weights for `export`."""
     params = load_params()
     manifest = read_manifest()
     fabric = make_fabric(params.train.device)
     print(training_notice(params, manifest, fabric.device), flush=True)
+    start = load_start(params, manifest)
     data = load_training_data(manifest, fabric.device, params.train.batch)
     gan = GANTrainer(params, class_tag_matrix(params, manifest), fabric)
     budget = TrainingBudget.of(params.train.length, data.images_per_epoch(gan.batch_size), gan.images_per_step)
     grids = SampleGrids(gan.ema, gan.latent_dim, manifest.classes if gan.classes else ())
-    with open_run(fingerprint(params, manifest)) as run:
-        seconds = train(gan, data, budget, run, grids, run.latest(budget.covers))
+    about = describe(gan, manifest, start)
+    with open_run(about.run, about.model_dump()) as run:
+        resumed = run.latest(budget.covers)
+        if start is not None and resumed is None:
+            print(start_networks(gan, start, about), flush=True)
+            keep_start(params, manifest, start)
+        seconds = train(gan, data, budget, run, grids, resumed)
     grids.save(paths.SAMPLES / "last.png", paths.PROGRESS_GRID)
-    save_ema_weights(gan)
+    save_weights(gan, about)
     summary = f"{gan.images_seen / 1000:.1f} kimg in {seconds / 60:.1f} minutes on {fabric.device}"
     print(f"trained {summary}; sample grids in {paths.SAMPLES}")
 
@@ -182,10 +190,14 @@ def run_state(gan: GANTrainer, seconds: float, pending: dict[str, Tensor]) -> di
     return {"trainer": gan.state_dict(), "images_seen": gan.images_seen, "seconds": seconds, "pending": pending}
 
 
-def save_ema_weights(gan: GANTrainer) -> None:
-    """Save the generator's EMA weights for `export`."""
-    weights = {name: value.cpu() for name, value in gan.ema.state_dict().items()}
-    save_with_checksum({"generator": weights, "images_seen": gan.images_seen}, paths.GENERATOR_WEIGHTS)
+def save_weights(gan: GANTrainer, about: StateDescription) -> None:
+    """Save the generator's EMA weights for `export`, and the discriminator's for runs that start from them."""
+    networks = {"generator": gan.ema, "discriminator": gan.discriminator}
+    weights = {
+        name: {key: value.cpu() for key, value in network.state_dict().items()} for name, network in networks.items()
+    }
+    content = weights | {"images_seen": gan.images_seen, "description": about.model_dump()}
+    save_with_checksum(content, paths.GENERATOR_WEIGHTS)
 
 
 class StopRequest:

@@ -14,6 +14,7 @@ from serving.error_messages import invalid_fields
 from serving.errors import ModelError
 from serving.inference.image_shape import ImageResolution
 from serving.inference.labels import ClassNames
+from serving.inference.lineage import Ancestor
 
 CARD_KEY = "mint"
 CHECKSUM_KEY = "mint-checksum"
@@ -39,8 +40,10 @@ class ModelCard(BaseModel):
     classes: tuple[str, ...]  # in label order; empty for a model without classes
     mean_latent: tuple[Number, ...]
     directions: tuple[tuple[Number, ...], ...] = ()  # principal directions of z, unit vectors, strongest first
-    images_seen: int = Field(ge=0)
+    images_seen: int = Field(ge=0)  # in this run, without those of `lineage`
     data_sha256: str
+    run: str | None = None  # fingerprint of the training run; None in cards written before it was recorded
+    lineage: tuple[Ancestor, ...] = ()  # training states that this run was started from, nearest first
     git_revision: str | None  # None when trained outside a git checkout
     params: dict[str, Any]  # the params.yaml of the training run
     licence: str

@@ -114,9 +114,9 @@ def test_name_and_licence_in_params_override_those_of_the_data(project: Project)
     torch.manual_seed(0)
     manifest = invented_manifest()
     generator, _ = networks.build(changed, None)
-    card = export.model_card(changed, manifest, generator.eval(), images_seen=1)
+    card = export.model_card(changed, manifest, generator.eval(), {"images_seen": 1})
     assert (card.name, card.licence) == ("moths", "CC BY 4.0")
-    card = export.model_card(params, manifest, generator, images_seen=1)
+    card = export.model_card(params, manifest, generator, {"images_seen": 1})
     assert (card.name, card.licence) == (manifest.name, manifest.licence)
 
 

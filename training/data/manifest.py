@@ -80,12 +80,17 @@ class Manifest(FrozenModel):
         return f"{size}, {len(self.classes)} classes" if self.classes else f"{size}, no classes"
 
     @property
+    def tags(self) -> tuple[str, ...]:
+        """Names of all tags, in order of first appearance in `class_tags`; of plain classes, their names."""
+        return tuple(dict.fromkeys(chain.from_iterable(self.class_tags)))
+
+    @property
     def tag_matrix(self) -> NDArray[np.float32]:
         """Tags of each class, float32 [classes, tags]: 1 if the class has the tag, else 0.
 
-        Tags are in order of first appearance in `class_tags`; if every class is its own only tag, this is the identity.
+        Tags are in the order of `tags`; if every class is its own only tag, this is the identity.
         """
-        column = {tag: index for index, tag in enumerate(dict.fromkeys(chain.from_iterable(self.class_tags)))}
+        column = {tag: index for index, tag in enumerate(self.tags)}
         matrix = np.zeros((len(self.class_tags), len(column)), np.float32)
         for row, tags in zip(matrix, self.class_tags, strict=True):
             row[[column[tag] for tag in tags]] = 1

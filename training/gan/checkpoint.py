@@ -20,13 +20,17 @@ from training.params import Params
 from training.stage_code import code_digest
 from training.torch_files import DamagedFileError, load_with_checksum, save_with_checksum
 
-# Parameters left out of the fingerprint: they affect only the run's length and what it saves on the way.
-NOT_FINGERPRINTED = {"length", "checkpoint_kimg", "keep_checkpoints", "sheet_epochs", "device"}
+# Parameters left out of the fingerprint: they affect only the run's length and what it saves on the way. The content of
+# start_from counts, not its path.
+NOT_FINGERPRINTED = {"length", "checkpoint_kimg", "keep_checkpoints", "sheet_epochs", "device", "start_from"}
 REPORTS = (paths.TRAIN_REPORT, paths.SAMPLES)  # saved in every checkpoint
 
 
-def fingerprint(params: Params, manifest: Manifest) -> str:
-    """Identifier of a run: a digest of its data, network, training parameters and code, but not of its length."""
+def fingerprint(params: Params, manifest: Manifest, start: str | None = None) -> str:
+    """Identifier of a run: a digest of its data, network, training parameters, code and start, but not of its length.
+
+    start: content hash of the training state that it starts from; None for new weights.
+    """
     digest = hashlib.sha256()
     configuration = {
         "data": manifest.data_sha256,
@@ -35,6 +39,7 @@ def fingerprint(params: Params, manifest: Manifest) -> str:
         "objective": params.objective.model_dump(),
         "stabilise": params.stabilise.model_dump(),
         "train": params.train.model_dump(exclude=NOT_FINGERPRINTED),
+        "start": start,
     }
     digest.update(json.dumps(configuration, sort_keys=True).encode())
     digest.update(code_digest("train").encode())
@@ -42,10 +47,14 @@ def fingerprint(params: Params, manifest: Manifest) -> str:
 
 
 class RunFolder:
-    """Checkpoint folder of one run. Use `open_run` to create it and hold its lock."""
+    """Checkpoint folder of one run. Use `open_run` to create it and hold its lock.
 
-    def __init__(self, path: Path) -> None:
+    description: of the run's networks and data, as plain values, for later runs that start from its checkpoints.
+    """
+
+    def __init__(self, path: Path, description: dict[str, Any] | None = None) -> None:
         self.path = path
+        self._description = description
 
     def checkpoints(self) -> list[Path]:
         """All checkpoints, oldest first."""
@@ -81,19 +90,23 @@ class RunFolder:
         state: tensors and plain values; state["images_seen"] names the checkpoint.
         """
         path = self.path / f"kimg-{state['images_seen'] / 1000:010.3f}.pt"
-        save_with_checksum({"state": state, "reports": _read_reports()}, path)
+        content = {"state": state, "reports": _read_reports(), "description": self._description}
+        save_with_checksum(content, path)
         for old in [other for other in self.checkpoints() if other.name <= path.name][:-keep]:
             old.unlink()
         return path
 
 
 @contextmanager
-def open_run(name: str) -> Iterator[RunFolder]:
-    """Create or reopen `.runs/<name>/` for this process alone. Raises MintError while another one trains in it."""
+def open_run(name: str, description: dict[str, Any] | None = None) -> Iterator[RunFolder]:
+    """Create or reopen `.runs/<name>/` for this process alone. Raises MintError while another one trains in it.
+
+    description: see RunFolder.
+    """
     path = paths.persistent_runs() / name
     with exclusive_lock(path / "lock", f"training {path}"):
         remove_stale_temporaries(path)
-        yield RunFolder(path)
+        yield RunFolder(path, description)
 
 
 def _read_reports() -> dict[str, bytes]:

@@ -17,6 +17,7 @@ from training.gan.losses import OBJECTIVES, auxiliary_loss, discriminator_loss, 
 from training.gan.optimizers import apply_schedule, make_optimizer, schedule_values
 from training.gan.penalties import r1_r2_penalty, wgan_gp_penalty
 from training.gan.stabilisers import ReplayBuffer, clip_weights, instance_noise, pack, soften_labels
+from training.gan.transfer import freeze_first_layers
 from training.networks import DiscriminatorOutput, Generator, build
 from training.params import Params
 
@@ -42,6 +43,7 @@ class GANTrainer:
         if params.network.condition == "none":
             class_tags = None
         generator, discriminator = networks or build(params, class_tags)
+        freeze_first_layers(discriminator, train.freeze_discriminator)
         if fabric.device.type == "cuda":
             generator = generator.to(memory_format=torch.channels_last)
             discriminator = discriminator.to(memory_format=torch.channels_last)
@@ -65,6 +67,7 @@ class GANTrainer:
         self.ada = AdaptiveP(kimg=params.stabilise.ada_kimg / params.stabilise.packing)  # counts packs, not images
         self.replay_buffer = ReplayBuffer(params.stabilise.replay, fabric.device)
         self.steps = 0
+        self.earlier_images = 0  # that the generator's weights were trained on before the first step
 
     @property
     def images_per_step(self) -> int:
@@ -109,7 +112,7 @@ class GANTrainer:
                 fake = self._generate(labels)
             scalars |= self._g_step(fake, real, labels)
         self.steps += 1
-        decay = ema_decay(self.images_per_step, train.ema_half_life_kimg, self.images_seen)
+        decay = ema_decay(self.images_per_step, train.ema_half_life_kimg, self.images_seen + self.earlier_images)
         update_ema(self.ema, self.generator, decay)
         return scalars
 
@@ -134,11 +137,12 @@ class GANTrainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that resuming needs, as tensors and plain values."""
-        return {"steps": self.steps, **{name: part.state_dict() for name, part in self._stateful_parts().items()}}
+        counts = {"steps": self.steps, "earlier_images": self.earlier_images}
+        return counts | {name: part.state_dict() for name, part in self._stateful_parts().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        self.steps = state["steps"]
+        self.steps, self.earlier_images = state["steps"], state["earlier_images"]
         for name, part in self._stateful_parts().items():
             part.load_state_dict(state[name])
 
@@ -243,8 +247,11 @@ class GANTrainer:
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
     """Context in which gradients pass through the network but not into its weights; undone on errors too."""
-    network.requires_grad_(False)
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
     try:
         yield
     finally:
-        network.requires_grad_(True)
+        for parameter in trained:
+            parameter.requires_grad_(True)
