@@ -40,7 +40,7 @@ train: override export MINUTES := $(value MINUTES)
 train: override export PRESET := $(value PRESET)
 train: override export START_FROM := $(value START_FROM)
 train: export MAKE_VARIABLES := $(strip $(foreach name,$(.VARIABLES),$(if $(filter line,$(origin $(name))),$(name))))
-train: setup  ## train, export, evaluate and promote, with your images: SOURCE=path RESOLUTION=64 CHANNELS=3 MINUTES=15 PRESET=name START_FROM=auto
+train: setup  ## train, export, evaluate and promote; SOURCE=path looks at your images and chooses the settings
 	@exec python -m training.launch
 
 # Unexpanded, as above.

@@ -11,11 +11,13 @@ from serving.files import make_directory
 
 
 @contextmanager
-def exclusive_lock(path: Path, activity: str) -> Iterator[None]:
+def exclusive_lock(path: Path, activity: str, survives_exec: bool = False) -> Iterator[None]:
     """Hold the lock file `path`, which contains the holder's process id.
 
     activity: for the error message, such as `training .runs/abc`. Raises MintError while another process holds
     the lock: a killed pipeline can leave its stage running, and two writers would corrupt each other's files.
+
+    survives_exec: the program that replaces this one holds the lock until it ends; its own child processes do not.
     """
     make_directory(path.parent)
     with path.open("a+") as lock:
@@ -28,4 +30,5 @@ def exclusive_lock(path: Path, activity: str) -> Iterator[None]:
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
+        os.set_inheritable(lock.fileno(), survives_exec)
         yield

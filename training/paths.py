@@ -15,6 +15,7 @@ RUNS = Path(".runs")
 PREPARED_CACHE_RECORD = RUNS / "prepared.json"  # inputs of the prepared data, see data/cache.py
 PREPARED_LOCK = RUNS / "prepared.lock"  # held by a running `preprocess`
 UNPACKED = RUNS / "unpacked"  # scratch space of `preprocess`
+LAUNCH_LOCK = RUNS / "launch.lock"  # held by `make train`, also while DVC runs
 GENERATOR_WEIGHTS = Path("models/generator.pt")  # output of `train`
 CANDIDATE = Path("models/candidate")  # the exported model and its measurements; what is served is below
 CANDIDATE_MODEL = CANDIDATE / "generator.onnx"
@@ -30,6 +31,7 @@ PROGRESS_GRID = Path("reports/progress.png")  # of the running training; no outp
 METRICS = Path("reports/metrics.json")
 EVALUATION_GRID = Path("reports/real-and-generated.png")
 
+DVC_LOCKS = Path(".dvc/tmp/rwlock")  # JSON: the processes that run a stage, by the paths that they write
 DVC_CHECKOUTS = (".dvc", "tmp", "exps")  # temporary checkouts of `dvc exp run --temp` and of DVC's queue
 
 

@@ -20,13 +20,14 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.error_messages import escaped
 from serving.files import atomic_write
 from training import paths
 from training.data.cache import cached_manifest, current_inputs, write_cache_record
 from training.data.decode import load_image
 from training.data.manifest import Counts, DataError, IgnoredFiles, Manifest, SkippedFile, data_sha256
 from training.data.npy import NpyWriter
-from training.data.provenance import provenance
+from training.data.provenance import base_name, provenance
 from training.data.sources import Item, Source, UnreadableImageError, open_source
 from training.data.sources.base import IgnoredFile, Pixels
 from training.data.subset import stratified_subset
@@ -34,7 +35,7 @@ from training.data.summary import format_ignored, summary_lines
 from training.lock import exclusive_lock
 from training.param_sections import DataParams
 from training.params import load_params
-from training.progress import track
+from training.progress import heartbeat, track
 from training.stage import run_stage
 
 PENDING_PER_CORE = 8  # enough to keep every core busy, few enough to bound memory
@@ -66,14 +67,18 @@ def main() -> None:
 def prepare_if_stale(data: DataParams) -> None:
     """Prepare the data unless it is up to date. Requires the lock."""
     started = time.monotonic()
-    inputs = current_inputs(data)
+    name = escaped(base_name(data.source))
     for leftover in paths.PREPARED.glob(".*.part"):  # left by a killed run; DVC would track it
         leftover.unlink()
-    manifest = cached_manifest(inputs)
+    with heartbeat(f"checking {name}"):
+        inputs = current_inputs(data)
+        manifest = cached_manifest(inputs)
     if manifest is not None:
         print(f"{paths.PREPARED} is up to date: {manifest.description}")
         return
-    with open_source(data) as source:
+    with ExitStack() as stack:
+        with heartbeat(f"opening {name}"):
+            source = stack.enter_context(open_source(data))
         manifest = prepare(source, data)
     write_cache_record(inputs)
     print(f"prepared {paths.PREPARED}  {manifest.description}  {time.monotonic() - started:.1f} s")
@@ -98,6 +103,8 @@ def prepare(source: Source, data: DataParams) -> Manifest:
         label_array, classes, empty = drop_empty_classes(labels, source.classes)
         with labels_path.open("wb") as file:
             np.save(file, label_array)
+        with heartbeat("hashing the prepared images"):
+            arrays_sha256 = data_sha256(images_path, labels_path)
         manifest = Manifest(
             **asdict(provenance(data.source)),
             images=len(labels),
@@ -107,7 +114,7 @@ def prepare(source: Source, data: DataParams) -> Manifest:
             class_tags=tuple(source.class_tags.get(name, (name,)) for name in classes),
             images_per_class=dict(zip(classes, np.bincount(label_array).tolist(), strict=False)),
             empty_classes=empty,
-            data_sha256=data_sha256(images_path, labels_path),
+            data_sha256=arrays_sha256,
             source_sha256=source_sha256,
             counts=counts,
             skipped=tuple(skipped),

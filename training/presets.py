@@ -8,6 +8,7 @@ Applying a preset therefore replaces every value of the previous one.
 """
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,18 @@ def flatten(values: ParamDict, prefix: str = "") -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in values.items():
         result |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return result
+
+
+def unflatten(values: Mapping[str, Any]) -> ParamDict:
+    """Turn dotted keys into nested dicts."""
+    result: ParamDict = {}
+    for key, value in values.items():
+        *sections, last = key.split(".")
+        node = result
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[last] = value
     return result
 
 

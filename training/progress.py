@@ -1,8 +1,10 @@
-"""Progress display of long loops: a bar in a terminal, a line every few seconds in a log."""
+"""Progress display of long steps: a bar in a terminal, a line every few seconds in a log."""
 
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from threading import Event, Thread
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -23,3 +25,21 @@ def track(items: Iterable[T], total: int, description: str) -> Iterator[T]:
         if (now := time.monotonic()) - last >= LINE_INTERVAL_SECONDS:
             print(f"{description}: {done} of {total}", flush=True)
             last = now
+
+
+@contextmanager
+def heartbeat(description: str) -> Iterator[None]:
+    """Context that prints a line every few seconds, so that a long step is not taken for a hang: `reading it: 10 s`."""
+    started, done = time.monotonic(), Event()
+
+    def beat() -> None:
+        while not done.wait(LINE_INTERVAL_SECONDS):
+            print(f"{description}: {time.monotonic() - started:.0f} s", flush=True)
+
+    thread = Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()

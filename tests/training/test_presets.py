@@ -36,6 +36,7 @@ PRESETS = {
     "r3gan",
     *FULL_SIZE,
     "few-shot",
+    "photos",
 }
 
 

@@ -20,6 +20,7 @@ MAX_ENLARGED = 8  # largest upscaling factor; smaller images have no detail to l
 MAX_CROPPED = 10  # times its centre crop that an image may be: the crop of a longer strip shows too little
 
 ORIENTATION = 0x0112  # EXIF tag
+FIRST_TRANSPOSING = 5  # EXIF orientations from here on swap width and height
 EXIF_TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -227,3 +228,21 @@ def _to_channels(image: Image.Image, data: DataParams) -> Image.Image:
         image = Image.new("RGB", image.size, data.background)
         image.paste(layer, mask=layer)
     return image.convert("L" if data.channels == 1 else "RGB")
+
+
+def decode_upright(content: bytes | Pixels, side: int) -> tuple[Image.Image, tuple[int, int]]:
+    """Decode a whole image, upright and with 8 bits a channel, for a look at it; also its full width and height.
+
+    content: as in load_image. side: the decoder may downscale the image to DRAFT_MARGIN times this many pixels.
+    Raises UnreadableImageError with the reason.
+    """
+    if not isinstance(content, bytes):
+        image = _from_pixels(content)
+        return image, image.size
+    image = _apply_exif_orientation(_to_eight_bits(_decode(content, side)))
+    try:
+        header = Image.open(io.BytesIO(content), formats=PILLOW_FORMATS)  # reads no pixels
+        turned = header.getexif().get(ORIENTATION, 1) >= FIRST_TRANSPOSING
+    except Exception:  # as in _decode
+        return image, image.size
+    return image, header.size[::-1] if turned else header.size
