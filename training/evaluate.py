@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from serving.encoding.images import contact_sheet, encode
 from serving.encoding.transparency import composite
 from serving.files import atomic_write
-from serving.inference.generator import OnnxGenerator
+from serving.inference.generator import MAX_BATCH, OnnxGenerator
 from training import paths
 from training.data.manifest import Manifest, read_arrays, read_manifest
 from training.evaluation.classifier import classify, train_classifier
@@ -33,10 +33,12 @@ from training.evaluation.metrics import (
 )
 from training.param_sections import EvaluateParams
 from training.params import load_params
+from training.progress import track
 from training.stage import run_stage
 
 AGREEMENT_IMAGES = 1000  # generated for class agreement; at least one per class
 MIN_REAL_IMAGES = 100  # with fewer, 1% of them is less than one image
+GENERATED_AT_ONCE = 4 * MAX_BATCH  # whole batches, so that the pixels are those of one call
 GRID_COLUMNS = 8
 
 
@@ -67,6 +69,7 @@ def main() -> None:
     generator = OnnxGenerator.load(paths.CANDIDATE_MODEL)
     images, labels = read_arrays(manifest)
     images = composite(images, generator.card.background)
+    print(f"evaluating {paths.CANDIDATE_MODEL} against {len(images)} images ({params.extractor})", flush=True)
     sample = build_sample(generator, images, labels, params.images)
     neighbours, distances = nearest_neighbours(sample.generated, images)
     metrics = {
@@ -100,8 +103,12 @@ def build_sample(
 
 def generate_opaque(generator: OnnxGenerator, count: int, labels: NDArray[np.int64] | None) -> NDArray[np.uint8]:
     """Images of seeds 0, 1, 2, ... as they are judged, uint8 [count, H, W, C]: transparent pixels on the background."""
-    images, _ = generator.generate(list(range(count)), labels)
-    return composite(images, generator.card.background)
+    parts = range(0, count, GENERATED_AT_ONCE)
+    images = []
+    for start in track(parts, len(parts), f"generating {count} images, part"):
+        seeds = list(range(start, min(start + GENERATED_AT_ONCE, count)))
+        images.append(generator.generate(seeds, None if labels is None else labels[seeds])[0])
+    return composite(np.concatenate(images), generator.card.background)
 
 
 def feature_metrics(sample: Sample, extractor: str, device: torch.device) -> dict[str, Any]:

@@ -210,6 +210,14 @@ def test_copies_of_training_images_raise_the_memorised_share_above_its_real_base
     assert metrics["memorised_of_real"] < 0.1
 
 
+def test_evaluation_says_what_it_is_doing_before_it_starts(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared(project, noise(8), None, ())
+    evaluate.main()
+    assert "evaluating models/candidate/generator.onnx against 8 images" in capsys.readouterr().out
+
+
 def test_a_metric_that_is_not_finite_is_omitted_with_the_reason() -> None:
     metrics = {"kid": float("nan"), "fid": 1.0, "recall": evaluate.Omitted("needs more")}
     assert evaluate.split_omitted(metrics) == {

@@ -22,6 +22,7 @@ from torch.nn.functional import interpolate
 
 from serving.errors import MintError
 from training import paths, pretrained
+from training.progress import track
 from training.torch_files import DamagedFileError, load_with_checksum, save_with_checksum
 
 EFFICIENTNET_LITE0 = "efficientnet-lite0"
@@ -42,7 +43,8 @@ def extract_features(images: NDArray[np.uint8], extractor: str, device: torch.de
     """
     network = EXTRACTORS[extractor]().eval().to(device)
     features = []
-    for start in range(0, len(images), BATCH_SIZE):
+    starts = range(0, len(images), BATCH_SIZE)
+    for start in track(starts, len(starts), f"{extractor} features of {len(images)} images, batch"):
         pixels = torch.from_numpy(np.array(images[start : start + BATCH_SIZE])).permute(0, 3, 1, 2)
         with torch.no_grad():
             features.append(network(pixels.expand(-1, 3, -1, -1).to(device)).float().cpu())

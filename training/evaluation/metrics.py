@@ -5,9 +5,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import interpolate
-from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
-from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
+
+from training.progress import track
 
 KID_SUBSETS = 100
 KID_SUBSET_SIZE = 1000
@@ -15,6 +15,7 @@ NEIGHBOURHOOD = 3  # k of the k-nearest-neighbour balls (Kynkaanniemi et al. 201
 MEMORISED_PERCENTILE = 1
 COPY_DISTANCE = 1 / 255  # RMS difference of one grey level: anything nearer is a copy, whatever the data
 NEIGHBOUR_SIDE = 32  # pixels; larger images are downscaled to this side
+BLOCK_IMAGES = 1024  # training images compared at a time
 COVERAGE_THRESHOLD = 0.2  # a class is covered when generated at this fraction of its frequency in the data or more
 # Images needed in each of the two sets, by metric of `distribution_metrics`.
 MIN_IMAGES = {
@@ -39,19 +40,56 @@ def distribution_metrics(images: Tensor, reference: Tensor) -> dict[str, float]:
     count = min(len(images), len(reference))
     metrics: dict[str, float] = {}
     if count >= MIN_IMAGES["kid"]:
-        subset = min(KID_SUBSET_SIZE, count // 2)
-        kid = kid_features_to_metric(
-            images, reference, kid_subsets=KID_SUBSETS, kid_subset_size=subset, rng_seed=0, verbose=False
-        )
-        metrics["kid"] = kid["kernel_inception_distance_mean"]
-        metrics["kid_std"] = kid["kernel_inception_distance_std"]
+        estimates = squared_mmds(images, reference, min(KID_SUBSET_SIZE, count // 2))
+        metrics |= {"kid": estimates.mean().item(), "kid_std": estimates.std(correction=0).item()}
     if count >= MIN_IMAGES["fid"]:
-        statistics = [fid_features_to_statistics(features) for features in (images, reference)]
-        metrics["fid"] = fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
+        metrics["fid"] = frechet_distance(images, reference)
     if count >= MIN_IMAGES["precision"]:
         prc = prc_features_to_metric(images, reference, prc_neighborhood=NEIGHBOURHOOD, verbose=False)
         metrics |= {name: prc[name] for name in ("precision", "recall")}
     return metrics
+
+
+def squared_mmds(images: Tensor, reference: Tensor, size: int) -> Tensor:
+    """Unbiased squared MMD between random subsets of `size` features: float64 [KID_SUBSETS] (Binkowski et al. 2018).
+
+    images, reference: [N, D], [M, D]. The kernel (x . y / D + 1)^3 is evaluated once for all subsets, which
+    torch-fidelity, whose subsets these are, does for each: the same figures in a fraction of the time.
+    """
+    stream = np.random.RandomState(0)
+    # A subset is a row of ones and zeros, so that sums over pairs of its members are products of matrices.
+    chosen, chosen_reference = (torch.zeros(KID_SUBSETS, len(features)).double() for features in (images, reference))
+    for row, reference_row in zip(chosen, chosen_reference, strict=True):
+        for members in (row, reference_row):
+            members[stream.choice(len(members), size, replace=False)] = 1
+    within = _sum_of_pairs(images, chosen) + _sum_of_pairs(reference, chosen_reference)
+    between = (chosen @ _polynomial_kernel(images, reference) * chosen_reference).sum(1)
+    return within / (size * (size - 1)) - 2 * between / size**2
+
+
+def _sum_of_pairs(features: Tensor, chosen: Tensor) -> Tensor:
+    """Sum of the kernel over all pairs of different members of each subset: [KID_SUBSETS]."""
+    kernel = _polynomial_kernel(features, features)
+    return (chosen @ kernel * chosen).sum(1) - chosen @ kernel.diagonal()
+
+
+def _polynomial_kernel(x: Tensor, y: Tensor) -> Tensor:
+    return (x.double() @ y.double().T / x.shape[1] + 1) ** 3
+
+
+def frechet_distance(images: Tensor, reference: Tensor) -> float:
+    """|mean - mean'|^2 + tr(S + S' - 2 (S S')^1/2) of features [N, D] and [M, D] (Heusel et al. 2017).
+
+    With S = R R^T, S S' has the eigenvalues of R^T S' R, which is symmetric: they are found faster and more precisely.
+    """
+    images, reference = images.double(), reference.double()
+    covariance, reference_covariance = images.T.cov(), reference.T.cov()
+    variances, axes = torch.linalg.eigh(covariance)
+    root = axes * variances.clamp_min(0).sqrt()
+    overlap = torch.linalg.eigvalsh(root.T @ reference_covariance @ root).clamp_min(0).sqrt().sum()
+    shift = (images.mean(0) - reference.mean(0)).square().sum()
+    distance: Tensor = shift + covariance.trace() + reference_covariance.trace() - 2 * overlap
+    return distance.item()
 
 
 def intra_class_diversity(features: Tensor, labels: NDArray[np.int64]) -> float:
@@ -80,8 +118,9 @@ def nearest_neighbours(
     queries = [_downscaled_pixels(images), _downscaled_pixels(images[:, :, ::-1])]
     nearest = torch.full((len(images),), torch.inf)
     index = torch.zeros(len(images), dtype=torch.int64)
-    for start in range(0, len(training), 4096):
-        block = _downscaled_pixels(training[start : start + 4096])
+    blocks = range(0, len(training), BLOCK_IMAGES)
+    for start in track(blocks, len(blocks), f"nearest training images of {len(images)}, block"):
+        block = _downscaled_pixels(training[start : start + BLOCK_IMAGES])
         distances = torch.minimum(*(torch.cdist(query, block) for query in queries))
         if exclude is not None:
             own = torch.from_numpy(exclude) - start

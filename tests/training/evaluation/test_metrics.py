@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.metric_kid import kid_features_to_metric
 
 from training.evaluation.metrics import (
     MIN_IMAGES,
@@ -27,6 +29,21 @@ def test_samples_of_one_distribution_score_far_better_than_a_shifted_one() -> No
     assert near["fid"] < 0.1 * far["fid"]
     assert near["precision"] > 0.7
     assert near["recall"] > 0.7
+
+
+@pytest.mark.parametrize(("count", "size"), [(60, 16), (300, 256)], ids=["16 features", "256 features"])
+def test_kid_and_fid_equal_those_of_torch_fidelity(count: int, size: int) -> None:
+    stream = torch.Generator().manual_seed(0)
+    images, reference = torch.randn(count, size, generator=stream), torch.randn(count + 7, size, generator=stream) * 1.2
+    found = distribution_metrics(images, reference)
+    kid = kid_features_to_metric(
+        images, reference, kid_subsets=100, kid_subset_size=count // 2, rng_seed=0, verbose=False
+    )
+    statistics = [fid_features_to_statistics(features) for features in (images, reference)]
+    assert found["kid"] == pytest.approx(kid["kernel_inception_distance_mean"], rel=1e-3)
+    assert found["kid_std"] == pytest.approx(kid["kernel_inception_distance_std"], rel=1e-3)
+    fid = fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
+    assert found["fid"] == pytest.approx(fid, rel=1e-3)
 
 
 def test_a_narrow_distribution_has_high_precision_and_low_recall() -> None:
