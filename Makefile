@@ -9,7 +9,7 @@ export BENTOML_DO_NOT_TRACK := true
 LOCKED := requirements/all.txt requirements/serving.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system run serve train promote rollback presets experiments bench bench-faults bench-quality bench-modes test fuzz lint lock
+.PHONY: help setup system run serve train promote rollback presets experiments bench bench-faults bench-quality bench-photos bench-modes test fuzz lint lock
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | column -t -s '|'
@@ -65,6 +65,9 @@ bench-faults: setup  ## overload, disconnecting clients, SIGTERM, promotions and
 
 bench-quality: setup  ## compare presets after the same tuning and training time (two hours on two idle cores)
 	@python -m benchmarks.quality $(ARGS)
+
+bench-photos: setup  ## compare recipes on your own photographs after equal training time: SOURCE=path (three hours on two idle cores)
+	@python -m benchmarks.photos "$(SOURCE)" $(ARGS)
 
 bench-modes: setup  ## mode coverage of the default and of plain DCGAN, tuned and untuned (three hours on two cores)
 	@python -m benchmarks.modes $(ARGS)

@@ -11,47 +11,30 @@ kept in .runs/quality/ by a hash of the code that trained it, so an interrupted 
 import argparse
 import hashlib
 import json
-import math
 import os
 import re
-import shutil
-from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import chdir
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-import yaml
-
-from benchmarks import quality_docs
-from benchmarks.budget import train_for
+from benchmarks import quality_docs, trials
 from benchmarks.configs import DEFAULT, PLAIN, config
 from benchmarks.machine import cpu_model
-from serving.errors import MintError
+from benchmarks.trials import kid, read_result, run_missing
 from serving.files import atomic_write
-from training import evaluate, export, paths, preprocess
-from training.data.batches import class_tag_matrix, load_training_data
-from training.data.manifest import read_manifest
-from training.gan.start import describe
-from training.gan.trainer import GANTrainer
+from training import paths
 from training.params import Params
 from training.presets import deep_merge
 from training.stage import run_stage
 from training.stage_code import code_digest
-from training.train import make_fabric, save_weights
 
 RESULTS = paths.RUNS / "quality"
 RATE_FACTORS = (1.0, 5.0)  # times the learning rates of the source
 BATCHES = (32, 128)
 TUNING_SEED = 0  # final runs have others, so that the best pair's lucky seed does not count twice
 TUNING_IMAGES = 500  # enough to rank pairs, at a quarter of the cost; KID is unbiased in the sample size
-FEATURES = "features-*.pt"  # of real images, shared by all runs
 
 # Rows of the table: a preset and the values changed in it. Shoes all point left here, so images are not mirrored.
 CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -164,89 +147,9 @@ def pair_of(trial: Trial) -> dict[str, float]:
     return {name: getattr(train, name) for name in ("generator_lr", "discriminator_lr", "batch")}
 
 
-def read_result(trial: Trial) -> dict[str, Any]:
-    """Result of a finished trial."""
-    result: dict[str, Any] = json.loads(trial.result_path.read_text())
-    return result
-
-
-def kid(trial: Trial) -> float:
-    """KID of a finished trial; infinite where it has none, as after divergence."""
-    value = read_result(trial).get("kid")
-    return math.inf if value is None else float(value)
-
-
-def run_missing(trials: Iterable[Trial], workers: int) -> None:
-    """Run every trial that has no result yet."""
-    missing = [trial for trial in dict.fromkeys(trials) if not trial.result_path.exists()]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        running = {pool.submit(train_and_save, trial): trial for trial in missing}
-        for position, future in enumerate(as_completed(running), start=1):
-            future.result()
-            trial = running[future]
-            print(f"{position} of {len(missing)}: {trial}: KID {kid(trial):.3f}", flush=True)
-
-
 def prepare() -> None:
     """Prepare the images once for all runs."""
-    folder = RESULTS / "images"
-    folder.mkdir(parents=True, exist_ok=True)
-    write_params(config(DEFAULT), folder)
-    with chdir(folder):
-        preprocess.main()
-
-
-def train_and_save(trial: Trial) -> None:
-    """Train, export and evaluate one run in a folder of its own, and save its result."""
-    torch.set_num_threads(1)
-    params, images = trial.params, (RESULTS / "images" / paths.PREPARED.parent).resolve()
-    with TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        write_params(params, folder)
-        (folder / paths.PREPARED.parent).symlink_to(images)
-        share_features(RESULTS, folder / paths.RUNS)
-        with chdir(folder):
-            result = train_and_evaluate(params, trial.seconds)
-        share_features(folder / paths.RUNS, RESULTS)
-    with atomic_write(trial.result_path) as path:
-        path.write_text(json.dumps(result, indent=2) + "\n")
-
-
-def train_and_evaluate(params: Params, seconds: float) -> dict[str, Any]:
-    """Figures of `evaluate` and the kimg seen; for a run that cannot be evaluated, the reason under `failed`."""
-    fabric = make_fabric("cpu")
-    manifest = read_manifest()
-    data = load_training_data(manifest, fabric.device, params.train.batch)
-    gan = GANTrainer(params, class_tag_matrix(params, manifest), fabric)
-    train_for(gan, data.batches(0, params.train), seconds)
-    seen = {"kimg": gan.images_seen / 1000}
-    if not all(torch.isfinite(weight).all() for weight in gan.ema.parameters()):
-        return seen | {"failed": "the weights are not numbers"}
-    save_weights(gan, describe(gan, manifest, None))
-    try:
-        export.main()
-        evaluate.main()
-    except MintError as error:
-        return seen | {"failed": str(error)}
-    metrics: dict[str, Any] = json.loads(paths.CANDIDATE_METRICS.read_text())
-    return metrics | seen
-
-
-def share_features(source: Path, target: Path) -> None:
-    """Copy the features of real images that another run has already computed."""
-    target.mkdir(parents=True, exist_ok=True)
-    for file in source.glob(FEATURES):
-        if not (target / file.name).exists():
-            with atomic_write(target / file.name) as path:
-                shutil.copyfile(file, path)
-
-
-def write_params(params: Params, folder: Path) -> None:
-    """Write params.yaml into another folder."""
-    values = params.model_dump(mode="json")
-    values["train"]["length"] = f"{params.train.length.amount} {params.train.length.unit}"
-    values["data"]["source"] = str(Path(params.data.source).resolve())
-    (folder / paths.PARAMS).write_text(yaml.safe_dump(values))
+    trials.prepare(config(DEFAULT), RESULTS)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmarks import quality, quality_docs
+from benchmarks import quality, quality_docs, trials
 from benchmarks.configs import config
 from benchmarks.quality import Trial
 from tests.training.project import COMMITTED_PARAMS, write_params
@@ -22,7 +22,7 @@ SOURCE = str(COMMITTED_PARAMS.parent / "data/fashion-mnist-10k")
 
 @pytest.mark.parametrize("name", quality.CONFIGS)
 def test_every_configuration_has_the_same_images_and_the_same_metrics(name: str, tmp_path: Path) -> None:
-    quality.write_params(Trial(name, 5.0, 128, seed=2, seconds=1).params, tmp_path)
+    trials.write_params(Trial(name, 5.0, 128, seed=2, seconds=1).params, tmp_path)
     params, default = (
         validate_params(yaml.safe_load((tmp_path / paths.PARAMS).read_text()), "a scratch folder"),
         load_params(),
@@ -85,8 +85,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Report and documentation of a benchmark whose runs have the results of `made_up_result`."""
     folder = tmp_path_factory.mktemp("quality")
 
-    def run_missing(trials: Iterable[Trial], workers: int) -> None:
-        for trial in trials:
+    def run_missing(missing: Iterable[Trial], workers: int) -> None:
+        for trial in missing:
             trial.result_path.write_text(json.dumps(made_up_result(trial)))
 
     with pytest.MonkeyPatch.context() as patched:
@@ -141,11 +141,11 @@ def test_a_run_is_trained_exported_and_evaluated_once(tmp_path: Path, monkeypatc
     )
     trial = Trial("default, no classes", 1.0, 32, seed=1, seconds=0.3)
     quality.prepare()
-    quality.train_and_save(trial)
-    result = quality.read_result(trial)
-    assert result["kid"] == quality.kid(trial) > 0
+    trials.train_and_save(trial)
+    result = trials.read_result(trial)
+    assert result["kid"] == trials.kid(trial) > 0
     assert result["images"] == 16
     assert result["kimg"] > 0
     before = trial.result_path.stat().st_mtime_ns
-    quality.run_missing([trial], workers=1)
+    trials.run_missing([trial], workers=1)
     assert trial.result_path.stat().st_mtime_ns == before

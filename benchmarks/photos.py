@@ -1,0 +1,157 @@
+"""Photograph benchmark: recipes on one's own photographs after equal CPU time, the losers kept in the table.
+
+    python -m benchmarks.photos SOURCE [--training SECONDS] [--seeds N] [--only RECIPE ...] [--workers N]
+
+The recipes are those that were tried on the way to the preset `photos`. Figures are those of `evaluate` on the exported
+files, by MobileNetV2, which no recipe trained against. Prints a table in Markdown and writes
+reports/bench-photos.json. Results and grids are kept in .runs/photos/ by a hash of the data and of the code, so an
+interrupted benchmark resumes.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from benchmarks import trials
+from benchmarks.configs import config
+from benchmarks.machine import cpu_model
+from benchmarks.trials import read_result, run_missing
+from serving.error_messages import did_you_mean
+from serving.errors import MintError
+from serving.files import atomic_write
+from training import paths
+from training.data.manifest import read_manifest
+from training.params import Params
+from training.presets import deep_merge
+from training.stage import run_stage
+from training.stage_code import code_digest
+
+RESULTS = paths.RUNS / "photos"
+REPORT = Path("reports/bench-photos.json")
+RESOLUTION = 64
+COLUMNS = ("kid", "precision", "recall", "class_agreement", "memorised", "kimg")
+MIRRORED = {"train": {"horizontal_flip": 0.5}}  # for all: a mirrored photograph is one too
+DIFFAUGMENT = {"stabilise": {"augment": "diffaugment"}}
+
+# Rows of the table: a preset and the values changed in it.
+RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "default": ("default", {}),
+    "default, DiffAugment": ("default", DIFFAUGMENT),
+    "r3gan": ("r3gan", {}),
+    "photos": ("photos", {}),
+    "photos, twice as wide": ("photos", {"network": {"generator_width": 32}}),
+    "photos, heads half as wide": ("photos", {"network": {"discriminator_width": 32}}),
+    "photos, heads twice as wide": ("photos", {"network": {"discriminator_width": 128}}),
+    "photos, latent 256": ("photos", {"network": {"latent_dim": 256}}),
+    "photos, no classes": ("photos", {"network": {"condition": "none"}}),
+    "photos, no augmentation": ("photos", {"stabilise": {"augment": "none"}}),
+    "photos, ADA": ("photos", {"stabilise": {"augment": "ada", "ada_kimg": 50}}),
+    "photos, relativistic": ("photos", {"objective": {"name": "relativistic"}}),
+    "photos, non-saturating": ("photos", {"objective": {"name": "non-saturating"}}),
+    "photos, batch 16": ("photos", {"train": {"batch": 16}}),
+    "photos, batch 64": ("photos", {"train": {"batch": 64}}),
+    "photos, half the rates": ("photos", {"train": {"generator_lr": 5.0e-4, "discriminator_lr": 5.0e-4}}),
+    "photos, half the generator's rate": ("photos", {"train": {"generator_lr": 5.0e-4}}),
+    "photos, half the discriminator's rate": ("photos", {"train": {"discriminator_lr": 5.0e-4}}),
+    "photos, EMA 3 kimg": ("photos", {"train": {"ema_half_life_kimg": 3.0}}),
+    "photos, replay": ("photos", {"stabilise": {"replay": 512}}),
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training run of a recipe on the photographs."""
+
+    recipe: str
+    seed: int
+    seconds: float  # of CPU time
+    source: str
+    data_sha256: str  # of the prepared images
+
+    @property
+    def params(self) -> Params:
+        """Parameters of the run."""
+        return recipe_params(self.recipe, self.source, self.seed)
+
+    @property
+    def result_path(self) -> Path:
+        """File of the result; its name has a hash of the parameters, the data, and the code."""
+        values = self.params.model_dump(mode="json", exclude={"name", "export", "promote", "data"})
+        inputs = [values, self.seconds, self.data_sha256, code_digest("train", "export", "evaluate")]
+        digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+        return RESULTS / f"{re.sub(r'[^a-z0-9]+', '-', self.recipe.lower())}-{self.seed}-{digest[:16]}.json"
+
+
+def main() -> None:
+    """Run what has no result yet, then write the report and print the table."""
+    parser = argparse.ArgumentParser(description="recipes for photographs after equal training time")
+    parser.add_argument("source", help="folder or archive of photographs")
+    parser.add_argument("--training", type=float, default=600, help="CPU seconds of each run")
+    parser.add_argument("--seeds", type=int, default=1, help="runs of each recipe")
+    parser.add_argument("--only", nargs="+", default=list(RECIPES), metavar="RECIPE", help="names of recipes")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="runs at a time")
+    options = parser.parse_args()
+    for name in options.only:
+        if name not in RECIPES:
+            hint = did_you_mean(name, RECIPES, otherwise=f"there are {', '.join(RECIPES)}")
+            raise MintError(f"{name} is no recipe of this benchmark; {hint}")
+    source = str(Path(options.source).absolute())
+    trials.prepare(recipe_params("photos", source, seed=0), RESULTS)
+    manifest = read_manifest(RESULTS / trials.IMAGES / paths.MANIFEST)
+    rows = {
+        name: [Trial(name, seed, options.training, source, manifest.data_sha256) for seed in range(options.seeds)]
+        for name in options.only
+    }
+    run_missing([trial for row in rows.values() for trial in row], options.workers)
+    report = {
+        "hardware": f"{cpu_model()}, one core a run",
+        "images": manifest.images,
+        "training_seconds": options.training,
+        "recipes": {name: [read_result(trial) for trial in row] for name, row in rows.items()},
+    }
+    with atomic_write(REPORT) as path:
+        path.write_text(json.dumps(report, indent=2) + "\n")
+    print(table(report))
+
+
+def recipe_params(recipe: str, source: str, seed: int) -> Params:
+    """Parameters of a recipe on a source, in colour."""
+    preset, changes = RECIPES[recipe]
+    data = {"source": source, "resolution": RESOLUTION, "channels": 3}
+    common = deep_merge(MIRRORED, {"data": data, "train": {"seed": seed, "device": "cpu"}})
+    return config(preset, **deep_merge(common, changes))
+
+
+def table(report: dict[str, Any]) -> str:
+    """Markdown table of a report, the lowest KID first: means over the seeds, a dash where a run has no figure."""
+    rows = sorted(report["recipes"].items(), key=lambda row: mean_of(row[1], "kid") or float("inf"))
+    head = (
+        f"| recipe | {' | '.join(column.replace('_', ' ') for column in COLUMNS)} |\n|{'---|' * (len(COLUMNS) + 1)}\n"
+    )
+    return head + "".join(
+        f"| {name} | {' | '.join(cell(runs, column) for column in COLUMNS)} |\n" for name, runs in rows
+    )
+
+
+def cell(runs: list[dict[str, Any]], column: str) -> str:
+    """One cell of the table."""
+    average = mean_of(runs, column)
+    digits = {"kid": 3, "kimg": 0}.get(column, 2)
+    return "-" if average is None else f"{average:.{digits}f}"
+
+
+def mean_of(runs: list[dict[str, Any]], column: str) -> float | None:
+    """Mean of a figure over the runs; None unless every run has it."""
+    values = [run.get(column) for run in runs]
+    known = [value for value in values if value is not None]
+    return mean(known) if len(known) == len(values) else None
+
+
+if __name__ == "__main__":
+    run_stage(main)
