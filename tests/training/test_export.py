@@ -1,5 +1,6 @@
 """Export to ONNX: pixels equal to torch's, the model card, reproducible files, errors for bad weights."""
 
+import io
 import pickle
 import subprocess
 from pathlib import Path
@@ -10,10 +11,20 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from PIL import Image
 
 from serving.errors import MintError
 from serving.inference.generator import OnnxGenerator
-from tests.training.project import COMMITTED_PARAMS, FAMILIES, Project, invented_manifest, tiny, write_params
+from tests.serving.conftest import serve_model
+from tests.training.project import (
+    COMMITTED_PARAMS,
+    FAMILIES,
+    Project,
+    invented_manifest,
+    tiny,
+    tiny_params,
+    write_params,
+)
 from training import export, networks, paths
 from training.data.batches import class_tag_matrix
 from training.data.manifest import read_manifest
@@ -186,3 +197,20 @@ def test_a_file_that_differs_from_torch_is_not_kept(project: Project, monkeypatc
     with pytest.raises(MintError, match="differs from torch by up to ./255 and was not kept"):
         export.main()
     assert paths.CANDIDATE_MODEL.read_bytes() == before
+
+
+@pytest.mark.parametrize("family", ["dcgan-4", "residual"])
+def test_512_px_is_exported_and_served(tmp_path: Path, family: str) -> None:
+    width = FAMILIES[family].get("generator_width", 1)
+    network = FAMILIES[family] | {"generator_width": width, "discriminator_width": width, "condition": "none"}
+    params = tiny_params(data={"resolution": 512, "channels": 3}, network=network)
+    torch.manual_seed(0)
+    generator, _ = networks.build(params, None)
+    manifest = invented_manifest(resolution=512, channels=3)
+    card = export.model_card(params, manifest, generator.eval().requires_grad_(False), images_seen=0)
+    path = tmp_path / "generator.onnx"
+    export.write_onnx(generator, card, params.export.opset, path)
+    assert export.max_pixel_difference(generator, path, (1, 17)) <= export.MAX_PIXEL_DIFFERENCE
+    for call in serve_model(path):
+        image = Image.open(io.BytesIO(call("GET", "/images/7.png").content))
+        assert image.size == (512, 512)
