@@ -43,7 +43,7 @@ def test_a_folder_becomes_arrays_and_a_manifest(project: Project) -> None:
     assert labels.tolist() == [0, 1, 1]
     assert manifest.classes == ("ant", "bee")
     assert manifest.images_per_class == {"ant": 1, "bee": 2}
-    assert (manifest.images, manifest.resolution, manifest.channels) == (3, 28, 3)
+    assert (manifest.images, manifest.resolution, manifest.channels) == (3, (28, 28), 3)
     assert manifest.data_sha256 == data_sha256()
 
 
