@@ -23,12 +23,12 @@ from training import paths
 from training.data.manifest import Manifest, read_arrays, read_manifest
 from training.evaluation.classifier import classify, train_classifier
 from training.evaluation.features import cached_features, extract_features
+from training.evaluation.memorisation import COPY_TEST_IMAGES, MIN_TRAINING_IMAGES, near_copies
 from training.evaluation.metrics import (
     MIN_IMAGES,
     class_coverage,
     distribution_metrics,
     intra_class_diversity,
-    memorised_fraction,
     nearest_neighbours,
 )
 from training.param_sections import EvaluateParams
@@ -37,7 +37,7 @@ from training.progress import track
 from training.stage import run_stage
 
 AGREEMENT_IMAGES = 1000  # generated for class agreement; at least one per class
-MIN_REAL_IMAGES = 100  # with fewer, 1% of them is less than one image
+MAX_MEMORISED = 0.05  # share of near-copies of training images above which a warning is printed
 GENERATED_AT_ONCE = 4 * MAX_BATCH  # whole batches, so that the pixels are those of one call
 GRID_COLUMNS = 8
 
@@ -56,8 +56,7 @@ class Sample:
     generated: NDArray[np.uint8]  # [N, H, W, C], with the classes of `real_b`
     real_a: NDArray[np.uint8]  # [N, H, W, C], the reference; empty when the data is a single image
     real_b: NDArray[np.uint8]  # [N, H, W, C], the baseline, disjoint from `real_a`
-    real_a_index: NDArray[np.int64]  # [N], positions in the prepared arrays
-    real_b_index: NDArray[np.int64]  # [N]
+    real_b_index: NDArray[np.int64]  # [N], positions of `real_b` in the prepared arrays
     labels: NDArray[np.int64]  # [N], of `generated` and `real_b`; all 0 when the model has no classes
 
 
@@ -77,7 +76,7 @@ def main() -> None:
         "images": len(sample.generated),
         "extractor": params.extractor,
         **feature_metrics(sample, params.extractor, device),
-        **memorisation_metrics(sample, images, distances),
+        **memorisation_metrics(generator.card.memorised, sample, images, distances),
     }
     if manifest.classes:
         metrics |= class_metrics(generator, sample, images, labels, manifest, params, device)
@@ -86,6 +85,8 @@ def main() -> None:
     with atomic_write(paths.CANDIDATE_METRICS) as path:
         path.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
     print(summary(metrics))
+    if metrics.get("memorised", 0.0) > MAX_MEMORISED:
+        print(copy_warning(metrics))
 
 
 def build_sample(
@@ -98,7 +99,7 @@ def build_sample(
     requested = labels[real_b] if generator.card.classes else None
     generated = generate_opaque(generator, count, requested)
     sample_labels = np.zeros(count, np.int64) if requested is None else requested
-    return Sample(generated, images[real_a], images[real_b], real_a, real_b, sample_labels)
+    return Sample(generated, images[real_a], images[real_b], real_b, sample_labels)
 
 
 def generate_opaque(generator: OnnxGenerator, count: int, labels: NDArray[np.int64] | None) -> NDArray[np.uint8]:
@@ -131,10 +132,13 @@ def feature_metrics(sample: Sample, extractor: str, device: torch.device) -> dic
     return metrics
 
 
-def memorisation_metrics(sample: Sample, images: NDArray[np.uint8], distances: NDArray[np.float32]) -> dict[str, Any]:
-    """Distances to the nearest training images, which reveal copying, with the real baseline.
+def memorisation_metrics(
+    memorised: float | None, sample: Sample, images: NDArray[np.uint8], distances: NDArray[np.float32]
+) -> dict[str, Any]:
+    """Share of near-copies of training images and distance to the nearest ones, with the real baselines.
 
-    distances: [N], of the generated images to their nearest training images.
+    memorised: from the model card, where `export` wrote it. distances: [N], of the generated images to their nearest
+    training images.
     """
     _, real_b_distances = nearest_neighbours(sample.real_b, images, exclude=sample.real_b_index)
     metrics: dict[str, Any] = {
@@ -143,14 +147,14 @@ def memorisation_metrics(sample: Sample, images: NDArray[np.uint8], distances: N
             float(np.median(real_b_distances)) if len(images) > 1 else Omitted("needs at least 2 images in the data")
         ),
     }
-    if len(sample.real_a) < MIN_REAL_IMAGES:
-        omitted = Omitted(
-            f"needs a hundredth of the real images that are compared: {2 * MIN_REAL_IMAGES} images in the data"
-        )
+    if len(images) < MIN_TRAINING_IMAGES:
+        omitted = Omitted(f"needs at least {MIN_TRAINING_IMAGES} images in the data")
         return metrics | dict.fromkeys(("memorised", "memorised_of_real"), omitted)
-    _, real_a_distances = nearest_neighbours(sample.real_a, images, exclude=sample.real_a_index)
-    metrics["memorised"] = memorised_fraction(distances, real_a_distances)
-    metrics["memorised_of_real"] = memorised_fraction(real_b_distances, real_a_distances)
+    real, index = sample.real_b[:COPY_TEST_IMAGES], sample.real_b_index[:COPY_TEST_IMAGES]
+    metrics["memorised"] = (
+        Omitted("needs a model card with it: export the model again") if memorised is None else memorised
+    )
+    metrics["memorised_of_real"] = float(near_copies(real, images, exclude=index).mean())
     return metrics
 
 
@@ -214,6 +218,15 @@ def split_omitted(metrics: dict[str, Any]) -> dict[str, Any]:
         else:
             kept[name] = value
     return kept | {"omitted": omitted} if omitted else kept
+
+
+def copy_warning(metrics: dict[str, Any]) -> str:
+    """The sentence about a model that copies training images."""
+    return (
+        f"warning: {metrics['memorised']:.0%} of its images are near-copies of training images (of the real images "
+        f"{metrics['memorised_of_real']:.0%} are of one another), and may not be yours to publish; add images, set "
+        "stabilise.augment in params.yaml to diffaugment, or train for a shorter time"
+    )
 
 
 def summary(metrics: dict[str, Any]) -> str:

@@ -1,5 +1,7 @@
 """Stage 3: export of the EMA generator to models/candidate/generator.onnx, with its model card embedded.
 
+The card says how many of the file's own images are near-copies of training images, so that who gets the file knows.
+
 python -m training.export
 """
 
@@ -14,6 +16,7 @@ import onnx
 import torch
 from torch import nn
 
+from serving.encoding.transparency import composite
 from serving.errors import MintError
 from serving.files import atomic_write
 from serving.inference.generator import OnnxGenerator
@@ -21,8 +24,9 @@ from serving.inference.latents import Images, Labels, Latents
 from serving.inference.model_card import CARD_KEY, CHECKSUM_KEY, CHECKSUM_PLACEHOLDER, ModelCard, embed_checksum
 from training import networks, paths
 from training.data.batches import class_tag_matrix
-from training.data.manifest import Manifest, read_manifest
+from training.data.manifest import Manifest, read_arrays, read_manifest
 from training.data.provenance import AUTO, base_name
+from training.evaluation.memorisation import COPY_TEST_IMAGES, MIN_TRAINING_IMAGES, near_copies
 from training.networks.directions import principal_directions
 from training.networks.inference_wrapper import InferenceGenerator, fold_for_inference
 from training.params import Params, load_params
@@ -48,6 +52,7 @@ def main() -> None:
                 f"the exported file differs from torch by up to {difference}/255 and was not kept; "
                 "set export.opset in params.yaml to another one and report this as a defect"
             )
+        path.write_bytes(with_card(onnx.load(path), card.model_copy(update={"memorised": memorised(path, manifest)})))
     size = paths.CANDIDATE_MODEL.stat().st_size / 1e6
     print(f"exported {paths.CANDIDATE_MODEL}  {size:.1f} MB  {card.shape}  max |torch - onnx| = {difference}/255")
 
@@ -152,9 +157,26 @@ def write_onnx(generator: networks.Generator, card: ModelCard, opset: int, path:
             verbose=False,
         )
     model = strip_metadata(program.model_proto)
-    onnx.helper.set_model_props(model, {CARD_KEY: card.model_dump_json(), CHECKSUM_KEY: CHECKSUM_PLACEHOLDER})
+    content = with_card(model, card)
     onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(embed_checksum(model.SerializeToString()))
+    path.write_bytes(content)
+
+
+def with_card(model: onnx.ModelProto, card: ModelCard) -> bytes:
+    """Content of a model file with this card in its metadata, and the file's checksum."""
+    onnx.helper.set_model_props(model, {CARD_KEY: card.model_dump_json(), CHECKSUM_KEY: CHECKSUM_PLACEHOLDER})
+    return embed_checksum(model.SerializeToString())
+
+
+def memorised(path: Path, manifest: Manifest) -> float | None:
+    """Share of the exported file's images that are near-copies of training images; None for too few of those."""
+    images, _ = read_arrays(manifest)
+    if len(images) < MIN_TRAINING_IMAGES:
+        return None
+    exported = OnnxGenerator.load(path)
+    generated, _ = exported.generate(list(range(COPY_TEST_IMAGES)))
+    copies = near_copies(composite(generated, exported.card.background), composite(images, exported.card.background))
+    return float(copies.mean())
 
 
 def strip_metadata(model: Any) -> Any:

@@ -47,6 +47,8 @@ class ModelCard(BaseModel):
     git_revision: str | None  # None when trained outside a git checkout
     params: dict[str, Any]  # the params.yaml of the training run
     licence: str
+    # Share of the model's images that are near-copies of training images; None: too few of those, or an older file.
+    memorised: float | None = Field(default=None, ge=0, le=1)
 
     @model_validator(mode="after")
     def _vectors_have_the_latent_size(self) -> "ModelCard":

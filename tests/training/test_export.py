@@ -16,6 +16,7 @@ from PIL import Image
 from serving.errors import MintError
 from serving.inference.generator import OnnxGenerator
 from tests.serving.conftest import serve_model
+from tests.tiny_model import save, tiny_model
 from tests.training.project import (
     COMMITTED_PARAMS,
     FAMILIES,
@@ -32,14 +33,16 @@ from training.networks.inference_wrapper import InferenceGenerator
 from training.params import Params, load_params
 from training.torch_files import save_with_checksum
 
+IMAGES = 24  # of the training data: enough to look for copies among
+
 
 def trained(project: Project, labels: str = "auto", source: str = "noise.npz", **network: Any) -> Params:
     """A project after training: prepared images of two classes, and weights."""
     rng = np.random.RandomState(0)
     np.savez(
         project.folder / "noise.npz",
-        images=rng.randint(0, 256, (8, 28, 28, 3)).astype(np.uint8),
-        labels=np.arange(8) % 2,
+        images=rng.randint(0, 256, (IMAGES, 28, 28, 3)).astype(np.uint8),
+        labels=np.arange(IMAGES) % 2,
         classes=np.array(["cat", "dog"]),
     )
     project.prepare(source, labels=labels)
@@ -101,11 +104,25 @@ def test_the_model_card_describes_the_training_run(exported: Path) -> None:
     assert card.data_sha256 == read_manifest().data_sha256
     assert card.params == params.model_dump(mode="json", exclude={"promote"})
     assert card.mean_latent == (0.0,) * 6
+    assert card.memorised == export.memorised(exported, read_manifest())
+
+
+def test_the_card_counts_the_images_that_are_near_copies_of_training_images(project: Project) -> None:
+    copier = save(tiny_model(resolution=28, classes=()), project.folder / "copier.onnx")
+    images, _ = OnnxGenerator.load(copier, provider="cpu").generate(list(range(50)))
+    np.savez("its-own.npz", images=images)
+    assert export.memorised(copier, project.prepare("its-own.npz")) == pytest.approx(50 / 500, abs=0.01)
+
+
+def test_too_few_training_images_leave_the_share_of_copies_open(project: Project) -> None:
+    np.savez("few.npz", images=np.random.RandomState(0).randint(0, 256, (19, 28, 28, 3)).astype(np.uint8))
+    model = save(tiny_model(resolution=28, classes=()), project.folder / "model.onnx")
+    assert export.memorised(model, project.prepare("few.npz")) is None
 
 
 def test_name_and_licence_default_to_those_of_the_data_and_paths_are_shortened(project: Project) -> None:
     source = project.folder / "noise.npz"
-    rows = "".join(f"{index:08d},{('cat', 'dog')[index % 2]}\n" for index in range(8))
+    rows = "".join(f"{index:08d},{('cat', 'dog')[index % 2]}\n" for index in range(IMAGES))
     labels = project.folder / "mine" / "tags.csv"
     labels.parent.mkdir()
     labels.write_text(f"file,tag\n{rows}")

@@ -12,8 +12,6 @@ from training.progress import track
 KID_SUBSETS = 100
 KID_SUBSET_SIZE = 1000
 NEIGHBOURHOOD = 3  # k of the k-nearest-neighbour balls (Kynkaanniemi et al. 2019)
-MEMORISED_PERCENTILE = 1
-COPY_DISTANCE = 1 / 255  # RMS difference of one grey level: anything nearer is a copy, whatever the data
 NEIGHBOUR_SIDE = 32  # pixels; larger images are downscaled to this side
 BLOCK_IMAGES = 1024  # training images compared at a time
 COVERAGE_THRESHOLD = 0.2  # a class is covered when generated at this fraction of its frequency in the data or more
@@ -130,17 +128,6 @@ def nearest_neighbours(
         nearer = block_nearest < nearest
         nearest[nearer], index[nearer] = block_nearest[nearer], block_index[nearer] + start
     return index.numpy(), (nearest / queries[0].shape[1] ** 0.5).numpy()
-
-
-def memorised_fraction(distances: NDArray[np.float32], real_distances: NDArray[np.float32]) -> float:
-    """Fraction of images that are as near to a training image as only the nearest 1% of real images are, 0..1.
-
-    distances: [N], from `nearest_neighbours`; real_distances: [M], those of real images to the other training images.
-    A model that copies nothing scores near 0.01. After the data-copying test of Meehan et al. 2020, which compares the
-    same two sets of distances; a fraction, because a mean or median hides a few copies among many images.
-    """
-    threshold = max(float(np.percentile(real_distances, MEMORISED_PERCENTILE)), COPY_DISTANCE)
-    return float((distances <= threshold).mean())
 
 
 def class_coverage(predicted: NDArray[np.int64], actual: NDArray[np.int64]) -> float:

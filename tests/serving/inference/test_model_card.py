@@ -13,7 +13,7 @@ from serving.inference.onnx_file import read_metadata
 from tests.tiny_model import tiny_card
 
 COMMITTED_MODEL = Path(__file__).parents[3] / "models" / "generator.onnx"
-ADDED = ("background", "directions")  # since format 1 was first written
+ADDED = ("background", "directions", "memorised")  # since format 1 was first written
 
 
 def card_with(**changes: Any) -> dict[str, str]:
@@ -28,6 +28,7 @@ def test_a_card_without_the_fields_that_were_added_later_is_read() -> None:
     assert card.image_shape == (28, 28, 1)
     assert card.background == "#ffffff"
     assert card.shape == "28x28x1, 3 classes"
+    assert card.memorised is None
 
 
 def test_the_committed_model_is_read() -> None:

@@ -1,4 +1,4 @@
-"""Metrics on synthetic features and images: equal and shifted distributions, mode collapse, memorised images."""
+"""Metrics on synthetic features and images: equal and shifted distributions, mode collapse, nearest images."""
 
 import math
 
@@ -13,7 +13,6 @@ from training.evaluation.metrics import (
     class_coverage,
     distribution_metrics,
     intra_class_diversity,
-    memorised_fraction,
     nearest_neighbours,
 )
 
@@ -92,27 +91,6 @@ def test_a_mirrored_copy_is_found_too() -> None:
     index, distance = nearest_neighbours(training[[7]][:, :, ::-1], training)
     assert index.tolist() == [7]
     assert distance.max() < 1e-3
-
-
-@pytest.mark.parametrize("mirrored", [False, True])
-def test_memorised_fraction_counts_copies_that_the_median_distance_hides(mirrored: bool) -> None:
-    stream = np.random.RandomState(0)
-    training = stream.randint(0, 256, (400, 8, 8, 1)).astype(np.uint8)
-    _, real_a = nearest_neighbours(training[:200], training, exclude=np.arange(200))
-    _, real_b = nearest_neighbours(training[200:], training, exclude=np.arange(200, 400))
-    fresh = stream.randint(0, 256, (110, 8, 8, 1)).astype(np.uint8)
-    copies = training[:90, :, ::-1] if mirrored else training[:90]
-    _, distances = nearest_neighbours(np.concatenate([copies, fresh]), training)
-    assert memorised_fraction(distances, real_a) == pytest.approx(0.45, abs=0.03)
-    assert memorised_fraction(real_b, real_a) < 0.05
-    assert np.median(distances) > 0.9 * np.median(real_a)
-
-
-def test_copies_of_duplicated_training_images_count_as_memorised() -> None:
-    training = np.random.RandomState(0).randint(0, 256, (20, 8, 8, 1)).astype(np.uint8).repeat(2, axis=0)
-    _, real_a = nearest_neighbours(training, training, exclude=np.arange(40))
-    _, distances = nearest_neighbours(training[::2], training)
-    assert memorised_fraction(distances, real_a) == memorised_fraction(real_a, real_a) == 1.0
 
 
 def test_class_coverage_is_the_share_of_classes_that_are_generated_often_enough() -> None:
