@@ -111,7 +111,10 @@ def test_the_card_counts_the_images_that_are_near_copies_of_training_images(proj
     copier = save(tiny_model(resolution=28, classes=()), project.folder / "copier.onnx")
     images, _ = OnnxGenerator.load(copier, provider="cpu").generate(list(range(50)))
     np.savez("its-own.npz", images=images)
-    assert export.memorised(copier, project.prepare("its-own.npz")) == pytest.approx(50 / 500, abs=0.01)
+    np.savez("others.npz", images=np.random.RandomState(0).randint(0, 256, images.shape).astype(np.uint8))
+    # Other seeds of a tiny network may come as near to these images as copies do.
+    assert (export.memorised(copier, project.prepare("its-own.npz")) or 0) >= 50 / 500
+    assert export.memorised(copier, project.prepare("others.npz")) == 0
 
 
 def test_too_few_training_images_leave_the_share_of_copies_open(project: Project) -> None:
