@@ -227,7 +227,7 @@ def test_512_px_is_exported_and_served(tmp_path: Path, family: str) -> None:
     torch.manual_seed(0)
     generator, _ = networks.build(params, None)
     manifest = invented_manifest(resolution=512, channels=3)
-    card = export.model_card(params, manifest, generator.eval().requires_grad_(False), images_seen=0)
+    card = export.model_card(params, manifest, generator.eval().requires_grad_(False), {"images_seen": 0})
     path = tmp_path / "generator.onnx"
     export.write_onnx(generator, card, params.export.opset, path)
     assert export.max_pixel_difference(generator, path, (1, 17)) <= export.MAX_PIXEL_DIFFERENCE
