@@ -1,7 +1,5 @@
 """Fixtures: one browser and one service with two models for all tests of the page."""
 
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,22 +8,13 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect
 
+from tests.browser import chromium
 from tests.live_service import LiveService, live_service
 from tests.tiny_model import LATENT_DIM, save, tiny_card, tiny_model, with_card
 from tests.ui.explorer import TIMEOUT_S, Explorer
 
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-CHROMIUMS = ("/usr/bin/chromium", "chromium-browser", "google-chrome")
 DIRECTIONS = tuple(tuple(row) for row in np.eye(LATENT_DIM)[:2].tolist())
 RESOLUTION = 128  # of the model without classes
 
@@ -35,14 +24,8 @@ NewExplorer = Callable[..., Explorer]
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """Headless Chromium; closed before other packages' tests because Playwright blocks their event loops."""
-    configured = os.environ.get("MINT_CHROMIUM")
-    executable = next(filter(None, map(shutil.which, (configured,) if configured else CHROMIUMS)), None)
-    if executable is None:
-        pytest.skip("no chromium: make system installs it, or let MINT_CHROMIUM name one")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="package")
