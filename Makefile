@@ -9,7 +9,7 @@ export BENTOML_DO_NOT_TRACK := true
 LOCKED := requirements/all.txt requirements/serving.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system run serve train promote rollback presets experiments bench bench-faults bench-quality bench-photos bench-modes test fuzz lint lock
+.PHONY: help setup system run serve train promote rollback compare presets experiments bench bench-faults bench-quality bench-photos bench-modes test fuzz lint lock
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | column -t -s '|'
@@ -51,6 +51,12 @@ promote: setup  ## serve a model whatever its metrics: RUN=candidate, a model id
 rollback: setup  ## serve the model before this one again
 	@exec python -m training.promote --rollback
 
+# Names as words, or as A= and B= where make could not read them as targets: with spaces, colons or equals signs.
+compare: override export A := $(or $(word 2,$(MAKECMDGOALS)),$(value A))
+compare: override export B := $(or $(word 3,$(MAKECMDGOALS)),$(value B))
+compare: setup  ## put two models on one page, reports/compare.html: make compare A B; ONNX files, ids, experiments
+	@exec python -m training.compare "$$A" "$$B"
+
 presets: setup  ## list the presets, each with its source and what to expect
 	@python -m training.presets
 
@@ -90,3 +96,9 @@ lint: setup  ## formatting, lint rules, types, import boundaries, Dockerfile, lo
 
 lock: setup  ## resolve pyproject.toml into requirements/*.txt again
 	@bash requirements/lock.sh
+
+# The names after `make compare` are no targets to build, even if they are files or the names of targets above.
+ifeq ($(firstword $(MAKECMDGOALS)),compare)
+.PHONY: $(wordlist 2,3,$(MAKECMDGOALS))
+$(wordlist 2,3,$(MAKECMDGOALS)): ;@:
+endif

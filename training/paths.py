@@ -30,6 +30,7 @@ SAMPLES = Path("reports/samples")
 PROGRESS_GRID = Path("reports/progress.png")  # of the running training; no output of a stage
 METRICS = Path("reports/metrics.json")
 EVALUATION_GRID = Path("reports/real-and-generated.png")
+COMPARISON = Path("reports/compare.html")
 
 DVC_LOCKS = Path(".dvc/tmp/rwlock")  # JSON: the processes that run a stage, by the paths that they write
 DVC_CHECKOUTS = (".dvc", "tmp", "exps")  # temporary checkouts of `dvc exp run --temp` and of DVC's queue
