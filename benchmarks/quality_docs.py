@@ -40,14 +40,27 @@ def section(report: Report | None) -> str:
     configs = report["recipes"]
     ranked = sorted(configs, key=lambda name: mean_of(configs[name]["tuned"], "kid") or float("inf"))
     lines = [
-        f"{report['hardware']}, {report['training_seconds']:g} s of training, means of seeds 1 to {report['seeds']}; "
-        "the best pair of each preset's tuning, and below it its source's own settings, untuned.\n\n",
+        f"{report['hardware']}, {report['training_seconds']:g} s of training, {seeds(report['seeds'])}, features of "
+        f"{extractor(configs)}; the best pair of each preset's tuning, and below it its source's own settings, "
+        "untuned.\n\n",
         HEAD,
     ]
     for name in ranked:
         lines.append(table_row(f"`{configs[name]['preset']}` ({name})", configs[name]["tuned"]))
         lines.append(table_row("its source's settings", configs[name]["source"]))
     return "".join([*lines, "\n", *(f"{claim}\n" for claim in claims(report))])
+
+
+def seeds(count: int) -> str:
+    """Seeds of the runs."""
+    return "seed 1 alone" if count == 1 else f"means of seeds 1 to {count}"
+
+
+def extractor(configs: dict[str, Any]) -> str:
+    """Network whose features were compared; the same in every run."""
+    runs = [run for settings in configs.values() for run in settings["tuned"]["runs"]]
+    name: str = next(run["extractor"] for run in runs if "extractor" in run)
+    return name
 
 
 def table_row(label: str, settings: Settings) -> str:

@@ -77,7 +77,7 @@ def made_up_result(trial: Trial) -> dict[str, Any]:
     best = {"default": 0.2, "dcgan": 0.1}.get(trial.config, 0.5)
     distance = 0.0 if (trial.rate_factor, trial.batch) == (5.0, 32) else 0.4
     kid = best + distance + 0.01 * (trial.seed - 2)  # seeds 1, 2, 3 spread around it; tuning has seed 0
-    return {"kid": kid, "fid": 100.0, "precision": 0.5, "recall": 0.25, "kimg": 12.0}
+    return {"kid": kid, "fid": 100.0, "precision": 0.5, "recall": 0.25, "kimg": 12.0, "extractor": "mobilenet-v2"}
 
 
 @pytest.fixture(scope="module")
