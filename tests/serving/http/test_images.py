@@ -131,7 +131,7 @@ def test_urls_with_equal_etags_have_equal_images(call: Call) -> None:
         ("/images/7.gif", 400, ".gif is not made here; ask for .png, .jpeg or .webp"),
         ("/images/7.png?label=bird", 400, '"bird" is not a class of this model; its classes are cat, dog, eel'),
         ("/images/7.png?truncation=nan", 400, 'truncation = "nan" does not work; truncation is a number from 0'),
-        ("/images/7.png?size=0", 400, 'size = "0" does not work; size is the side in pixels, from 1 to 2048'),
+        ("/images/7.png?size=0", 400, 'size = "0" does not work; size is the longer side in pixels, from 1 to 2048'),
         ("/images/7.png?size=2049", 400, 'size = "2049" does not work'),
         ("/images/7.png?sise=8", 400, '"sise" is not a parameter of this request; did you mean "size"?'),
         ("/images/7.png?size=8&size=9", 400, "size is given more than once in the address; give it once"),
