@@ -1,4 +1,4 @@
-"""What `make train SOURCE=` prints before it starts: what the pictures are like, and what will be done with them."""
+"""Announcement of a training run by `make train SOURCE=`: a description of the pictures, the plan, and notes."""
 
 from serving.error_messages import escaped
 from serving.inference.image_shape import RGBA, Resolution
@@ -19,7 +19,7 @@ def found_lines(survey: Survey, resolution: Resolution) -> list[str]:
     resolution: what they will be trained at.
     """
     kind = "transparent" if survey.transparent > MOST else "colour" if survey.coloured > MOST else "grey"
-    about = "" if len({(look.width, look.height) for look in survey.looks}) == 1 else "about "
+    about = "" if len({(picture.width, picture.height) for picture in survey.stats}) == 1 else "about "
     side = min(resolution)
     return [
         f"{survey.pictures:,} {kind} pictures, {about}{survey.width} px wide and {survey.height} high, "

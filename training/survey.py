@@ -35,8 +35,8 @@ BLOCK = 512  # pictures compared with all others at once
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What one picture looks like."""
+class PictureStats:
+    """Statistics of one picture."""
 
     width: int
     height: int
@@ -48,47 +48,47 @@ class Look:
 
 @dataclass(frozen=True)
 class Survey:
-    """What the pictures of a source look like."""
+    """Statistics of the pictures of a source."""
 
     pictures: int  # in the source, examined or not
     classes: dict[str, int]  # pictures by class, in label order; empty for unlabelled data
-    looks: tuple[Look, ...]  # of the readable ones among those examined
+    stats: tuple[PictureStats, ...]  # of the readable ones among those examined
     unreadable: int  # among those examined
 
     @property
     def examined(self) -> int:
         """Number of pictures examined."""
-        return len(self.looks) + self.unreadable
+        return len(self.stats) + self.unreadable
 
     @property
     def readable(self) -> int:
         """Number of readable pictures in the source, estimated unless all were examined."""
-        return round(self.pictures * len(self.looks) / self.examined)
+        return round(self.pictures * len(self.stats) / self.examined)
 
     @property
     def coloured(self) -> float:
         """Share of the pictures with colour, 0..1."""
-        return float(np.mean([look.coloured for look in self.looks]))
+        return float(np.mean([picture.coloured for picture in self.stats]))
 
     @property
     def transparent(self) -> float:
         """Share of the pictures with transparent parts, 0..1."""
-        return float(np.mean([look.transparent for look in self.looks]))
+        return float(np.mean([picture.transparent for picture in self.stats]))
 
     @property
     def width(self) -> int:
         """Median width in pixels."""
-        return round(float(np.median([look.width for look in self.looks])))
+        return round(float(np.median([picture.width for picture in self.stats])))
 
     @property
     def height(self) -> int:
         """Median height in pixels."""
-        return round(float(np.median([look.height for look in self.looks])))
+        return round(float(np.median([picture.height for picture in self.stats])))
 
     @property
     def aspect(self) -> float:
         """Median of width divided by height."""
-        return float(np.median([look.width / look.height for look in self.looks]))
+        return float(np.median([picture.width / picture.height for picture in self.stats]))
 
     def cut_off(self, aspect: float) -> float:
         """Share of the median picture that a crop to this width divided by height cuts off, 0..1."""
@@ -97,17 +97,19 @@ class Survey:
     def blurred(self, side: int) -> float:
         """Share of the pictures that are at least `side` pixels large and have no detail at that size, 0..1."""
         needed = max(s for s in DETAIL_SIDES if s <= side)
-        return float(np.mean([look.detail < needed and side <= min(look.width, look.height) for look in self.looks]))
+        return float(
+            np.mean([picture.detail < needed and side <= min(picture.width, picture.height) for picture in self.stats])
+        )
 
     def shaped(self, aspect: float, tolerance: float) -> float:
         """Share of the pictures whose width is `aspect` times their height, within a factor of 1 + tolerance, 0..1."""
-        ratios = np.array([look.width / look.height / aspect for look in self.looks])
+        ratios = np.array([picture.width / picture.height / aspect for picture in self.stats])
         return float(np.mean(np.maximum(ratios, 1 / ratios) <= 1 + tolerance))
 
     @cached_property
     def duplicates(self) -> int:
         """Number of examined pictures that look like one before them."""
-        return count_duplicates([look.thumbnail for look in self.looks])
+        return count_duplicates([picture.thumbnail for picture in self.stats])
 
     @cached_property
     def sidedness(self) -> float:
@@ -115,7 +117,7 @@ class Survey:
 
         The share of the energy of x - mirrored(x) that is in its mean: shoes that all point left have much of it there.
         """
-        pictures = np.stack([look.thumbnail for look in self.looks])  # [N, T, T]
+        pictures = np.stack([picture.thumbnail for picture in self.stats])  # [N, T, T]
         difference = pictures - pictures[:, :, ::-1]
         energy = float(np.mean(difference**2))
         by_chance = 1 / len(pictures)  # of independent pictures without a side
@@ -125,31 +127,31 @@ class Survey:
 def survey(source: Source, seconds: float = MAX_SECONDS) -> Survey:
     """Look at the pictures of a source for about this many seconds. Raises DataError if none can be read."""
     names = Counter(source.classes[item.label] for item in source.items if item.label is not None)
-    looks: list[Look] = []
+    stats: list[PictureStats] = []
     reasons: list[str] = []
-    for look in _until(time.monotonic() + seconds, source.items):
-        if isinstance(look, Look):
-            looks.append(look)
+    for picture in _until(time.monotonic() + seconds, source.items):
+        if isinstance(picture, PictureStats):
+            stats.append(picture)
         else:
-            reasons.append(look)
-    if not looks:
+            reasons.append(picture)
+    if not stats:
         why = f" among its {len(source.items)} files ({reasons[0]})" if reasons else ""
         raise DataError(f"there is no readable picture{why}; put pictures in, or name another folder")
     classes = {name: names[name] for name in source.classes if names[name]}
-    return Survey(len(source.items), classes, tuple(looks), len(reasons))
+    return Survey(len(source.items), classes, tuple(stats), len(reasons))
 
 
-def _until(deadline: float, items: Sequence[Item]) -> Iterator[Look | str]:
-    """Yield a look at each item, or why it cannot be read, in random order until the time is up."""
+def _until(deadline: float, items: Sequence[Item]) -> Iterator[PictureStats | str]:
+    """Yield the statistics of each item, or why it cannot be read, in random order until the time is up."""
     chosen = [items[index] for index in np.random.RandomState(0).permutation(len(items))[:MAX_EXAMINED]]
-    for look in track(parallel_map(examine, chosen), len(chosen), "looking at pictures"):
-        yield look
+    for picture in track(parallel_map(examine, chosen), len(chosen), "looking at pictures"):
+        yield picture
         if time.monotonic() > deadline:
             return
 
 
-def examine(item: Item) -> Look | str:
-    """Look at one picture; the reason if it cannot be read."""
+def examine(item: Item) -> PictureStats | str:
+    """Statistics of one picture; the reason if it cannot be read."""
     try:
         image, (width, height) = decode_upright(item.read(), DETAIL_SIDES[0] // DRAFT_MARGIN)
         clear = _clear_share(image)
@@ -160,7 +162,7 @@ def examine(item: Item) -> Look | str:
         return str(error)
     except (OSError, ValueError) as error:
         return f"its colours cannot be converted: {error}"
-    return Look(
+    return PictureStats(
         width,
         height,
         coloured=bool((np.ptp(small, axis=2) > COLOUR_RANGE).mean() > COLOUR_SHARE),

@@ -50,13 +50,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def copy(trained: Path, project: Project) -> Project:
-    """A copy of that project."""
-    shutil.copytree(trained, project.folder, dirs_exist_ok=True)
-    return project
-
-
-@pytest.fixture
 def fresh(copy: Project) -> Project:
     """A copy without a trained model."""
     shutil.rmtree(run_folder().path)

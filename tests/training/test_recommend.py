@@ -35,7 +35,7 @@ LookAt = Callable[[dict[str, bytes]], Survey]
 
 def chosen(found: Survey, pictures: int = 4000) -> Recommendation:
     """The choice for a set of this many pictures like those that were looked at."""
-    return recommend(Survey(pictures, found.classes, found.looks, 0))
+    return recommend(Survey(pictures, found.classes, found.stats, 0))
 
 
 def test_photographs_in_colour_get_the_preset_for_them(look_at: LookAt) -> None:

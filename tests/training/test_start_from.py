@@ -39,13 +39,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def copy(trained: Path, project: Project) -> Project:
-    """A copy of that project."""
-    shutil.copytree(trained, project.folder, dirs_exist_ok=True)
-    return project
-
-
 def saved() -> dict[str, Any]:
     """What training saved for `export`."""
     content: dict[str, Any] = load_with_checksum(paths.GENERATOR_WEIGHTS)
