@@ -11,6 +11,10 @@ from hypothesis import HealthCheck, settings
 from serving.inference.generator import OnnxGenerator
 from tests.tiny_model import save, tiny_model
 
+# Tests that call make are a user's shell: `make test` must not pass its own nesting and overrides on to them.
+for variable in ("MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS"):
+    os.environ.pop(variable, None)
+
 # The same examples in every run, without deadlines; `make fuzz` generates new ones.
 settings.register_profile(
     "suite",
