@@ -9,7 +9,7 @@ export BENTOML_DO_NOT_TRACK := true
 LOCKED := requirements/all.txt requirements/serving.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system run serve train promote rollback compare presets experiments bench bench-faults bench-quality bench-photos bench-modes test fuzz lint lock
+.PHONY: help setup system run serve train promote rollback compare runs presets experiments bench bench-faults bench-quality bench-photos bench-modes test fuzz lint lock
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | column -t -s '|'
@@ -42,6 +42,8 @@ train: override export START_FROM := $(value START_FROM)
 train: export MAKE_VARIABLES := $(strip $(foreach name,$(.VARIABLES),$(if $(filter line,$(origin $(name))),$(name))))
 train: setup  ## train, export, evaluate and promote; SOURCE=path looks at your images and chooses the settings
 	@exec python -m training.launch
+	@# DVC's own closing lines come after the sentence that says whether the model is served: it is repeated.
+	@cat .runs/decision.txt 2>/dev/null || true
 
 # Unexpanded, as above.
 promote: override export RUN := $(value RUN)
@@ -56,6 +58,10 @@ compare: override export A := $(or $(word 2,$(MAKECMDGOALS)),$(value A))
 compare: override export B := $(or $(word 3,$(MAKECMDGOALS)),$(value B))
 compare: setup  ## put two models on one page, reports/compare.html: make compare A B; ONNX files, ids, experiments
 	@exec python -m training.compare "$$A" "$$B"
+
+# As many columns as 120 characters hold; `dvc exp show` alone lists every parameter and dependency.
+runs: setup  ## list the runs of make train with their metrics, the lowest KID first
+	@dvc exp show --no-pager --md --sort-by kid --drop '.*' --keep 'Experiment|kid|precision|recall|class_agreement|memorised'
 
 presets: setup  ## list the presets, each with its source and what to expect
 	@python -m training.presets

@@ -23,8 +23,8 @@ from serving.files import atomic_write
 from training import evaluate, export, paths, preprocess
 from training.data.batches import class_tag_matrix, load_training_data
 from training.data.manifest import read_manifest
+from training.gan.projected_trainer import make_trainer
 from training.gan.start import describe
-from training.gan.trainer import GANTrainer
 from training.params import Params
 from training.train import make_fabric, save_weights
 
@@ -103,7 +103,7 @@ def train_and_evaluate(params: Params, seconds: float) -> dict[str, Any]:
     fabric = make_fabric("cpu")
     manifest = read_manifest()
     data = load_training_data(manifest, fabric.device, params.train.batch)
-    gan = GANTrainer(params, class_tag_matrix(params, manifest), fabric)
+    gan = make_trainer(params, class_tag_matrix(params, manifest), fabric)
     train_for(gan, data.batches(0, params.train), seconds)
     seen = {"kimg": gan.images_seen / 1000}
     if not all(torch.isfinite(weight).all() for weight in gan.ema.parameters()):

@@ -297,12 +297,14 @@ def test_make_train_runs_a_preset_on_images_at_any_path_as_an_experiment(clone: 
     # The test's own environment replaces .venv.
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
-    def make(*arguments: str) -> None:
+    def make(*arguments: str) -> str:
         command = ["make", "-o", ".venv/.ready", *arguments]
         done = subprocess.run(command, cwd=clone.folder, env=environment, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout.splitlines()[-1]
 
-    make("train", f"SOURCE={odd}", "PRESET=digits-gan", "MINUTES=0.005")
+    last_line = make("train", f"SOURCE={odd}", "PRESET=digits-gan", "MINUTES=0.005")
+    assert last_line.startswith(("promoted: ", "NOT PROMOTED: "))
     model = OnnxGenerator.load(clone.folder / paths.CANDIDATE_MODEL, provider="cpu")
     card = model.card
     assert card.params["data"]["source"] == odd.name

@@ -38,6 +38,7 @@ from training.stage import run_stage
 
 AGREEMENT_IMAGES = 1000  # generated for class agreement; at least one per class
 MAX_MEMORISED = 0.05  # share of near-copies of training images above which a warning is printed
+HEADLINE = ("kid", "precision", "recall", "class_agreement", "memorised")  # as many as a table of 120 columns holds
 GENERATED_AT_ONCE = 4 * MAX_BATCH  # whole batches, so that the pixels are those of one call
 GRID_COLUMNS = 8
 
@@ -82,8 +83,10 @@ def main() -> None:
         metrics |= class_metrics(generator, sample, images, labels, manifest, params, device)
     write_comparison_grid(sample, images[neighbours], len(generator.card.classes))
     metrics = split_omitted(metrics)
-    with atomic_write(paths.CANDIDATE_METRICS) as path:
-        path.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+    headline = {name: round(metrics[name], 4) for name in HEADLINE if name in metrics}
+    for file, values in ((paths.CANDIDATE_METRICS, metrics), (paths.CANDIDATE_HEADLINE, headline)):
+        with atomic_write(file) as path:
+            path.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")
     print(summary(metrics))
     if metrics.get("memorised", 0.0) > MAX_MEMORISED:
         print(copy_warning(metrics))

@@ -68,7 +68,7 @@ def load_generator(params: Params, manifest: Manifest) -> tuple[networks.Generat
         raise MintError(f"{paths.GENERATOR_WEIGHTS} does not exist; run dvc repro to train one") from None
     except DamagedFileError as error:
         raise MintError(f"{error}; run dvc repro, which makes it again from the last checkpoint") from None
-    generator, _ = networks.build(params, class_tag_matrix(params, manifest))
+    generator = networks.build_generator(params, class_tag_matrix(params, manifest))
     try:
         generator.load_state_dict(state["generator"])
     except RuntimeError:

@@ -48,6 +48,7 @@ def main() -> None:
     """Write the settings into params.yaml and replace this process by DVC. Raises MintError beside another run."""
     with exclusive_lock(paths.LAUNCH_LOCK, "training in this folder", survives_exec=True):
         refuse_beside_dvc()
+        paths.DECISION.unlink(missing_ok=True)
         command = configure(os.environ)
         sys.stdout.flush()
         os.execv(command[0], command)

@@ -31,7 +31,12 @@ def find_conflicts(
     """Yield one sentence for each conflict, the most fundamental first."""
     yield from _network_conflicts(network, data.resolution)
     if network.name == "projected":
-        yield from _projected_conflicts(network, data, objective, stabilise, evaluate)
+        yield from _projected_conflicts(network, data, objective, stabilise, train, evaluate)
+    elif objective.energy_distance:
+        yield (
+            f"objective.energy_distance compares frozen features, and a {network.name} discriminator has none; "
+            "set it to 0, or network.name to projected"
+        )
     yield from _objective_conflicts(objective, network)
     yield from _stabiliser_conflicts(stabilise, objective, network, train.batch)
     if train.freeze_discriminator and train.start_from == "none":
@@ -87,6 +92,7 @@ def _projected_conflicts(
     data: DataParams,
     objective: ObjectiveParams,
     stabilise: StabiliserParams,
+    train: TrainParams,
     evaluate: EvaluateParams,
 ) -> Iterator[str]:
     frozen = f"the discriminator of projected looks through {PROJECTED_FEATURES}, a frozen network"
@@ -102,6 +108,11 @@ def _projected_conflicts(
     for name in ("gradient_penalty", "r1", "r2"):
         if getattr(objective, name):
             yield f"objective.{name} bounds a gradient that spectral norm bounds already in projected; set it to 0"
+    if stabilise.replay:
+        yield "stabilise.replay keeps images, and projected computes the features of a batch once; set it to 0"
+    for name in ("generator_steps", "discriminator_steps"):
+        if getattr(train, name) > 1:
+            yield f"train.{name} is above 1, and both steps of projected share the features of one batch; set it to 1"
     if objective.weight_clip:
         yield "objective.weight_clip bounds weights that spectral norm bounds already in projected; set it to null"
     if network.condition == "auxiliary":

@@ -87,6 +87,7 @@ class ObjectiveParams(Section):
     gradient_penalty: float = Field(ge=0)
     r1: float = Field(ge=0)
     r2: float = Field(ge=0)
+    energy_distance: float = Field(ge=0)
     mismatched: bool
 
 

@@ -20,9 +20,11 @@ GENERATOR_WEIGHTS = Path("models/generator.pt")  # output of `train`
 CANDIDATE = Path("models/candidate")  # the exported model and its measurements; what is served is below
 CANDIDATE_MODEL = CANDIDATE / "generator.onnx"
 CANDIDATE_METRICS = CANDIDATE / "metrics.json"
+CANDIDATE_HEADLINE = CANDIDATE / "headline.json"  # the few metrics that `dvc exp show` and `dvc metrics show` list
 CANDIDATE_GRID = CANDIDATE / "real-and-generated.png"
 MODEL = Path("models/generator.onnx")
 HISTORY = Path("models/history")  # the models that were served last, by id
+DECISION = RUNS / "decision.txt"  # sentence of the last `promote`, for `make train` to end with
 PROMOTE_LOCK = RUNS / "promote.lock"  # held while the served model is replaced
 
 TRAIN_REPORT = Path("reports/train")

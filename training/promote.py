@@ -16,6 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from serving.errors import MintError
+from serving.files import atomic_write
 from serving.inference.generator import OnnxGenerator
 from training import paths
 from training.candidate_checks import Metrics, fall_behind, find_defect, shortcomings
@@ -40,7 +41,10 @@ def main() -> None:
     """Promote the candidate or say why not."""
     params = load_params().promote
     with exclusive_lock(paths.PROMOTE_LOCK, f"replacing {paths.MODEL}"):
-        print(judge_candidate(params))
+        sentence = judge_candidate(params)
+    print(sentence)
+    with atomic_write(paths.DECISION) as path:
+        path.write_text(sentence + "\n")
 
 
 def command_line() -> None:
@@ -151,6 +155,8 @@ def find_version(run: str) -> Iterator[ModelVersion]:
     path = paths.expand_user_path(run)
     if run == "candidate":
         yield CANDIDATE
+    elif path.suffix == ".onnx" and path.exists() and SERVED.model.exists() and path.samefile(SERVED.model):
+        yield SERVED
     elif path.suffix == ".onnx":
         yield ModelVersion.in_folder(path.parent, path.name)
     elif (version := version_of_id(run)) is not None:

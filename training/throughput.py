@@ -5,7 +5,7 @@ import time
 import torch
 
 from training.data.batches import TrainingData
-from training.gan.trainer import GANTrainer
+from training.gan.projected_trainer import make_trainer
 from training.params import Params
 from training.train import make_fabric
 
@@ -22,7 +22,7 @@ def images_per_second(params: Params, classes: int) -> float:
     )
     labels = torch.randint(0, max(classes, 1), (len(images),))
     data = TrainingData(images.to(fabric.device), labels.to(fabric.device), fabric.device)
-    gan = GANTrainer(params, torch.eye(classes) if classes else None, fabric)
+    gan = make_trainer(params, torch.eye(classes) if classes else None, fabric)
     batches = data.batches(0, params.train)
     for _ in range(WARM_UP_STEPS):
         gan.step(batches)

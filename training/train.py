@@ -22,6 +22,7 @@ from training import PARENT_PID, paths
 from training.data.batches import TrainingData, class_tag_matrix, load_training_data
 from training.data.manifest import Manifest, read_manifest
 from training.gan.checkpoint import RunFolder, open_run
+from training.gan.projected_trainer import make_trainer
 from training.gan.start import describe, keep_start, load_start, start_networks
 from training.gan.trainer import GANTrainer
 from training.gan.training_state import StateDescription
@@ -43,7 +44,7 @@ def main() -> None:
     print(training_notice(params, manifest, fabric.device), flush=True)
     start = load_start(params, manifest)
     data = load_training_data(manifest, fabric.device, params.train.batch)
-    gan = GANTrainer(params, class_tag_matrix(params, manifest), fabric)
+    gan = make_trainer(params, class_tag_matrix(params, manifest), fabric)
     budget = TrainingBudget.of(params.train.length, data.images_per_epoch(gan.batch_size), gan.images_per_step)
     grids = SampleGrids(gan.ema, gan.latent_dim, manifest.classes if gan.classes else ())
     about = describe(gan, manifest, start)

@@ -18,7 +18,7 @@ def dcgan_64(path: Path) -> Path:
     """Write the 64x64 DCGAN of the PyTorch tutorial, width 64, with random weights; returns its path."""
     params = config("anime-dcgan", data={"resolution": 64, "channels": 3}, network={"kernel": 4})
     torch.manual_seed(0)
-    generator, _ = networks.build(params, None)
+    generator = networks.build_generator(params, None)
     with torch.no_grad():
         # With untrained batch norm statistics the signal vanishes, and uniform grey images are too easy to encode.
         for _ in range(BATCH_NORM_BATCHES):

@@ -45,6 +45,7 @@ TINY: dict[str, dict[str, Any]] = {
         "gradient_penalty": 0.0,
         "r1": 0.0,
         "r2": 0.0,
+        "energy_distance": 0.0,
         "mismatched": False,
     },
     "stabilise": {

@@ -50,7 +50,7 @@ def trained(project: Project, labels: str = "auto", source: str = "noise.npz", *
     write_params(project.folder, **tiny(data=data, network=network, train={"batch": 2}))
     params = load_params()
     torch.manual_seed(0)
-    generator, _ = networks.build(params, class_tag_matrix(params, read_manifest()))
+    generator = networks.build_generator(params, class_tag_matrix(params, read_manifest()))
     for _ in range(3):  # moves the running statistics from their defaults, so that folding them shows
         generator(torch.randn(16, 6) * 2, torch.randint(2, (16,)))
     save_with_checksum({"generator": generator.state_dict(), "images_seen": 1234}, paths.GENERATOR_WEIGHTS)
@@ -144,7 +144,7 @@ def test_name_and_licence_in_params_override_those_of_the_data(project: Project)
     )
     torch.manual_seed(0)
     manifest = invented_manifest()
-    generator, _ = networks.build(changed, None)
+    generator = networks.build_generator(changed, None)
     card = export.model_card(changed, manifest, generator.eval(), {"images_seen": 1})
     assert (card.name, card.licence) == ("moths", "CC BY 4.0")
     card = export.model_card(params, manifest, generator, {"images_seen": 1})
@@ -225,7 +225,7 @@ def test_512_px_is_exported_and_served(tmp_path: Path, family: str) -> None:
     network = FAMILIES[family] | {"generator_width": width, "discriminator_width": width, "condition": "none"}
     params = tiny_params(data={"resolution": 512, "channels": 3}, network=network)
     torch.manual_seed(0)
-    generator, _ = networks.build(params, None)
+    generator = networks.build_generator(params, None)
     manifest = invented_manifest(resolution=512, channels=3)
     card = export.model_card(params, manifest, generator.eval().requires_grad_(False), {"images_seen": 0})
     path = tmp_path / "generator.onnx"

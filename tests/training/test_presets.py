@@ -95,7 +95,7 @@ def test_the_flowers_presets_have_the_learning_rates_batch_and_label_noise_of_th
 )
 def test_the_anime_discriminators_have_the_number_of_parameters_of_their_source(name: str, parameters: int) -> None:
     with torch.device("meta"):
-        _, discriminator = networks.build(with_preset(name), None)
+        discriminator = networks.build_discriminator(with_preset(name), None)
     assert sum(parameter.numel() for parameter in discriminator.parameters()) == parameters
 
 

@@ -64,6 +64,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> str:
     """Run the stage; returns what it prints, which is one line."""
     promote.main()
     (line,) = capsys.readouterr().out.splitlines()
+    assert paths.DECISION.read_text() == line + "\n"  # with which `make train` ends
     return line
 
 
@@ -262,6 +263,12 @@ def test_a_file_is_promoted_with_the_metrics_beside_it(served: str, tmp_path: Pa
     assert f"is now {elsewhere.model_id} (KID 0.2000)" in promote.promote_by_hand(str(elsewhere.model))
     assert SERVED.read_metrics() == {"model_id": elsewhere.model_id, "kid": 0.2}
     assert not SERVED.grid.exists()
+
+
+def test_the_path_of_the_served_file_itself_changes_nothing(served: str) -> None:
+    before = served_files()
+    assert promote.promote_by_hand(f"./{paths.MODEL}") == f"{served} is served already"
+    assert served_files() == before
 
 
 def test_what_cannot_be_served_is_refused_even_by_hand(served: str, tmp_path: Path) -> None:

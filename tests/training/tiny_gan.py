@@ -9,6 +9,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from tests.training.project import tiny_params
+from training.gan.projected_trainer import make_trainer
 from training.gan.trainer import Batch, GANTrainer
 
 TWO_TAGS = torch.tensor([[1.0, 1, 0], [0, 1, 1], [0, 0, 1]])  # three classes of one or two of three tags
@@ -20,7 +21,7 @@ def tiny_gan(classes: int | Tensor = 3, precision: str = FLOAT32, **sections: di
     """A trainer of tiny networks. classes: their number, 0 for none, or a table of their tags; sections: see `tiny`."""
     class_tags = torch.eye(classes) if isinstance(classes, int) else classes
     fabric = Fabric(accelerator="cpu", devices=1, precision=precision)  # type: ignore[arg-type]
-    return GANTrainer(tiny_params(**sections), class_tags if len(class_tags) else None, fabric)
+    return make_trainer(tiny_params(**sections), class_tags if len(class_tags) else None, fabric)
 
 
 class NoiseBatches(Iterator[Batch]):

@@ -8,6 +8,7 @@ with the penalty in penalties.py.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, relu, softplus
 
@@ -123,6 +124,27 @@ def auxiliary_loss(tag_logits: Tensor, tags: Tensor, exclusive_tags: bool) -> Te
     if exclusive_tags:
         return cross_entropy(tag_logits, tags)
     return binary_cross_entropy_with_logits(tag_logits, tags, reduction="none").sum(dim=1).mean()
+
+
+def energy_distance(real: Tensor, fake: Tensor) -> Tensor:
+    """Energy distance between the distributions that two samples come from (Szekely and Rizzo 2013, eq. 2).
+
+    2 E|x - y| - E|x - x'| - E|y - y'|, unbiased; 0 for equal distributions. The last term drives fakes apart, which
+    the loss of a discriminator that judges them one by one does not. real: [N, D]; fake: [M, D], at least 2 each.
+    """
+    return 2 * _distances(real, fake).mean() - _mean_distance_of_pairs(real) - _mean_distance_of_pairs(fake)
+
+
+def _mean_distance_of_pairs(x: Tensor) -> Tensor:
+    """Mean Euclidean distance of different rows."""
+    return _distances(x, x).sum() / (len(x) * (len(x) - 1))
+
+
+def _distances(x: Tensor, y: Tensor) -> Tensor:
+    """Euclidean distances [N, M] of the rows of x [N, D] and y [M, D]; 0, with a gradient of 0, between equal rows."""
+    squares = (x[:, None] - y[None]).square().sum(dim=2)
+    equal = squares == 0
+    return torch.where(equal, 0.0, squares.where(~equal, 1.0).sqrt())
 
 
 def _soft_label_loss(objective: Objective, logits: Tensor, target: Tensor) -> Tensor:

@@ -100,17 +100,7 @@ class GANTrainer:
         schedule = schedule_values(train, self.images_seen)
         apply_schedule(self.generator_optimizer, train.generator_lr * schedule.lr_factor, schedule.beta2)
         apply_schedule(self.discriminator_optimizer, train.discriminator_lr * schedule.lr_factor, schedule.beta2)
-        for i in range(train.discriminator_steps):
-            real, labels = next(batches)
-            # The generator's first step reuses the last fakes, which saves a forward pass.
-            with torch.set_grad_enabled(i == train.discriminator_steps - 1 and not self.objective.paired):
-                fake = self._generate(labels)
-            scalars = self._d_step(real, fake.detach(), labels, schedule.penalty_factor)
-        for i in range(train.generator_steps):
-            if i or self.objective.paired:
-                real, labels = next(batches)
-                fake = self._generate(labels)
-            scalars |= self._g_step(fake, real, labels)
+        scalars = self._train_networks(batches, schedule.penalty_factor)
         self.steps += 1
         decay = ema_decay(self.images_per_step, train.ema_half_life_kimg, self.images_seen + self.earlier_images)
         update_ema(self.ema, self.generator, decay)
@@ -118,13 +108,7 @@ class GANTrainer:
 
     def discriminate_augmented(self, images: Tensor, labels: Tensor) -> DiscriminatorOutput:
         """Discriminator output for images [N, C, H, W] with instance noise and augmentation applied to them first."""
-        stabilise = self.params.stabilise
-        noise = instance_noise(stabilise, self.images_seen)
-        if noise:
-            images = images + noise * torch.randn_like(images)
-        if stabilise.augment != "none":
-            images = augment(images, 1.0 if stabilise.augment == "diffaugment" else self.ada.p)
-        return self.discriminate(images, labels)
+        return self.discriminate(self._augmented(images), labels)
 
     def discriminate(self, images: Tensor, labels: Tensor) -> DiscriminatorOutput:
         """Discriminator output for images [N, C, H, W], packed where stabilise.packing says so. Logits are float32."""
@@ -157,6 +141,32 @@ class GANTrainer:
             "replay_buffer": self.replay_buffer,
         }
 
+    def _train_networks(self, batches: Iterator[Batch], penalty_factor: float) -> dict[str, Tensor]:
+        """Train both networks for one step; returns what `step` does. penalty_factor: of R1 and R2."""
+        train = self.params.train
+        for i in range(train.discriminator_steps):
+            real, labels = next(batches)
+            # The generator's first step reuses the last fakes, which saves a forward pass.
+            with torch.set_grad_enabled(i == train.discriminator_steps - 1 and not self.objective.paired):
+                fake = self._generate(labels)
+            scalars = self._d_step(real, fake.detach(), labels, penalty_factor)
+        for i in range(train.generator_steps):
+            if i or self.objective.paired:
+                real, labels = next(batches)
+                fake = self._generate(labels)
+            scalars |= self._g_step(fake, real, labels)
+        return scalars
+
+    def _augmented(self, images: Tensor) -> Tensor:
+        """Images [N, C, H, W] with instance noise and augmentation."""
+        stabilise = self.params.stabilise
+        noise = instance_noise(stabilise, self.images_seen)
+        if noise:
+            images = images + noise * torch.randn_like(images)
+        if stabilise.augment != "none":
+            images = augment(images, 1.0 if stabilise.augment == "diffaugment" else self.ada.p)
+        return images
+
     def _generate(self, labels: Tensor) -> Tensor:
         z = torch.randn(len(labels), self.latent_dim, device=labels.device)
         fake: Tensor = self.generator(z, labels)
@@ -176,8 +186,7 @@ class GANTrainer:
         fake_logits = fake_output.logits
         if objective.mismatched:
             fake_logits = torch.cat([fake_logits, self._mismatched_logits(real, labels)])
-        targets = soften_labels(stabilise, len(real_output.logits), len(fake_logits), real.device)
-        loss = discriminator_loss(self.objective, real_output.logits, fake_logits, targets)
+        loss = self._discriminator_loss(real_output.logits, fake_logits)
         penalty = self._r1_r2(real_output, fake_output, real, fake) * penalty_scale
         penalty = penalty + self._gradient_penalty(real, fresh_fake, labels)
         total = loss + penalty
@@ -187,7 +196,18 @@ class GANTrainer:
         self._optimizer_step(total, self.discriminator, self.discriminator_optimizer)
         if objective.weight_clip:
             clip_weights(self.discriminator, objective.weight_clip)
-        if stabilise.augment == "ada":
+        return self._discriminator_scalars(loss, penalty, real_output, fake_output)
+
+    def _discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
+        """Loss of the discriminator under the objective and the soft labels of params.yaml."""
+        targets = soften_labels(self.params.stabilise, len(real_logits), len(fake_logits), real_logits.device)
+        return discriminator_loss(self.objective, real_logits, fake_logits, targets)
+
+    def _discriminator_scalars(
+        self, loss: Tensor, penalty: Tensor, real_output: DiscriminatorOutput, fake_output: DiscriminatorOutput
+    ) -> dict[str, Tensor]:
+        """Scalars of the discriminator's step, which ADA follows."""
+        if self.params.stabilise.augment == "ada":
             self.ada.update(real_output.logits.detach())
         return {
             "d_loss": loss.detach(),
@@ -233,8 +253,11 @@ class GANTrainer:
 
     def _mismatched_logits(self, real: Tensor, labels: Tensor) -> Tensor:
         """Logits of real images under a wrong class, which count as half of the fakes (Reed et al. 2016)."""
-        wrong = (labels + torch.randint_like(labels, 1, max(self.classes, 2))) % self.classes
-        return self.discriminate_augmented(real.detach(), wrong).logits
+        return self.discriminate_augmented(real.detach(), self._wrong_labels(labels)).logits
+
+    def _wrong_labels(self, labels: Tensor) -> Tensor:
+        """Another random class for each of labels [N]."""
+        return (labels + torch.randint_like(labels, 1, max(self.classes, 2))) % self.classes
 
     def _optimizer_step(self, loss: Tensor, network: Any, optimizer: Any) -> None:
         optimizer.zero_grad()

@@ -1,4 +1,4 @@
-"""Generator and discriminator networks: one module per family, and `build`, which picks by network.name."""
+"""Generator and discriminator networks: one module per family, picked by network.name."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from training.networks.base import Discriminator, DiscriminatorOutput, Generator
 from training.param_sections import NetworkParams
 from training.params import Params
 
-__all__ = ["Discriminator", "DiscriminatorOutput", "Generator", "build"]
+__all__ = ["Discriminator", "DiscriminatorOutput", "Generator", "build", "build_discriminator", "build_generator"]
 
 FAMILIES: dict[str, Any] = {
     "dense": dense,
@@ -24,32 +24,41 @@ FAMILIES: dict[str, Any] = {
 def build(params: Params, class_tags: Tensor | None) -> tuple[Generator, nn.Module]:
     """Build the generator and the discriminator that params.yaml names, with newly initialised weights.
 
-    class_tags: float [classes, tags], 1 where a class has a tag; used unless network.condition is none. The
-    discriminator takes packs of stabilise.packing images, joined along their channels, and returns a
-    DiscriminatorOutput.
+    class_tags: float [classes, tags], 1 where a class has a tag; used unless network.condition is none.
     """
+    return build_generator(params, class_tags), build_discriminator(params, class_tags)
+
+
+def build_generator(params: Params, class_tags: Tensor | None) -> Generator:
+    """Build the generator alone. class_tags: see `build`."""
     network = params.network
-    resolution, channels = params.data.resolution, params.data.channels
-    family = FAMILIES[network.name]
-    if network.condition == "none":
-        class_tags = None
-    generator = Generator(
+    return Generator(
         network.latent_dim,
-        class_tags,
-        lambda inputs: family.generator_layers(
+        None if network.condition == "none" else class_tags,
+        lambda inputs: FAMILIES[network.name].generator_layers(
             inputs,
-            resolution,
-            channels,
+            params.data.resolution,
+            params.data.channels,
             network.generator_width,
             **_layer_options(network),
             dropout_rate=network.generator_dropout,
         ),
     )
+
+
+def build_discriminator(params: Params, class_tags: Tensor | None) -> nn.Module:
+    """Build the discriminator alone, which returns a DiscriminatorOutput. class_tags: see `build`.
+
+    It takes packs of stabilise.packing images, joined along their channels.
+    """
+    network, resolution = params.network, params.data.resolution
+    if network.condition == "none":
+        class_tags = None
     if network.name == "projected":
-        return generator, projected.ProjectedDiscriminator(resolution, network.discriminator_width, class_tags)
+        return projected.ProjectedDiscriminator(resolution, network.discriminator_width, class_tags)
     norm = {"norm": network.discriminator_norm} if network.name == "dcgan" else {}
-    backbone = family.discriminator_backbone(
-        channels * params.stabilise.packing,
+    backbone = FAMILIES[network.name].discriminator_backbone(
+        params.data.channels * params.stabilise.packing,
         resolution,
         network.discriminator_width,
         **_layer_options(network),
@@ -59,7 +68,7 @@ def build(params: Params, class_tags: Tensor | None) -> tuple[Generator, nn.Modu
     discriminator = Discriminator(backbone, network.condition, class_tags, network.minibatch_std)
     if network.spectral_norm:
         add_spectral_norm(discriminator)
-    return generator, discriminator
+    return discriminator
 
 
 def add_spectral_norm(network: nn.Module) -> None:

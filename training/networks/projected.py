@@ -12,6 +12,7 @@ networks keep their weights in the channels-last layout, which is twice as fast 
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -72,8 +73,19 @@ def generator_layers(
     return nn.Sequential(*layers).apply(initialise).to(memory_format=torch.channels_last)
 
 
+class ProjectedMaps(NamedTuple):
+    """What the discriminator sees of images, one map for each stride, the finest first."""
+
+    plain: list[Tensor]  # [N, C, h, w], as EfficientNet-Lite0 gives them
+    mixed: list[Tensor]  # [N, MIXED_CHANNELS, h, w], for the heads
+
+    def detach(self) -> Self:
+        """The same values without a gradient."""
+        return type(self)(*([x.detach() for x in maps] for maps in self))
+
+
 class FrozenFeatures(nn.Module):
-    """images [N, 1 or 3, H, W] in [-1, 1] -> mixed feature maps [N, MIXED_CHANNELS, h, w], one for each stride.
+    """images [N, 1 or 3, H, W] in [-1, 1] -> ProjectedMaps.
 
     Weights are buffers: no optimiser trains them. Those of EfficientNet-Lite0 are also left out of checkpoints.
     """
@@ -93,15 +105,15 @@ class FrozenFeatures(nn.Module):
             mixing.apply(initialise_mixing)
             freeze(mixing, persistent=True)
 
-    def forward(self, images: Tensor) -> list[Tensor]:
-        mixed: list[Tensor] = []
-        pairs = zip(self.maps(images), self.across_channels, self.across_scales, strict=True)
+    def forward(self, images: Tensor) -> ProjectedMaps:
+        plain, mixed = list(self.maps(images)), list[Tensor]()
+        pairs = zip(plain, self.across_channels, self.across_scales, strict=True)
         for features, across_channels, across_scales in reversed(list(pairs)):
             x = across_channels(features)
             if mixed:
                 x = x + interpolate(mixed[-1], x.shape[2:], mode="bilinear", align_corners=False)
             mixed.append(across_scales(x))
-        return mixed[::-1]
+        return ProjectedMaps(plain, mixed[::-1])
 
     def maps(self, images: Tensor) -> Iterator[Tensor]:
         """Yield the feature maps at each stride, the finest first."""
@@ -151,13 +163,16 @@ class ProjectedDiscriminator(nn.Module):
         super().__init__()
         self.features = FrozenFeatures()
         with torch.no_grad():
-            sizes = [Resolution(*x.shape[2:]) for x in self.features(torch.zeros(1, 3, *resolution))]
+            sizes = [Resolution(*x.shape[2:]) for x in self.features(torch.zeros(1, 3, *resolution)).mixed]
         self.heads = nn.ModuleList(Head(size, width, class_tags) for size in sizes)
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> DiscriminatorOutput:
-        maps = self.features(images)
-        logits = [head(x, label) for head, x in zip(self.heads, maps, strict=True)]
+        return self.judge(self.features(images), label)
+
+    def judge(self, maps: ProjectedMaps, label: Tensor | None) -> DiscriminatorOutput:
+        """Judge images by their maps, by the trained part of the network alone."""
+        logits = [head(x, label) for head, x in zip(self.heads, maps.mixed, strict=True)]
         return DiscriminatorOutput(torch.cat(logits, dim=1).flatten(), None)
 
 

@@ -7,7 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.gan.losses import OBJECTIVES, Targets, auxiliary_loss, discriminator_loss, generator_loss
+from training.gan.losses import (
+    OBJECTIVES,
+    Targets,
+    auxiliary_loss,
+    discriminator_loss,
+    energy_distance,
+    generator_loss,
+)
 
 REAL = torch.tensor([0.3, -1.2, 2.0, 0.9], dtype=torch.float64)
 FAKE = torch.tensor([-0.7, 0.1, 1.5, -3.0], dtype=torch.float64)
@@ -133,3 +140,18 @@ def test_the_auxiliary_loss_of_several_tags_is_a_sum_of_binary_cross_entropies(t
     entropies = -(wanted * d(TAG_LOGITS).log() + (1 - wanted) * (1 - d(TAG_LOGITS)).log())
     ours = auxiliary_loss(TAG_LOGITS, wanted, exclusive_tags=False)
     assert ours.item() == pytest.approx(entropies.sum(dim=1).mean().item(), abs=1e-6)
+
+
+def test_the_energy_distance_is_zero_between_equal_distributions_and_grows_as_they_part() -> None:
+    random = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(2000, 2, generator=random) for _ in range(2))
+    assert energy_distance(x, y).item() == pytest.approx(0, abs=0.01)
+    assert energy_distance(x, y + 1).item() > 0.3
+    assert energy_distance(x, torch.zeros_like(y)).item() > 0.5  # one point in the middle is no distribution
+
+
+def test_the_energy_distance_has_a_finite_gradient_between_equal_fakes() -> None:
+    fakes = torch.zeros(4, 2, requires_grad=True)
+    energy_distance(torch.randn(8, 2, generator=torch.Generator().manual_seed(0)), fakes).backward()
+    assert fakes.grad is not None
+    assert fakes.grad.isfinite().all()

@@ -1,6 +1,7 @@
 """Tests of the projected GAN: frozen features, small checkpoints, classes, and a generator without a grid of dots."""
 
 import copy
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from serving.inference.image_shape import Resolution
 from tests.training.project import tiny_params
 from tests.training.tiny_gan import tiny_gan, train_steps
+from training.gan.trainer import Batch, GANTrainer
 from training.networks.projected import Blur, FrozenFeatures, ProjectedDiscriminator, generator_layers
 from training.pretrained import efficientnet_lite0
 
@@ -110,12 +112,16 @@ def projected(**sections: dict[str, object]) -> dict[str, dict[str, object]]:
     return {"network": network, "data": {"resolution": 32, "channels": 3}, "objective": {"name": "hinge"}} | sections
 
 
-def test_both_networks_learn_and_a_resumed_run_repeats_the_uninterrupted_one() -> None:
-    gan, resumed = (tiny_gan(**projected(stabilise={"augment": "diffaugment"})) for _ in range(2))
-    weights = [parameter.clone() for parameter in (*gan.generator.parameters(), *gan.discriminator.parameters())]
+@pytest.mark.parametrize("objective", [{"energy_distance": 8.0}, {"name": "relativistic"}, {"mismatched": True}])
+def test_both_networks_learn_and_a_resumed_run_repeats_the_uninterrupted_one(objective: dict[str, object]) -> None:
+    sections = {"stabilise": {"augment": "diffaugment"}, "objective": {"name": "hinge"} | objective}
+    gan, resumed = (tiny_gan(**projected(**sections)) for _ in range(2))
+    networks = nn.ModuleList([gan.generator, gan.discriminator])
+    weights = {name: parameter.clone() for name, parameter in networks.named_parameters()}
     train_steps(gan, 1)
-    trained = (*gan.generator.parameters(), *gan.discriminator.parameters())
-    assert all(not torch.equal(*pair) for pair in zip(weights, trained, strict=True))
+    kept = {name for name, parameter in networks.named_parameters() if torch.equal(parameter, weights[name])}
+    # A relativistic loss takes differences of logits, in which their biases cancel.
+    assert all(name.endswith("logits.bias") for name in kept) if gan.objective.paired else not kept
     resumed.load_state_dict(copy.deepcopy(gan.state_dict()))
     assert train_steps(gan, 1) == train_steps(resumed, 1)
 
@@ -128,6 +134,9 @@ def test_both_networks_learn_and_a_resumed_run_repeats_the_uninterrupted_one() -
         ({"stabilise": {"packing": 2}, "network": {"condition": "none"}}, "stabilise.packing"),
         ({"objective": {"name": "hinge", "r1": 1.0}}, "objective.r1"),
         ({"objective": {"name": "wasserstein", "weight_clip": 0.01}}, "objective.weight_clip"),
+        ({"stabilise": {"replay": 8}}, "stabilise.replay"),
+        ({"train": {"discriminator_steps": 2}}, "train.discriminator_steps"),
+        ({"train": {"generator_steps": 2}}, "train.generator_steps"),
         ({"network": {"condition": "auxiliary"}}, "network.condition"),
         ({"network": {"spectral_norm": True}}, "network.spectral_norm"),
         ({"network": {"minibatch_std": True}}, "network.minibatch_std"),
@@ -137,6 +146,33 @@ def test_both_networks_learn_and_a_resumed_run_repeats_the_uninterrupted_one() -
 def test_what_the_frozen_network_cannot_do_is_refused(sections: dict[str, dict[str, object]], key: str) -> None:
     with pytest.raises(ValidationError, match=key):
         tiny_params(**projected(**sections))
+
+
+def black_and_white(gan: GANTrainer) -> Iterator[Batch]:
+    """Endless batches, half black and half white images."""
+    white = torch.arange(gan.batch_size) % 2
+    while True:
+        yield (white * 2.0 - 1).view(-1, 1, 1, 1).expand(-1, 3, *gan.params.data.resolution), torch.zeros_like(white)
+
+
+def test_the_energy_distance_alone_drives_fakes_apart() -> None:
+    """The discriminator judges images one by one, and learns nothing here."""
+    spreads = []
+    for weight in (0.0, 1000.0):
+        rates = {"generator_lr": 0.01, "discriminator_lr": 1e-9}
+        gan = tiny_gan(classes=0, **projected(objective={"name": "hinge", "energy_distance": weight}, train=rates))
+        batches = black_and_white(gan)
+        for _ in range(30):
+            gan.step(batches)
+        with torch.no_grad():
+            images = gan.generator(torch.randn(16, gan.latent_dim, generator=torch.Generator().manual_seed(0)))
+        spreads.append(images.mean(dim=(1, 2, 3)).std().item())
+    assert spreads[1] > 2 * spreads[0]
+
+
+def test_an_energy_distance_needs_frozen_features() -> None:
+    with pytest.raises(ValidationError, match="energy_distance compares frozen features, and a dcgan discriminator"):
+        tiny_params(objective={"energy_distance": 1.0})
 
 
 def test_a_wasserstein_critic_is_bounded_by_the_spectral_norm_of_its_heads() -> None:
