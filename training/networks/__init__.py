@@ -43,6 +43,7 @@ def build_generator(params: Params, class_tags: Tensor | None) -> Generator:
             **_layer_options(network),
             dropout_rate=network.generator_dropout,
         ),
+        **({"class_scale": projected.CLASS_EMBEDDING_SCALE} if network.name == "projected" else {}),
     )
 
 

@@ -42,11 +42,11 @@ class TagEmbedding(nn.Module):
 class ConditionedLatent(nn.Module):
     """z [N, latent_dim], label [N] -> the generator's input [N, size]: z, and the class embedding beside it."""
 
-    def __init__(self, latent_dim: int, class_tags: Tensor | None) -> None:
+    def __init__(self, latent_dim: int, class_tags: Tensor | None, scale: float) -> None:
         super().__init__()
         self.embedding: TagEmbedding | nn.Embedding | None = None
         if class_tags is not None:
-            self.embedding = TagEmbedding(class_tags, latent_dim, CLASS_EMBEDDING_SCALE)
+            self.embedding = TagEmbedding(class_tags, latent_dim, scale)
         self.size = latent_dim if class_tags is None else 2 * latent_dim
 
     def forward(self, z: Tensor, label: Tensor | None) -> Tensor:
@@ -60,11 +60,18 @@ class Generator(nn.Module):
     """z [N, latent_dim], label [N] -> images [N, channels, height, width], nominally in [-1, 1].
 
     make_layers: input size -> the family's layers. class_tags: see TagEmbedding; None ignores the label.
+    class_scale: standard deviation of the class embedding at the start, where z has 1.
     """
 
-    def __init__(self, latent_dim: int, class_tags: Tensor | None, make_layers: Callable[[int], nn.Sequential]) -> None:
+    def __init__(
+        self,
+        latent_dim: int,
+        class_tags: Tensor | None,
+        make_layers: Callable[[int], nn.Sequential],
+        class_scale: float = CLASS_EMBEDDING_SCALE,
+    ) -> None:
         super().__init__()
-        self.latent = ConditionedLatent(latent_dim, class_tags)
+        self.latent = ConditionedLatent(latent_dim, class_tags, class_scale)
         self.layers = make_layers(self.latent.size)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
