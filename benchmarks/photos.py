@@ -53,14 +53,16 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "photos, no augmentation": ("photos", {"stabilise": {"augment": "none"}}),
     "photos, ADA": ("photos", {"stabilise": {"augment": "ada", "ada_kimg": 50}}),
     "photos, relativistic": ("photos", {"objective": {"name": "relativistic"}}),
-    "photos, non-saturating": ("photos", {"objective": {"name": "non-saturating"}}),
+    "photos, hinge": ("photos", {"objective": {"name": "hinge"}}),
     "photos, batch 16": ("photos", {"train": {"batch": 16}}),
     "photos, batch 64": ("photos", {"train": {"batch": 64}}),
     "photos, half the rates": ("photos", {"train": {"generator_lr": 5.0e-4, "discriminator_lr": 5.0e-4}}),
     "photos, half the generator's rate": ("photos", {"train": {"generator_lr": 5.0e-4}}),
     "photos, half the discriminator's rate": ("photos", {"train": {"discriminator_lr": 5.0e-4}}),
     "photos, EMA 3 kimg": ("photos", {"train": {"ema_half_life_kimg": 3.0}}),
-    "photos, replay": ("photos", {"stabilise": {"replay": 512}}),
+    "photos, no energy distance": ("photos", {"objective": {"energy_distance": 0.0}}),
+    "photos, a quarter of the energy distance": ("photos", {"objective": {"energy_distance": 4.0}}),
+    "photos, four times the energy distance": ("photos", {"objective": {"energy_distance": 64.0}}),
 }
 
 

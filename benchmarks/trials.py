@@ -23,6 +23,7 @@ from serving.files import atomic_write
 from training import evaluate, export, paths, preprocess
 from training.data.batches import class_tag_matrix, load_training_data
 from training.data.manifest import read_manifest
+from training.gan.ema import set_standing_statistics
 from training.gan.projected_trainer import make_trainer
 from training.gan.start import describe
 from training.params import Params
@@ -108,6 +109,7 @@ def train_and_evaluate(params: Params, seconds: float) -> dict[str, Any]:
     seen = {"kimg": gan.images_seen / 1000}
     if not all(torch.isfinite(weight).all() for weight in gan.ema.parameters()):
         return seen | {"failed": "the weights are not numbers"}
+    set_standing_statistics(gan.ema, gan.latent_dim, data.labels, gan.batch_size)
     save_weights(gan, describe(gan, manifest, None))
     try:
         export.main()

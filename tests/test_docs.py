@@ -55,6 +55,12 @@ def _named(node: ast.stmt) -> list[str]:
     return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")), *PAGES])
+def test_every_link_and_picture_leads_to_a_file(page: str) -> None:
+    for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text(page)):
+        assert ((ROOT / page).parent / target).exists(), target
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_link_leads_to_a_file_that_defines_the_linked_name(page: str) -> None:
     links = LINK.findall(text(page))

@@ -22,6 +22,7 @@ from training import PARENT_PID, paths
 from training.data.batches import TrainingData, class_tag_matrix, load_training_data
 from training.data.manifest import Manifest, read_manifest
 from training.gan.checkpoint import RunFolder, open_run
+from training.gan.ema import set_standing_statistics
 from training.gan.projected_trainer import make_trainer
 from training.gan.start import describe, keep_start, load_start, start_networks
 from training.gan.trainer import GANTrainer
@@ -54,6 +55,7 @@ def main() -> None:
             print(start_networks(gan, start, about), flush=True)
             keep_start(params, manifest, start)
         seconds = train(gan, data, budget, run, grids, resumed)
+    set_standing_statistics(gan.ema, gan.latent_dim, data.labels.to(fabric.device), gan.batch_size)
     grids.save(paths.SAMPLES / "last.png", paths.PROGRESS_GRID)
     save_weights(gan, about)
     summary = f"{gan.images_seen / 1000:.1f} kimg in {seconds / 60:.1f} minutes on {fabric.device}"

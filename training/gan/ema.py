@@ -1,8 +1,10 @@
 """Exponential moving average (EMA) of the generator's weights, which is what is exported and served."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+STANDING_IMAGES = 1024
 RAMP_UP = 0.05  # the half-life is at most this share of the images seen (Karras et al. 2020, StyleGAN2-ADA)
 
 
@@ -24,3 +26,29 @@ def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
     torch._foreach_lerp_(ema_parameters, parameters, 1 - decay)
     for ema_buffer, buffer in zip(ema.buffers(), network.buffers(), strict=True):
         ema_buffer.copy_(buffer)
+
+
+@torch.no_grad()
+def set_standing_statistics(ema: nn.Module, latent_dim: int, labels: Tensor, batch: int) -> None:
+    """Replace the statistics of the EMA's batch norms by those of its own activations, over STANDING_IMAGES fakes.
+
+    Those that it has are the trained network's, whose weights are not averaged. "Standing statistics" of Brock et al.
+    2019. labels: int64 [N] of the training data, which the fakes' classes are drawn from; batch: fakes at a
+    time, as in training. The random numbers are always the same. Other layers stay in evaluation mode.
+    """
+    norms = [module for module in ema.modules() if isinstance(module, _BatchNorm)]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over the batches
+        norm.train()
+    random = torch.Generator().manual_seed(0)
+    for _ in range(max(1, STANDING_IMAGES // batch)):
+        z = torch.randn(batch, latent_dim, generator=random)
+        drawn = labels[torch.randint(len(labels), (batch,), generator=random).to(labels.device)]
+        ema(z.to(labels.device), drawn)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()

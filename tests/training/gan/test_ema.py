@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.gan.ema import ema_decay, update_ema
+from training.gan.ema import ema_decay, set_standing_statistics, update_ema
 
 
 def test_the_ema_equals_the_closed_form() -> None:
@@ -44,3 +44,31 @@ def test_buffers_are_copied() -> None:
     update_ema(ema, network, 0.999)
     assert torch.equal(ema.running_mean, network.running_mean)
     assert torch.equal(ema.num_batches_tracked, network.num_batches_tracked)
+
+
+class Labelled(nn.Module):
+    """z [N, 2], label [N] -> batch norm of z shifted by the label."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(2)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, z: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        normalised: torch.Tensor = self.norm(z + label[:, None])
+        return self.dropout(normalised)
+
+
+def test_standing_statistics_are_those_of_the_networks_own_fakes_of_the_classes_in_the_data() -> None:
+    network = Labelled().eval()
+    network.norm.running_mean.fill_(9.0)  # type: ignore[union-attr]
+    labels = torch.tensor([0, 0, 0, 4])
+    set_standing_statistics(network, 2, labels, batch=64)
+    assert network.norm.running_mean is not None
+    assert network.norm.running_var is not None
+    assert network.norm.running_mean.tolist() == pytest.approx([1, 1], abs=0.25)
+    assert network.norm.running_var.tolist() == pytest.approx([4, 4], abs=0.8)
+    assert not any(module.training for module in network.modules())
+    again = Labelled().eval()
+    set_standing_statistics(again, 2, labels, batch=64)
+    assert torch.equal(again.norm.running_mean, network.norm.running_mean)  # type: ignore[arg-type]
