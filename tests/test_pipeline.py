@@ -301,15 +301,20 @@ def test_make_train_runs_a_preset_on_images_at_any_path_as_an_experiment(clone: 
         command = ["make", "-o", ".venv/.ready", *arguments]
         done = subprocess.run(command, cwd=clone.folder, env=environment, capture_output=True, text=True, timeout=600)
         assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout.splitlines()[-1]
+        return done.stdout
 
-    last_line = make("train", f"SOURCE={odd}", "PRESET=digits-gan", "MINUTES=0.005")
-    assert last_line.startswith(("promoted: ", "NOT PROMOTED: "))
+    lines = make("train", f"SOURCE={odd}", "PRESET=digits-gan", "MINUTES=0.005").splitlines()
+    assert lines[-1].startswith(("promoted: ", "NOT PROMOTED: "))
     model = OnnxGenerator.load(clone.folder / paths.CANDIDATE_MODEL, provider="cpu")
     card = model.card
     assert card.params["data"]["source"] == odd.name
     assert (card.params["network"]["name"], card.params["network"]["latent_dim"]) == ("dense", 100)
     (name,) = re.findall(r"digits-gan-\d{4}-\d{6}", clone.dvc("exp", "list"))
+
+    table = make("runs")
+    kid = json.loads((clone.folder / paths.CANDIDATE_HEADLINE).read_text())["kid"]
+    assert re.search(rf"\[{name}\] +\| {kid} ", table)
+    assert max(map(len, table.splitlines())) <= 120
 
     shutil.rmtree(clone.folder / paths.CANDIDATE)  # it is in DVC's cache, too
     make("promote", f"RUN={name}")
