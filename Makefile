@@ -41,7 +41,7 @@ train: override export PRESET := $(value PRESET)
 train: override export START_FROM := $(value START_FROM)
 train: export MAKE_VARIABLES := $(strip $(foreach name,$(.VARIABLES),$(if $(filter line,$(origin $(name))),$(name))))
 train: setup  ## train, export, evaluate and promote; SOURCE=path looks at your images and chooses the settings
-	@exec training/python -m training.launch
+	@exec python -m training.launch
 	@# DVC's own closing lines come after the sentence that says whether the model is served: it is repeated.
 	@cat .runs/decision.txt 2>/dev/null || true
 
