@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from serving.inference.image_shape import RGBA, Resolution
+from serving.inference.image_shape import Resolution
 from training.param_sections import (
     DataParams,
     EvaluateParams,
@@ -31,7 +31,7 @@ def find_conflicts(
     """Yield one sentence for each conflict, the most fundamental first."""
     yield from _network_conflicts(network, data.resolution)
     if network.name == "projected":
-        yield from _projected_conflicts(network, data, objective, stabilise, train, evaluate)
+        yield from _projected_conflicts(network, objective, stabilise, train, evaluate)
     elif objective.energy_distance:
         yield (
             f"objective.energy_distance compares frozen features, and a {network.name} discriminator has none; "
@@ -89,22 +89,19 @@ def _width_conflicts(widths: tuple[int, ...], name: str, resolution: Resolution)
 
 def _projected_conflicts(
     network: NetworkParams,
-    data: DataParams,
     objective: ObjectiveParams,
     stabilise: StabiliserParams,
     train: TrainParams,
     evaluate: EvaluateParams,
 ) -> Iterator[str]:
     frozen = f"the discriminator of projected looks through {PROJECTED_FEATURES}, a frozen network"
-    if data.channels == RGBA:
-        yield f"data.channels is {RGBA} and {frozen} of RGB images; set it to 3, or network.name to dcgan"
     if evaluate.extractor == PROJECTED_FEATURES:
         yield (
             f"evaluate.extractor is {PROJECTED_FEATURES} and {frozen} that the generator learns to please; "
             "set evaluate.extractor to mobilenet-v2"
         )
     if stabilise.packing > 1:
-        yield f"stabilise.packing joins images along their channels, and {frozen} of RGB images; set it to 1"
+        yield f"stabilise.packing joins images along their channels, and {frozen} of single images; set it to 1"
     for name in ("gradient_penalty", "r1", "r2"):
         if getattr(objective, name):
             yield f"objective.{name} bounds a gradient that spectral norm bounds already in projected; set it to 0"

@@ -2,7 +2,7 @@
 
 | pictures                       | preset   | channels       | mirrored                          |
 |--------------------------------|----------|----------------|-----------------------------------|
-| most with transparency         | default  | 4              | no: sprites face and shade one way |
+| most with transparency         | sprites  | 4              | no: sprites face and shade one way |
 | up to FEW                      | few-shot | as below       | as below                          |
 | grey, but for a share of STRAY | default  | 1              | no: text, digits, line drawings   |
 | in colour                      | photos   | 3              | yes, unless left and right differ |
@@ -54,7 +54,7 @@ def recommend(survey: Survey) -> Recommendation:
     """Choose the settings for a set of pictures by the table above."""
     resolution = choose_resolution(survey)
     if survey.transparent > MOST:
-        return Recommendation("default", resolution, RGBA, horizontal_flip=0.0)
+        return Recommendation("sprites", resolution, RGBA, horizontal_flip=0.0)
     grey = survey.coloured <= STRAY
     mirrored = not grey and survey.sidedness < TWO_SIDED
     return Recommendation(

@@ -37,6 +37,7 @@ PRESETS = {
     *FULL_SIZE,
     "few-shot",
     "photos",
+    "sprites",
 }
 
 

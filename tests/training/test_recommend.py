@@ -71,7 +71,7 @@ def test_a_single_picture_in_colour_among_a_few_keeps_them_all_in_colour(look_at
 def test_transparent_sprites_keep_their_transparency_and_their_shape(look_at: LookAt) -> None:
     found = look_at(pictures(sprite, 40))
     assert (found.transparent, found.coloured, found.width, found.height) == (1, 1, 32, 48)
-    assert recommend(found) == chosen(found) == Recommendation("default", Resolution(48, 32), 4, horizontal_flip=0.0)
+    assert recommend(found) == chosen(found) == Recommendation("sprites", Resolution(48, 32), 4, horizontal_flip=0.0)
 
 
 def test_portraits_keep_their_shape(look_at: LookAt) -> None:

@@ -2,9 +2,8 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-STANDING_IMAGES = 1024
+STANDING_IMAGES = 1024  # fakes that the standing statistics are taken over
 RAMP_UP = 0.05  # the half-life is at most this share of the images seen (Karras et al. 2020, StyleGAN2-ADA)
 
 
@@ -30,13 +29,13 @@ def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
 
 @torch.no_grad()
 def set_standing_statistics(ema: nn.Module, latent_dim: int, labels: Tensor, batch: int) -> None:
-    """Replace the statistics of the EMA's batch norms by those of its own activations, over STANDING_IMAGES fakes.
+    """Replace the statistics of the EMA's batch norms by those of its own activations.
 
     Those that it has are the trained network's, whose weights are not averaged. "Standing statistics" of Brock et al.
     2019. labels: int64 [N] of the training data, which the fakes' classes are drawn from; batch: fakes at a
     time, as in training. The random numbers are always the same. Other layers stay in evaluation mode.
     """
-    norms = [module for module in ema.modules() if isinstance(module, _BatchNorm)]
+    norms = [module for module in ema.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]

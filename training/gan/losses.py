@@ -136,15 +136,13 @@ def energy_distance(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def _mean_distance_of_pairs(x: Tensor) -> Tensor:
-    """Mean Euclidean distance of different rows."""
+    """Mean Euclidean distance of different rows; those of rows with themselves, and their gradients, are 0."""
     return _distances(x, x).sum() / (len(x) * (len(x) - 1))
 
 
 def _distances(x: Tensor, y: Tensor) -> Tensor:
-    """Euclidean distances [N, M] of the rows of x [N, D] and y [M, D]; 0, with a gradient of 0, between equal rows."""
-    squares = (x[:, None] - y[None]).square().sum(dim=2)
-    equal = squares == 0
-    return torch.where(equal, 0.0, squares.where(~equal, 1.0).sqrt())
+    """Euclidean distances [N, M] of the rows of x [N, D] and y [M, D], exact for near ones."""
+    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _soft_label_loss(objective: Objective, logits: Tensor, target: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch.nn.functional import one_hot
 from training.gan.losses import energy_distance, generator_loss
 from training.gan.trainer import Batch, GANTrainer, frozen
 from training.networks import DiscriminatorOutput
-from training.networks.projected import ProjectedMaps
+from training.networks.projected import ProjectedMaps, concatenate
 from training.params import Params
 
 MIN_STD = 1e-3  # of a feature over the batch; those that hardly vary are not blown up
@@ -44,21 +44,24 @@ class ProjectedGANTrainer(GANTrainer):
         return scalars | self._train_generator(real_maps, fake_maps, labels)
 
     def _train_heads(self, real: ProjectedMaps, fake: ProjectedMaps, labels: Tensor) -> dict[str, Tensor]:
-        """One optimiser step of the discriminator."""
-        real_output, fake_output = self._judge(real, labels), self._judge(fake, labels)
-        fake_logits = fake_output.logits
+        """One optimiser step of the discriminator, for all maps in one pass."""
+        judged, their_labels = [real, fake], [labels, labels]
         if self.params.objective.mismatched:
-            fake_logits = torch.cat([fake_logits, self._judge(real, self._wrong_labels(labels)).logits])
-        loss = self._discriminator_loss(real_output.logits, fake_logits)
+            judged.append(real)
+            their_labels.append(self._wrong_labels(labels))
+        logits = self._discriminate_maps(concatenate(judged), torch.cat(their_labels)).logits
+        real_logits, fake_logits = logits.tensor_split([len(logits) // len(judged)])
+        loss = self._discriminator_loss(real_logits, fake_logits)
         self._optimizer_step(loss, self.discriminator, self.discriminator_optimizer)
-        return self._discriminator_scalars(loss, loss.new_zeros(()), real_output, fake_output)
+        self._adapt_augmentation(real_logits.view(len(labels), -1).mean(dim=1))
+        return self._discriminator_scalars(loss, loss.new_zeros(()), real_logits, fake_logits)
 
     def _train_generator(self, real: ProjectedMaps, fake: ProjectedMaps, labels: Tensor) -> dict[str, Tensor]:
         """One optimiser step of the generator."""
         objective = self.params.objective
         with frozen(self.discriminator):
-            real_logits = self._judge(real, labels).logits if self.objective.paired else None
-            loss = generator_loss(self.objective, self._judge(fake, labels).logits, real_logits)
+            real_logits = self._discriminate_maps(real, labels).logits if self.objective.paired else None
+            loss = generator_loss(self.objective, self._discriminate_maps(fake, labels).logits, real_logits)
             total = loss
             if objective.energy_distance:
                 total = loss + objective.energy_distance * self._energy_distance(real, fake, labels)
@@ -72,9 +75,9 @@ class ProjectedGANTrainer(GANTrainer):
             maps: ProjectedMaps = self.discriminator.module.features(images)
         return maps
 
-    def _judge(self, maps: ProjectedMaps, labels: Tensor) -> DiscriminatorOutput:
+    def _discriminate_maps(self, maps: ProjectedMaps, labels: Tensor) -> DiscriminatorOutput:
         with self.fabric.autocast():
-            output: DiscriminatorOutput = self.discriminator.module.judge(maps, labels)
+            output: DiscriminatorOutput = self.discriminator.module.discriminate(maps, labels)
         return output
 
     def _energy_distance(self, real: ProjectedMaps, fake: ProjectedMaps, labels: Tensor) -> Tensor:

@@ -196,24 +196,28 @@ class GANTrainer:
         self._optimizer_step(total, self.discriminator, self.discriminator_optimizer)
         if objective.weight_clip:
             clip_weights(self.discriminator, objective.weight_clip)
-        return self._discriminator_scalars(loss, penalty, real_output, fake_output)
+        self._adapt_augmentation(real_output.logits)
+        return self._discriminator_scalars(loss, penalty, real_output.logits, fake_output.logits)
 
     def _discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """Loss of the discriminator under the objective and the soft labels of params.yaml."""
         targets = soften_labels(self.params.stabilise, len(real_logits), len(fake_logits), real_logits.device)
         return discriminator_loss(self.objective, real_logits, fake_logits, targets)
 
-    def _discriminator_scalars(
-        self, loss: Tensor, penalty: Tensor, real_output: DiscriminatorOutput, fake_output: DiscriminatorOutput
-    ) -> dict[str, Tensor]:
-        """Scalars of the discriminator's step, which ADA follows."""
+    def _adapt_augmentation(self, real_logits: Tensor) -> None:
+        """Let ADA see the logits of real images [N], one for each image or pack."""
         if self.params.stabilise.augment == "ada":
-            self.ada.update(real_output.logits.detach())
+            self.ada.update(real_logits.detach())
+
+    def _discriminator_scalars(
+        self, loss: Tensor, penalty: Tensor, real_logits: Tensor, fake_logits: Tensor
+    ) -> dict[str, Tensor]:
+        """Scalars of the discriminator's step, for the progress lines."""
         return {
             "d_loss": loss.detach(),
             "penalty": penalty.detach(),
-            "d_real": real_output.logits.detach().sigmoid().mean(),
-            "d_fake": fake_output.logits.detach().sigmoid().mean(),
+            "d_real": real_logits.detach().sigmoid().mean(),
+            "d_fake": fake_logits.detach().sigmoid().mean(),
         }
 
     def _g_step(self, fake: Tensor, real: Tensor, labels: Tensor) -> dict[str, Tensor]:

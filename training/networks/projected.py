@@ -10,7 +10,7 @@ The generator is a DCGAN's with blurred upsampling: without the blur, transposed
 networks keep their weights in the channels-last layout, which is twice as fast on a CPU.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple, Self
 
@@ -20,7 +20,7 @@ from torch.nn.functional import conv2d, interpolate
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.nn.utils.parametrizations import spectral_norm
 
-from serving.inference.image_shape import Resolution
+from serving.inference.image_shape import RGBA, Resolution
 from training.networks.base import DiscriminatorOutput, TagEmbedding, autocast_disabled, dropout
 from training.networks.dcgan import initialise
 from training.pretrained import efficientnet_lite0
@@ -86,8 +86,13 @@ class ProjectedMaps(NamedTuple):
         return type(self)(*([x.detach() for x in maps] for maps in self))
 
 
+def concatenate(maps: Sequence[ProjectedMaps]) -> ProjectedMaps:
+    """Maps of several batches as those of one."""
+    return ProjectedMaps(*([torch.cat(x) for x in zip(*kind, strict=True)] for kind in zip(*maps, strict=True)))
+
+
 class FrozenFeatures(nn.Module):
-    """images [N, 1 or 3, H, W] in [-1, 1] -> ProjectedMaps.
+    """images [N, 1, 3 or 4, H, W] in [-1, 1] -> ProjectedMaps; those with alpha are seen over random colours.
 
     Weights are buffers: no optimiser trains them. Those of EfficientNet-Lite0 are also left out of checkpoints.
     """
@@ -96,6 +101,7 @@ class FrozenFeatures(nn.Module):
         super().__init__()
         network = efficientnet_lite0()
         fold_batch_norm(network)
+        rotate_kernels(network)
         depth = STAGES[max(STAGES)][0] + 1
         self.stem = nn.Sequential(network.conv_stem, network.bn1)
         self.stages = nn.ModuleList(network.blocks[:depth])
@@ -118,11 +124,13 @@ class FrozenFeatures(nn.Module):
         return ProjectedMaps(plain, mixed[::-1])
 
     def maps(self, images: Tensor) -> Iterator[Tensor]:
-        """Yield the feature maps at each stride, the finest first."""
+        """Yield the feature maps at each stride, rotated by 180 degrees, the finest first."""
+        if images.shape[1] == RGBA:
+            images = over_random_colours(images)
         side = min(images.shape[2:])
         if side < MIN_SIDE:
             images = interpolate(images, scale_factor=MIN_SIDE / side, mode="bilinear", align_corners=False)
-        x = self.stem(images.expand(-1, 3, -1, -1))
+        x = self.stem(images.flip(2, 3).expand(-1, 3, -1, -1))
         ends = {stage for stage, _ in STAGES.values()}
         for index, stage in enumerate(self.stages):
             x = stage(x)
@@ -156,7 +164,7 @@ class Head(nn.Module):
 
 
 class ProjectedDiscriminator(nn.Module):
-    """images [N, 1 or 3, H, W], label [N] -> DiscriminatorOutput with logits [N * positions], of all heads.
+    """images [N, 1, 3 or 4, H, W], label [N] -> DiscriminatorOutput with logits [N * positions], of all heads.
 
     class_tags: see TagEmbedding; adds the projection of the class to every logit. None ignores the label.
     """
@@ -170,12 +178,23 @@ class ProjectedDiscriminator(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> DiscriminatorOutput:
-        return self.judge(self.features(images), label)
+        return self.discriminate(self.features(images), label)
 
-    def judge(self, maps: ProjectedMaps, label: Tensor | None) -> DiscriminatorOutput:
-        """Judge images by their maps, by the trained part of the network alone."""
+    def discriminate(self, maps: ProjectedMaps, label: Tensor | None) -> DiscriminatorOutput:
+        """Output for images by their maps, by the trained part of the network alone. Logits are ordered by image."""
         logits = [head(x, label) for head, x in zip(self.heads, maps.mixed, strict=True)]
         return DiscriminatorOutput(torch.cat(logits, dim=1).flatten(), None)
+
+
+def over_random_colours(images: Tensor) -> Tensor:
+    """RGBA images [N, 4, H, W] in [-1, 1], each over a plain random colour -> [N, 3, H, W].
+
+    A network of RGB images then sees alpha, since a wrong one lets the wrong share of the colour through, and nothing
+    of the colours that transparent pixels have.
+    """
+    colours = torch.rand(len(images), 3, 1, 1, device=images.device, dtype=images.dtype) * 2 - 1
+    alpha = (images[:, 3:] + 1) / 2
+    return colours + (images[:, :3] - colours) * alpha
 
 
 def initialise_mixing(module: nn.Module) -> None:
@@ -208,3 +227,25 @@ def freeze(network: nn.Module, persistent: bool) -> None:
         for name, parameter in list(module.named_parameters(recurse=False)):
             delattr(module, name)
             module.register_buffer(name, parameter.detach(), persistent=persistent)
+
+
+def rotate_kernels(network: nn.Module) -> None:
+    """Rotate every kernel by 180 degrees, which turns TensorFlow's padding into a symmetric one.
+
+    Where it halves an even side, that padding has one pixel more at the bottom and right, for which every map would be
+    copied. Of images that are rotated too, the maps are the same, rotated, if all sides that are halved are even.
+    """
+    for module in list(network.modules()):
+        for name, layer in list(module.named_children()):
+            if isinstance(layer, nn.Conv2d):
+                rotated = nn.Conv2d(
+                    layer.in_channels,
+                    layer.out_channels,
+                    layer.kernel_size,
+                    layer.stride,
+                    layer.kernel_size[0] // 2,
+                    groups=layer.groups,
+                    bias=layer.bias is not None,
+                )
+                rotated.weight, rotated.bias = nn.Parameter(layer.weight.detach().flip(2, 3)), layer.bias
+                setattr(module, name, rotated)

@@ -68,6 +68,22 @@ def test_networks_of_the_same_shape_are_taken_whole(family: str, spectral_norm: 
         assert all(torch.equal(value, state[name]) for name, value in before.state_dict().items())
 
 
+@pytest.mark.parametrize("channels", [3, 4])
+def test_a_projected_gan_keeps_its_heads_with_the_random_mixing_that_they_know(channels: int) -> None:
+    network = {"name": "projected", "kernel": None, "discriminator_norm": "none"}
+    source = trained(network=network, data={"channels": 3})
+    target = tiny_gan(2, network=network, data={"channels": channels}, train={"seed": 1})
+    generator, discriminator = moved(source, target, ("cat", "dog"), ("cat", "dog"))
+    assert discriminator.complete
+    assert generator.complete
+    images, label = torch.rand(5, 3, 28, 28) * 2 - 1, torch.tensor([0, 1, 0, 1, 0])
+    before, logits_before = outputs(source, images, label)
+    opaque = torch.cat([images, torch.ones(5, 1, 28, 28)], dim=1)[:, :channels]
+    after, logits_after = outputs(target, opaque, label)
+    torch.testing.assert_close(after[:, :3], before)
+    torch.testing.assert_close(logits_after, logits_before, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(("old", "new"), [(1, 3), (3, 1)])
 def test_from_grey_to_rgb_and_back_the_pictures_stay_and_so_do_the_logits_of_grey_ones(
