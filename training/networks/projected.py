@@ -31,7 +31,7 @@ STAGES = {4: (1, 24), 8: (2, 40), 16: (4, 112), 32: (6, 320)}
 MIN_SIDE = 64  # pixels; smaller images are enlarged, as the deepest map would have a single position
 MIXED_CHANNELS = 64
 CLASS_EMBEDDING_SCALE = 0.3  # more than elsewhere: objective.energy_distance keeps the network from ignoring z
-MAX_WIDTH_FACTOR = 16  # widest layer of the generator over narrowest
+MAX_WIDTH_FACTOR = 8  # widest layer of the generator over narrowest
 HEAD_SIDE = 4  # positions; a head halves its map until the shorter side has no more
 
 
@@ -238,14 +238,9 @@ def rotate_kernels(network: nn.Module) -> None:
     for module in list(network.modules()):
         for name, layer in list(module.named_children()):
             if isinstance(layer, nn.Conv2d):
+                side, stride, bias = layer.kernel_size[0], layer.stride[0], layer.bias is not None
                 rotated = nn.Conv2d(
-                    layer.in_channels,
-                    layer.out_channels,
-                    layer.kernel_size,
-                    layer.stride,
-                    layer.kernel_size[0] // 2,
-                    groups=layer.groups,
-                    bias=layer.bias is not None,
+                    layer.in_channels, layer.out_channels, side, stride, side // 2, groups=layer.groups, bias=bias
                 )
                 rotated.weight, rotated.bias = nn.Parameter(layer.weight.detach().flip(2, 3)), layer.bias
                 setattr(module, name, rotated)
