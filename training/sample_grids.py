@@ -1,5 +1,6 @@
 """Sample grids: images of fixed seeds, one row per class with its name beside it where there are classes."""
 
+import copy
 import time
 import unicodedata
 from collections.abc import Sequence
@@ -9,13 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from torch import nn
+from torch import Tensor, nn
 
 from serving.encoding.images import GAP, contact_sheet, encode
 from serving.error_messages import escaped
 from serving.files import atomic_write
 from serving.inference import latents
 from training import paths
+from training.gan.ema import set_standing_statistics
 from training.networks.inference_wrapper import InferenceGenerator
 
 GRID_ROWS, GRID_COLUMNS = 8, 10
@@ -35,18 +37,25 @@ class SampleGrids:
     growing intervals of time, so that there is something to see within a minute on any machine; it is no output, as
     its content depends on the machine's speed.
 
-    generator: the EMA generator, in evaluation mode, on any device. classes: their names; empty without classes.
+    generator: the EMA generator, in evaluation mode, on any device; its images are made with standing statistics, as
+    those of the exported model. classes: their names; empty without classes. labels, batch: see
+    `set_standing_statistics`.
     """
 
-    def __init__(self, generator: nn.Module, latent_dim: int, classes: Sequence[str]) -> None:
+    def __init__(
+        self, generator: nn.Module, latent_dim: int, classes: Sequence[str], labels: Tensor, batch: int
+    ) -> None:
         self._generator, self._latent_dim, self._classes = generator, latent_dim, classes
+        self._labels, self._batch = labels, batch
         self.progress_saved = False  # True after the first progress grid
         self._started = time.monotonic()
         self._next_progress = FIRST_PROGRESS_SECONDS  # seconds since `_started`
 
     def save(self, *files: Path) -> None:
         """Write the grid of the generator's present weights to each of these PNG files."""
-        images = sample_images(self._generator, self._latent_dim, len(self._classes))
+        generator = copy.deepcopy(self._generator)  # training goes on with its own statistics
+        set_standing_statistics(generator, self._latent_dim, self._labels, self._batch)
+        images = sample_images(generator, self._latent_dim, len(self._classes))
         content = encode(label_rows(contact_sheet(images, GRID_COLUMNS), self._classes, images.shape[1]), "png")
         for file in files:
             with atomic_write(file) as path:

@@ -47,7 +47,8 @@ def main() -> None:
     data = load_training_data(manifest, fabric.device, params.train.batch)
     gan = make_trainer(params, class_tag_matrix(params, manifest), fabric)
     budget = TrainingBudget.of(params.train.length, data.images_per_epoch(gan.batch_size), gan.images_per_step)
-    grids = SampleGrids(gan.ema, gan.latent_dim, manifest.classes if gan.classes else ())
+    labels, classes = data.labels.to(fabric.device), manifest.classes if gan.classes else ()
+    grids = SampleGrids(gan.ema, gan.latent_dim, classes, labels, gan.batch_size)
     about = describe(gan, manifest, start)
     with open_run(about.run, about.model_dump()) as run:
         resumed = run.latest(budget.covers)
@@ -55,7 +56,7 @@ def main() -> None:
             print(start_networks(gan, start, about), flush=True)
             keep_start(params, manifest, start)
         seconds = train(gan, data, budget, run, grids, resumed)
-    set_standing_statistics(gan.ema, gan.latent_dim, data.labels.to(fabric.device), gan.batch_size)
+    set_standing_statistics(gan.ema, gan.latent_dim, labels, gan.batch_size)
     grids.save(paths.SAMPLES / "last.png", paths.PROGRESS_GRID)
     save_weights(gan, about)
     summary = f"{gan.images_seen / 1000:.1f} kimg in {seconds / 60:.1f} minutes on {fabric.device}"

@@ -4,20 +4,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from serving.encoding.images import GAP
 from tests.training.project import Project
 from tests.training.tiny_gan import tiny_gan
 from training import paths, sample_grids
+from training.gan.trainer import GANTrainer
 from training.sample_grids import MARGIN, SampleGrids, label_rows, row_label, sample_images
 
 CELL = 28 + GAP
 
 
-def grids(classes: tuple[str, ...]) -> SampleGrids:
-    gan = tiny_gan(len(classes))
-    return SampleGrids(gan.ema, gan.latent_dim, classes)
+def grids(classes: tuple[str, ...], gan: GANTrainer | None = None) -> SampleGrids:
+    gan = gan or tiny_gan(len(classes))
+    return SampleGrids(gan.ema, gan.latent_dim, classes, labels=torch.arange(max(len(classes), 1)), batch=8)
 
 
 def margin_of(path: Path) -> np.ndarray:
@@ -41,6 +43,19 @@ def test_every_row_has_the_name_of_its_class_beside_it(project: Project) -> None
 def test_without_classes_there_is_no_margin(project: Project) -> None:
     grids(()).save(Path("a.png"))
     assert Image.open("a.png").size == (10 * CELL - GAP, 8 * CELL - GAP)
+
+
+def test_images_are_made_with_the_statistics_that_the_exported_model_will_have(project: Project) -> None:
+    gan = tiny_gan(2)
+    sample_grid = grids(("ant", "butterfly"), gan)
+    sample_grid.save(Path("before.png"))
+    norms = [module for module in gan.ema.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        assert norm.running_var is not None
+        norm.running_var.fill_(100)  # as if the trained network's activations were far from those of its average
+    sample_grid.save(Path("after.png"))
+    assert Path("after.png").read_bytes() == Path("before.png").read_bytes()
+    assert all((norm.running_var == 100).all() for norm in norms)  # training goes on with what it had
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

@@ -31,7 +31,6 @@ STAGES = {4: (1, 24), 8: (2, 40), 16: (4, 112), 32: (6, 320)}
 MIN_SIDE = 64  # pixels; smaller images are enlarged, as the deepest map would have a single position
 MIXED_CHANNELS = 64
 CLASS_EMBEDDING_SCALE = 0.3  # more than elsewhere: objective.energy_distance keeps the network from ignoring z
-MAX_WIDTH_FACTOR = 8  # widest layer of the generator over narrowest
 HEAD_SIDE = 4  # positions; a head halves its map until the shorter side has no more
 
 
@@ -55,7 +54,7 @@ def generator_layers(
 ) -> nn.Sequential:
     """[N, inputs] -> [N, channels, height, width] in [-1, 1]."""
     smallest, doublings = pyramid(resolution)
-    widths = layer_widths(width, doublings + 1, MAX_WIDTH_FACTOR)
+    widths = layer_widths(width, doublings + 1)
     layers: list[nn.Module] = [
         nn.Unflatten(1, (inputs, 1, 1)),
         nn.ConvTranspose2d(inputs, widths[0], smallest, bias=False),
