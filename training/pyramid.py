@@ -15,6 +15,6 @@ def pyramid(resolution: Resolution) -> tuple[Resolution, int]:
     return Resolution(height, width), doublings
 
 
-def layer_widths(width: int, levels: int) -> list[int]:
-    """Channels of each map, from the smallest and widest map, at most MAX_WIDTH_FACTOR * width, down to `width`."""
-    return [width * min(2**level, MAX_WIDTH_FACTOR) for level in reversed(range(levels))]
+def layer_widths(width: int, levels: int, max_factor: int = MAX_WIDTH_FACTOR) -> list[int]:
+    """Channels of each feature map, from the smallest and widest map, at most max_factor * width, down to `width`."""
+    return [width * min(2**level, max_factor) for level in reversed(range(levels))]

@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from training.gan.augment import RandomNumbers
 from training.gan.losses import energy_distance, generator_loss
 from training.gan.trainer import Batch, GANTrainer, frozen
 from training.networks import DiscriminatorOutput
@@ -37,9 +38,11 @@ class ProjectedGANTrainer(GANTrainer):
 
     def _train_networks(self, batches: Iterator[Batch], penalty_factor: float) -> dict[str, Tensor]:
         real, labels = next(batches)
+        # Reals and fakes are cut and shifted alike, so that the distance between them is not that of two augmentations.
+        random = RandomNumbers.sample(real)
         with torch.no_grad():
-            real_maps = self._maps(real)
-        fake_maps = self._maps(self._generate(labels))
+            real_maps = self._maps(real, random)
+        fake_maps = self._maps(self._generate(labels), random)
         scalars = self._train_heads(real_maps, fake_maps.detach(), labels)
         return scalars | self._train_generator(real_maps, fake_maps, labels)
 
@@ -68,9 +71,9 @@ class ProjectedGANTrainer(GANTrainer):
             self._optimizer_step(total, self.generator, self.generator_optimizer)
         return {"g_loss": loss.detach()}
 
-    def _maps(self, images: Tensor) -> ProjectedMaps:
+    def _maps(self, images: Tensor, random: RandomNumbers) -> ProjectedMaps:
         """What the discriminator sees of images [N, C, H, W], augmented first."""
-        images = self._augmented(images)
+        images = self._augmented(images, random)
         with self.fabric.autocast():
             maps: ProjectedMaps = self.discriminator.module.features(images)
         return maps

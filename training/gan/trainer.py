@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from training.data.batches import derive_seed
-from training.gan.augment import AdaptiveP, augment
+from training.gan.augment import AdaptiveP, RandomNumbers, augment
 from training.gan.ema import ema_decay, update_ema
 from training.gan.losses import OBJECTIVES, auxiliary_loss, discriminator_loss, generator_loss
 from training.gan.optimizers import apply_schedule, make_optimizer, schedule_values
@@ -157,14 +157,14 @@ class GANTrainer:
             scalars |= self._g_step(fake, real, labels)
         return scalars
 
-    def _augmented(self, images: Tensor) -> Tensor:
-        """Images [N, C, H, W] with instance noise and augmentation."""
+    def _augmented(self, images: Tensor, random: RandomNumbers | None = None) -> Tensor:
+        """Images [N, C, H, W] with instance noise and augmentation. random: see `augment`."""
         stabilise = self.params.stabilise
         noise = instance_noise(stabilise, self.images_seen)
         if noise:
             images = images + noise * torch.randn_like(images)
         if stabilise.augment != "none":
-            images = augment(images, 1.0 if stabilise.augment == "diffaugment" else self.ada.p)
+            images = augment(images, 1.0 if stabilise.augment == "diffaugment" else self.ada.p, random)
         return images
 
     def _generate(self, labels: Tensor) -> Tensor:

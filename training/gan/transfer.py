@@ -169,25 +169,21 @@ def _with_common_rows(source: Tensor, target: Tensor, old_tags: Sequence[str], n
 
 
 def _fit_latent_inputs(source: StateDict, target: StateDict, old_inputs: int, new_inputs: int) -> StateDict:
-    """State `source` with the class embedding's inputs of the first layer added or removed, if `target` needs it.
+    """State `source` with the class embedding's inputs of layers fed with z added or removed, if `target` needs it.
 
     They are the second half of the inputs, as the embedding has the size of z.
     """
-    old_name, new_name = (
-        next((layer["0.weight"] for layer in layer_names(state) if "0.weight" in layer), "")
-        for state in (source, target)
-    )
-    if not old_name or not new_name:
-        return source
-    weight, shape = source[old_name], target[new_name].shape
-    dim = _only_difference(weight.shape, shape)
-    if dim is None or (weight.shape[dim], shape[dim]) != (old_inputs, new_inputs):
-        return source
-    if new_inputs == 2 * old_inputs:
-        return source | {old_name: torch.cat([weight, torch.zeros_like(weight)], dim)}
-    if old_inputs == 2 * new_inputs:
-        return source | {old_name: weight.narrow(dim, 0, new_inputs)}
-    return source
+    fitted = dict(source)
+    for name in source.keys() & target.keys():
+        weight, shape = source[name], target[name].shape
+        dim = _only_difference(weight.shape, shape)
+        if dim is None or (weight.shape[dim], shape[dim]) != (old_inputs, new_inputs):
+            continue
+        if new_inputs == 2 * old_inputs:
+            fitted[name] = torch.cat([weight, torch.zeros_like(weight)], dim)
+        elif old_inputs == 2 * new_inputs:
+            fitted[name] = weight.narrow(dim, 0, new_inputs)
+    return fitted
 
 
 def _fit_channels(source: StateDict, target: StateDict, layer: int, conversion: Tensor) -> StateDict:

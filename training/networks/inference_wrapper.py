@@ -48,4 +48,4 @@ def fold_batch_norm(layers: nn.Sequential) -> nn.Sequential:
             folded[-1] = fuse_linear_bn_eval(previous, layer)
         else:
             folded.append(layer)
-    return nn.Sequential(*folded)
+    return type(layers)(*folded)

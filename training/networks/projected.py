@@ -6,8 +6,8 @@ easy to tell. A small head with spectral norm judges every position of each mixe
 give the generator useful gradients from the first step; a discriminator without them would have to learn them from the
 few images that there are.
 
-The generator is a DCGAN's with blurred upsampling: without the blur, transposed convolutions leave a grid of dots. Both
-networks keep their weights in the channels-last layout, which is twice as fast on a CPU.
+The generator is a DCGAN's with blurred upsampling: without the blur, transposed convolutions leave a grid of dots. Its
+inputs act at every resolution. Both networks keep their weights in the channels-last layout, twice as fast on a CPU.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,6 +31,7 @@ STAGES = {4: (1, 24), 8: (2, 40), 16: (4, 112), 32: (6, 320)}
 MIN_SIDE = 64  # pixels; smaller images are enlarged, as the deepest map would have a single position
 MIXED_CHANNELS = 64
 CLASS_EMBEDDING_SCALE = 0.3  # more than elsewhere: objective.energy_distance keeps the network from ignoring z
+MAX_WIDTH_FACTOR = 16  # widest layer of the generator over narrowest
 HEAD_SIDE = 4  # positions; a head halves its map until the shorter side has no more
 
 
@@ -49,12 +50,39 @@ class Blur(nn.Module):
         return conv2d(x, self.kernel.to(x.dtype).expand(channels, 1, 3, 3), padding=1, groups=channels)
 
 
+class Modulation(nn.Module):
+    """Channels scaled and shifted as z and the class want it (FiLM; Perez et al. 2018, eq. 2, with 1 + gamma).
+
+    x [N, channels, h, w], inputs [N, inputs] -> [N, channels, h, w]. What z says otherwise reaches the finer layers
+    through the coarsest map alone.
+    """
+
+    def __init__(self, inputs: int, channels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, 2 * channels)
+
+    def forward(self, x: Tensor, inputs: Tensor) -> Tensor:
+        scale, shift = self.linear(inputs)[:, :, None, None].chunk(2, dim=1)
+        modulated: Tensor = x * (1 + scale) + shift
+        return modulated
+
+
+class ModulatedLayers(nn.Sequential):
+    """Layers in sequence, of which each Modulation also gets what the first one gets."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        x = inputs
+        for layer in self:
+            x = layer(x, inputs) if isinstance(layer, Modulation) else layer(x)
+        return x
+
+
 def generator_layers(
     inputs: int, resolution: Resolution, channels: int, width: int, dropout_rate: float = 0.0
-) -> nn.Sequential:
+) -> ModulatedLayers:
     """[N, inputs] -> [N, channels, height, width] in [-1, 1]."""
     smallest, doublings = pyramid(resolution)
-    widths = layer_widths(width, doublings + 1)
+    widths = layer_widths(width, doublings + 1, MAX_WIDTH_FACTOR)
     layers: list[nn.Module] = [
         nn.Unflatten(1, (inputs, 1, 1)),
         nn.ConvTranspose2d(inputs, widths[0], smallest, bias=False),
@@ -67,11 +95,12 @@ def generator_layers(
             nn.ConvTranspose2d(channels_in, channels_out, 3, 2, 1, output_padding=1, bias=False),
             nn.BatchNorm2d(channels_out),
             Blur(),
+            Modulation(inputs, channels_out),
             nn.ReLU(True),
             *dropout(dropout_rate),
         ]
     layers += [nn.Conv2d(widths[-1], channels, 3, padding=1), nn.Tanh()]
-    return nn.Sequential(*layers).apply(initialise).to(memory_format=torch.channels_last)
+    return ModulatedLayers(*layers).apply(initialise).to(memory_format=torch.channels_last)
 
 
 class ProjectedMaps(NamedTuple):

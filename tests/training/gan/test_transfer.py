@@ -21,6 +21,7 @@ from training.gan.transfer import (
     transfer_generator,
 )
 
+PROJECTED = {"name": "projected", "kernel": None, "discriminator_norm": "none"}
 Z = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
 
 
@@ -70,9 +71,8 @@ def test_networks_of_the_same_shape_are_taken_whole(family: str, spectral_norm: 
 
 @pytest.mark.parametrize("channels", [3, 4])
 def test_a_projected_gan_keeps_its_heads_with_the_random_mixing_that_they_know(channels: int) -> None:
-    network = {"name": "projected", "kernel": None, "discriminator_norm": "none"}
-    source = trained(network=network, data={"channels": 3})
-    target = tiny_gan(2, network=network, data={"channels": channels}, train={"seed": 1})
+    source = trained(network=PROJECTED, data={"channels": 3})
+    target = tiny_gan(2, network=PROJECTED, data={"channels": channels}, train={"seed": 1})
     generator, discriminator = moved(source, target, ("cat", "dog"), ("cat", "dog"))
     assert discriminator.complete
     assert generator.complete
@@ -139,6 +139,18 @@ def test_a_model_with_classes_goes_on_without_them_and_the_reverse(family: str) 
     moved(conditional, again, ("cat", "dog"), ())
     for after, before in zip(outputs(again, noise), expected, strict=True):
         torch.testing.assert_close(after, before)
+
+
+def test_a_projected_generator_keeps_its_images_when_classes_come_and_go() -> None:
+    label = torch.tensor([0, 1, 0, 1, 0])
+    plain, conditional = trained(0, network=PROJECTED), tiny_gan(2, network=PROJECTED, train={"seed": 1})
+    again = tiny_gan(0, network=PROJECTED, train={"seed": 2})
+    assert all(transfer.complete for transfer in moved(plain, conditional, (), ("cat", "dog")))
+    assert all(transfer.complete for transfer in moved(conditional, again, ("cat", "dog"), ()))
+    images = torch.rand(5, 1, 28, 28) * 2 - 1
+    expected, _ = outputs(plain, images)
+    torch.testing.assert_close(outputs(conditional, images, label)[0], expected)
+    torch.testing.assert_close(outputs(again, images)[0], expected)
 
 
 def weights(network: nn.Module, kind: type[nn.Module]) -> list[Tensor]:
