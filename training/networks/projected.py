@@ -261,7 +261,7 @@ def rotate_kernels(network: nn.Module) -> None:
     """Rotate every kernel by 180 degrees, which turns TensorFlow's padding into a symmetric one.
 
     Where it halves an even side, that padding has one pixel more at the bottom and right, for which every map would be
-    copied. Of images that are rotated too, the maps are the same, rotated, if all sides that are halved are even.
+    copied; of an odd side it is symmetric already. The maps of images that are rotated too are the same, rotated.
     """
     for module in list(network.modules()):
         for name, layer in list(module.named_children()):

@@ -13,7 +13,14 @@ from serving.inference.image_shape import Resolution
 from tests.training.project import tiny_params
 from tests.training.tiny_gan import tiny_gan, train_steps
 from training.gan.trainer import Batch, GANTrainer
-from training.networks.projected import Blur, FrozenFeatures, Modulation, ProjectedDiscriminator, generator_layers
+from training.networks.projected import (
+    STAGES,
+    Blur,
+    FrozenFeatures,
+    Modulation,
+    ProjectedDiscriminator,
+    generator_layers,
+)
 from training.pretrained import efficientnet_lite0
 
 SQUARE = Resolution(64, 64)
@@ -28,13 +35,16 @@ def discriminator(resolution: Resolution = SQUARE, classes: int = 0) -> Projecte
     return ProjectedDiscriminator(resolution, width=8, class_tags=torch.eye(classes) if classes else None)
 
 
-def test_features_are_those_of_the_network_that_was_trained_on_imagenet(images: Tensor) -> None:
+@pytest.mark.parametrize("size", [SQUARE, Resolution(80, 112)])
+def test_features_are_those_of_the_network_that_was_trained_on_imagenet(size: Resolution) -> None:
+    """With even sides and, from 80 px, odd ones to be halved."""
+    images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0)) * 2 - 1
     network = efficientnet_lite0()
     with torch.no_grad():
         x = network.bn1(network.conv_stem(images))
         expected = [x := stage(x) for stage in network.blocks]
         found = list(FrozenFeatures().maps(images))
-    assert [features.shape[2] for features in found] == [16, 8, 4, 2]
+    assert [features.shape[2] for features in found] == [-(-size.height // stride) for stride in STAGES]
     for features, index in zip(found, (1, 2, 4, 6), strict=True):
         torch.testing.assert_close(features.flip(2, 3), expected[index], rtol=1e-3, atol=1e-3)
 
