@@ -95,7 +95,7 @@ def test_a_source_alone_is_looked_at_and_the_rest_is_chosen(
     params = load_params()
     assert (params.data.source, params.data.resolution, params.data.channels) == ("flowers", Resolution(64, 96), 3)
     assert (params.train.length.amount, params.train.length.unit) == (15, "minutes")
-    assert (params.stabilise.augment, params.train.horizontal_flip) == ("ada", 0.5)
+    assert (params.network.name, params.train.rotation, params.train.horizontal_flip) == ("projected", 10, 0.5)
     assert command[-1].startswith("few-shot-")
     output = capsys.readouterr().out
     assert "40 colour pictures, 96 px wide and 64 high, 2 classes: rose (20), tulip (20)" in output
@@ -127,7 +127,7 @@ def test_what_is_given_is_not_chosen(flowers: Project, variables: dict[str, str]
     configure(SOURCE="flowers", **variables)
     params = load_params()
     networks = {"digits-gan": "dense", "r3gan": "residual"}
-    assert params.network.name == networks.get(variables.get("PRESET", ""), "dcgan")
+    assert params.network.name == networks.get(variables.get("PRESET", ""), "projected")
     assert params.data.resolution == Resolution.parse(
         variables.get("RESOLUTION", 28 if "PRESET" in variables else "64x96")
     )
@@ -158,7 +158,7 @@ def test_auto_chooses_for_the_source_in_params_yaml(flowers: Project, original: 
     paths.PARAMS.write_text(replace_values(original, {"data.source": "flowers"}))
     configure(PRESET="auto", MINUTES="2")
     params = load_params()
-    assert (params.data.resolution, params.stabilise.augment, params.train.length.amount) == ((64, 96), "ada", 2)
+    assert (params.data.resolution, params.network.name, params.train.length.amount) == ((64, 96), "projected", 2)
 
 
 def test_a_batch_never_holds_more_pictures_than_there_are(project: Project, original: str) -> None:
