@@ -1,7 +1,7 @@
 """Sprites drawn from a seed: transparent pictures, 64 pixels high and 32 wide, to train on images with alpha.
 
     python -m benchmarks.sprites sprites      draws 600 into sprites/, one sub-folder for each of the four classes
-    make train SOURCE=sprites RESOLUTION=64x32 CHANNELS=4
+    make train SOURCE=sprites
 
 Each is a few flat shapes, shaded with a ramp of four colours, with a dark outline and a soft shadow below.
 """
