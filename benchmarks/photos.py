@@ -1,11 +1,13 @@
 """Photograph benchmark: recipes on one's own photographs after equal CPU time, the losers kept in the table.
 
     python -m benchmarks.photos SOURCE [--training SECONDS] [--seeds N] [--only RECIPE ...] [--workers N]
+                                [--start-from FILE [--freeze N ...]]
 
 The recipes are those that were tried on the way to the preset `photos`. Figures are those of `evaluate` on the exported
 files, by MobileNetV2, which no recipe trained against. Prints a table in Markdown and writes
 reports/bench-photos.json. Results and grids are kept in .runs/photos/ by a hash of the data and of the code, so an
-interrupted benchmark resumes.
+interrupted benchmark resumes. With --start-from, which takes what train.start_from takes, each recipe is also trained
+from that file's weights, and once more for each N with the first N layers of the discriminator frozen.
 """
 
 import argparse
@@ -27,6 +29,7 @@ from serving.errors import MintError
 from serving.files import atomic_write
 from training import paths
 from training.data.manifest import read_manifest
+from training.gan.training_state import load_training_state
 from training.params import Params
 from training.presets import deep_merge
 from training.stage import run_stage
@@ -70,6 +73,15 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @dataclass(frozen=True)
+class Start:
+    """Earlier weights to train on from."""
+
+    file: str
+    sha256: str
+    frozen: int = 0  # first layers of the discriminator that stay as they are (FreezeD)
+
+
+@dataclass(frozen=True)
 class Trial:
     """One training run of a recipe on the photographs."""
 
@@ -78,19 +90,30 @@ class Trial:
     seconds: float  # of CPU time
     source: str
     data_sha256: str  # of the prepared images
+    start: Start | None = None
 
     @property
     def params(self) -> Params:
         """Parameters of the run."""
-        return recipe_params(self.recipe, self.source, self.seed)
+        return recipe_params(self.recipe, self.source, self.seed, self.start)
+
+    @property
+    def row(self) -> str:
+        """Name of the run's row in the table."""
+        if self.start is None:
+            return self.recipe
+        frozen = f", FreezeD {self.start.frozen}" if self.start.frozen else ""
+        return f"{self.recipe}, from {Path(self.start.file).name}{frozen}"
 
     @property
     def result_path(self) -> Path:
         """File of the result; its name has a hash of the parameters, the data, and the code."""
         values = self.params.model_dump(mode="json", exclude={"name", "export", "promote", "data"})
+        if self.start is not None:
+            values["train"]["start_from"] = self.start.sha256
         inputs = [values, self.seconds, self.data_sha256, code_digest("train", "export", "evaluate")]
         digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
-        return RESULTS / f"{re.sub(r'[^a-z0-9]+', '-', self.recipe.lower())}-{self.seed}-{digest[:16]}.json"
+        return RESULTS / f"{re.sub(r'[^a-z0-9]+', '-', self.row.lower())}-{self.seed}-{digest[:16]}.json"
 
 
 def main() -> None:
@@ -101,7 +124,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="runs of each recipe")
     parser.add_argument("--only", nargs="+", default=list(RECIPES), metavar="RECIPE", help="names of recipes")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="runs at a time")
+    parser.add_argument("--start-from", metavar="FILE", help="weights to train on from, beside new ones")
+    parser.add_argument("--freeze", type=int, nargs="+", default=[], metavar="N", help="also with N layers frozen")
     options = parser.parse_args()
+    if options.freeze and not options.start_from:
+        raise MintError("--freeze is for runs with --start-from: new weights are not worth freezing")
     for name in options.only:
         if name not in RECIPES:
             hint = did_you_mean(name, RECIPES, otherwise=f"there are {', '.join(RECIPES)}")
@@ -109,27 +136,43 @@ def main() -> None:
     source = str(Path(options.source).absolute())
     trials.prepare(recipe_params("photos", source, seed=0), RESULTS)
     manifest = read_manifest(RESULTS / trials.IMAGES / paths.MANIFEST)
-    rows = {
-        name: [Trial(name, seed, options.training, source, manifest.data_sha256) for seed in range(options.seeds)]
+    runs = [
+        Trial(name, seed, options.training, source, manifest.data_sha256, start)
+        for seed in range(options.seeds)
         for name in options.only
-    }
-    run_missing([trial for row in rows.values() for trial in row], options.workers)
+        for start in starts(options.start_from, options.freeze)
+    ]
+    run_missing(runs, options.workers)
     report = {
         "hardware": f"{cpu_model()}, one core a run",
         "images": manifest.images,
         "training_seconds": options.training,
-        "recipes": {name: [read_result(trial) for trial in row] for name, row in rows.items()},
+        "recipes": {
+            row: [read_result(trial) for trial in runs if trial.row == row]
+            for row in dict.fromkeys(trial.row for trial in runs)
+        },
     }
     with atomic_write(REPORT) as path:
         path.write_text(json.dumps(report, indent=2) + "\n")
     print(table(report))
 
 
-def recipe_params(recipe: str, source: str, seed: int) -> Params:
+def starts(file: str | None, frozen: list[int]) -> list[Start | None]:
+    """New weights, and with a file its weights, with none and with each number of layers frozen."""
+    if file is None:
+        return [None]
+    state = load_training_state(Path(file).absolute())
+    return [None, *(Start(str(state.file), state.sha256, count) for count in (0, *frozen))]
+
+
+def recipe_params(recipe: str, source: str, seed: int, start: Start | None = None) -> Params:
     """Parameters of a recipe on a source, in colour."""
     preset, changes = RECIPES[recipe]
     data = {"source": source, "resolution": RESOLUTION, "channels": 3}
-    common = deep_merge(MIRRORED, {"data": data, "train": {"seed": seed, "device": "cpu"}})
+    train: dict[str, Any] = {"seed": seed, "device": "cpu"}
+    if start is not None:
+        train |= {"start_from": start.file, "freeze_discriminator": start.frozen}
+    common = deep_merge(MIRRORED, {"data": data, "train": train})
     return config(preset, **deep_merge(common, changes))
 
 

@@ -25,7 +25,7 @@ from training.data.batches import class_tag_matrix, load_training_data
 from training.data.manifest import read_manifest
 from training.gan.ema import set_standing_statistics
 from training.gan.projected_trainer import make_trainer
-from training.gan.start import describe
+from training.gan.start import describe, load_start, start_networks
 from training.params import Params
 from training.train import make_fabric, save_weights
 
@@ -105,12 +105,16 @@ def train_and_evaluate(params: Params, seconds: float) -> dict[str, Any]:
     manifest = read_manifest()
     data = load_training_data(manifest, fabric.device, params.train.batch)
     gan = make_trainer(params, class_tag_matrix(params, manifest), fabric)
+    start = load_start(params, manifest)
+    about = describe(gan, manifest, start)
+    if start is not None:
+        start_networks(gan, start, about)
     train_for(gan, data.batches(0, params.train), seconds)
     seen = {"kimg": gan.images_seen / 1000}
     if not all(torch.isfinite(weight).all() for weight in gan.ema.parameters()):
         return seen | {"failed": "the weights are not numbers"}
     set_standing_statistics(gan.ema, gan.latent_dim, data.labels, gan.batch_size)
-    save_weights(gan, describe(gan, manifest, None))
+    save_weights(gan, about)
     try:
         export.main()
         evaluate.main()

@@ -8,9 +8,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import photos
+from benchmarks import photos, trials
 from serving.errors import MintError
 from tests.training.project import write_params
+from training import paths
+from training.data.batches import class_tag_matrix
+from training.data.manifest import read_manifest
+from training.gan.projected_trainer import make_trainer
+from training.gan.start import describe
+from training.train import make_fabric, save_weights
+
+
+def photographs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make noise in two classes in `photos/`, and work in the folder."""
+    monkeypatch.chdir(folder)
+    write_params(folder, evaluate={"images": 16, "classifier_epochs": 1})
+    for index, name in enumerate(["red/a", "blue/b"]):
+        (folder / "photos" / name).parent.mkdir(parents=True)
+        for image in range(40):
+            pixels = np.random.RandomState(100 * index + image).randint(0, 256, (64, 64, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / "photos" / f"{name}{image}.png")
 
 
 @pytest.mark.parametrize("recipe", photos.RECIPES)
@@ -26,13 +43,7 @@ def test_every_recipe_differs_from_the_others_in_what_its_name_says_alone(recipe
 def test_recipes_are_trained_once_and_compared_in_a_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_params(tmp_path, evaluate={"images": 16, "classifier_epochs": 1})
-    for index, name in enumerate(["red/a", "blue/b"]):
-        (tmp_path / "photos" / name).parent.mkdir(parents=True)
-        for image in range(40):
-            pixels = np.random.RandomState(100 * index + image).randint(0, 256, (64, 64, 3), np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "photos" / f"{name}{image}.png")
+    photographs(tmp_path, monkeypatch)
     arguments = ["photos", "photos", "--training", "0.2", "--workers", "1", "--only", "default", "photos, batch 16"]
     monkeypatch.setattr(sys, "argv", arguments)
 
@@ -50,6 +61,35 @@ def test_recipes_are_trained_once_and_compared_in_a_table(
     }
     lines = capsys.readouterr().out.rstrip().splitlines()[-4:]
     assert {line.split(" | ")[0] for line in lines[2:]} == {"| default", "| photos, batch 16"}
+
+
+def test_a_recipe_is_also_trained_from_the_weights_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photographs(tmp_path, monkeypatch)
+    params = photos.recipe_params("default", "photos", seed=7)
+    trials.prepare(params, tmp_path)
+    manifest = read_manifest(tmp_path / trials.IMAGES / paths.MANIFEST)
+    gan = make_trainer(params, class_tag_matrix(params, manifest), make_fabric("cpu"))
+    save_weights(gan, describe(gan, manifest, None))
+    paths.GENERATOR_WEIGHTS.rename("earlier.pt")
+    arguments = ["photos", "photos", "--training", "0", "--workers", "1", "--only", "default", "--freeze", "2"]
+    monkeypatch.setattr(sys, "argv", [*arguments, "--start-from", "earlier.pt"])
+
+    photos.main()
+
+    report = json.loads(photos.REPORT.read_text())
+    assert list(report["recipes"]) == ["default", "default, from earlier.pt", "default, from earlier.pt, FreezeD 2"]
+    new, started, frozen = (runs[0]["kid"] for runs in report["recipes"].values())
+    assert started == pytest.approx(frozen)  # the same weights, not trained at all
+    assert started != pytest.approx(new)
+    assert "| default, from earlier.pt, FreezeD 2 | " in capsys.readouterr().out
+
+
+def test_freezing_layers_of_new_weights_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["photos", "photos", "--freeze", "2"])
+    with pytest.raises(MintError, match="--freeze is for runs with --start-from"):
+        photos.main()
 
 
 def test_a_misspelt_recipe_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
