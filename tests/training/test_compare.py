@@ -205,6 +205,12 @@ def test_an_unknown_name_suggests_the_nearest_of_all_kinds(in_studio: Path) -> N
             find_model(name)
 
 
+def test_without_a_candidate_the_sentence_says_what_makes_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MintError, match="there is no candidate yet; `make train` makes one"):
+        find_model("candidate")
+
+
 def test_a_model_that_cannot_be_compared_is_one_sentence(in_studio: Path, tmp_path: Path) -> None:
     (tmp_path / "words.onnx").write_text("no model")
     with pytest.raises(MintError, match="words.onnx"):

@@ -36,6 +36,8 @@ def find_model(name: str) -> ComparedModel:
         return _file_model(name, version)
     if commit := find_commit(name):
         return _revision_model(name, commit)
+    if name == "candidate":
+        raise MintError("there is no candidate yet; `make train` makes one, or name another model")
     hint = did_you_mean(name, known_names(), otherwise=known_models())
     raise MintError(f"{quoted(name)} is no ONNX file, model id, experiment or revision; {hint}")
 
