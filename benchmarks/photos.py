@@ -6,8 +6,8 @@
 The recipes are those that were tried on the way to the preset `photos`. Figures are those of `evaluate` on the exported
 files, by MobileNetV2, which no recipe trained against. Prints a table in Markdown and writes
 reports/bench-photos.json. Results and grids are kept in .runs/photos/ by a hash of the data and of the code, so an
-interrupted benchmark resumes. With --start-from, which takes what train.start_from takes, each recipe is also trained
-from that file's weights, and once more for each N with the first N layers of the discriminator frozen.
+interrupted benchmark resumes. With --start-from, a checkpoint in .runs/ or a copy of models/generator.pt, each recipe
+is also trained from that file's weights, and once more for each N with the first N layers of the discriminator frozen.
 """
 
 import argparse
@@ -133,6 +133,7 @@ def main() -> None:
         if name not in RECIPES:
             hint = did_you_mean(name, RECIPES, otherwise=f"there are {', '.join(RECIPES)}")
             raise MintError(f"{name} is no recipe of this benchmark; {hint}")
+    beginnings = starts(options.start_from, options.freeze)
     source = str(Path(options.source).absolute())
     trials.prepare(recipe_params("photos", source, seed=0), RESULTS)
     manifest = read_manifest(RESULTS / trials.IMAGES / paths.MANIFEST)
@@ -140,7 +141,7 @@ def main() -> None:
         Trial(name, seed, options.training, source, manifest.data_sha256, start)
         for seed in range(options.seeds)
         for name in options.only
-        for start in starts(options.start_from, options.freeze)
+        for start in beginnings
     ]
     run_missing(runs, options.workers)
     report = {
@@ -161,7 +162,7 @@ def starts(file: str | None, frozen: list[int]) -> list[Start | None]:
     """New weights, and with a file its weights, with none and with each number of layers frozen."""
     if file is None:
         return [None]
-    state = load_training_state(Path(file).absolute())
+    state = load_training_state(paths.expand_user_path(file).absolute())
     return [None, *(Start(str(state.file), state.sha256, count) for count in (0, *frozen))]
 
 
