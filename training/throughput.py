@@ -11,13 +11,13 @@ from training.train import make_fabric
 
 WARM_UP_STEPS = 2  # slower: memory is allocated, kernels are chosen
 MIN_STEPS = 3
-MAX_SECONDS = 3.0  # of a first step that is not the last; then of the steps after the warm-up
+MAX_SECONDS = 3.0  # a longer first step is the measurement; else steps after the warm-up are timed for so long
 
 
 def images_per_second(params: Params, classes: int) -> float:
     """Measure how many images per second this configuration trains on, for data with this many classes.
 
-    A large network takes half a minute for a step on a CPU: then the first one has to do.
+    A large network takes a minute for a step on a CPU, and people wait for the plan: then the first one has to do.
     """
     fabric = make_fabric(params.train.device)
     images = torch.randint(
