@@ -104,6 +104,29 @@ def intra_class_diversity(features: Tensor, labels: NDArray[np.int64]) -> float:
     return torch.stack(means).mean().item()
 
 
+def effective_rank(features: Tensor, labels: NDArray[np.int64]) -> float:
+    """Number of directions in which images of a class differ: (tr C)^2 / tr C^2 of the covariance within classes.
+
+    features: [N, D]; labels: [N]. The participation ratio of the eigenvalues: 1 for images along a line, whatever
+    their distances, which diversity alone does not show.
+    """
+    centred = features.double()
+    for label in np.unique(labels):
+        members = torch.from_numpy(labels == label)
+        centred[members] = centred[members] - centred[members].mean(0)
+    gram = centred @ centred.T  # has the same non-zero eigenvalues as the covariance, times N
+    squares: Tensor = gram.square().sum()
+    return (gram.trace().square() / squares).item() if squares > 0 else 0.0
+
+
+def nearest_distances(features: Tensor) -> NDArray[np.float32]:
+    """Distance of each of features [N, D] to its nearest other one: [N]."""
+    distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
+    distances.fill_diagonal_(torch.inf)
+    nearest: NDArray[np.float32] = distances.min(dim=1).values.numpy()
+    return nearest
+
+
 def nearest_neighbours(
     images: NDArray[np.uint8], training: NDArray[np.uint8], exclude: NDArray[np.int64] | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
