@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import count
 
 import numpy as np
@@ -17,6 +18,11 @@ from training.param_sections import TrainParams
 from training.params import Params
 
 SHUFFLE_STREAM = 1  # domain separator between the shuffle RNG and the step RNG, which share the seed
+# Images that no network is trained on, so that the probes can tell an overfitted discriminator: a fiftieth, at most
+# MAX_HELD_OUT, none where MIN_HELD_OUT would be too many.
+HELD_OUT_SHARE = 0.02
+MIN_HELD_OUT, MAX_HELD_OUT = 16, 256
+MIN_IMAGES_TO_HOLD_OUT = 200
 
 
 def derive_seed(*numbers: int) -> int:
@@ -29,14 +35,25 @@ def derive_seed(*numbers: int) -> int:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Training set: images uint8 [N, C, H, W] and labels int64 [N], on one device."""
+    """Prepared images uint8 [N, C, H, W] and labels int64 [N] on one device, of which a few are not trained on.
+
+    held_out: int64 [H], their positions; none by default. The length is the number of training images.
+    """
 
     images: Tensor
     labels: Tensor
     device: torch.device  # of the batches
+    held_out: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.images) - len(self.held_out)
+
+    @cached_property
+    def members(self) -> Tensor:
+        """Positions of the training images in `images`, int64 [N - H], on the device of `images`."""
+        trained_on = torch.ones(len(self.images), dtype=torch.bool)
+        trained_on[self.held_out] = False
+        return trained_on.nonzero().flatten().to(self.images.device)
 
     def images_per_epoch(self, batch_size: int) -> int:
         """Number of images in one epoch; the last incomplete batch is dropped."""
@@ -56,7 +73,7 @@ class TrainingData:
         batches = len(self) // batch_size
         for epoch in count(start // batches):
             rng = torch.Generator().manual_seed(derive_seed(seed, epoch, SHUFFLE_STREAM))
-            permutation = torch.randperm(len(self), generator=rng).to(self.images.device)
+            permutation = self.members[torch.randperm(len(self), generator=rng).to(self.images.device)]
             for position in range(max(start - epoch * batches, 0), batches):
                 yield permutation[position * batch_size : (position + 1) * batch_size]
 
@@ -72,6 +89,15 @@ class TrainingData:
             images = torch.where(mirrored, images.flip(3), images)
         images = rotate(images, rotation)
         return images, self.labels[indices].to(self.device)
+
+
+def held_out_positions(images: int) -> Tensor:
+    """Positions of the images that are not trained on, int64 [H], sorted: the same for every run on the same data."""
+    if images < MIN_IMAGES_TO_HOLD_OUT:
+        return torch.zeros(0, dtype=torch.int64)
+    count = min(max(int(images * HELD_OUT_SHARE), MIN_HELD_OUT), MAX_HELD_OUT)
+    rng = torch.Generator().manual_seed(derive_seed(images))
+    return torch.randperm(images, generator=rng)[:count].sort().values
 
 
 def rotate(images: Tensor, degrees: float) -> Tensor:
@@ -127,18 +153,20 @@ def class_tag_matrix(params: Params, manifest: Manifest) -> Tensor | None:
 def load_training_data(manifest: Manifest, device: torch.device, batch_size: int) -> TrainingData:
     """Memory-map the prepared arrays, or move them to a GPU that has room.
 
-    Raises MintError when they are damaged or hold fewer images than one batch.
+    Raises MintError when they are damaged or hold fewer training images than one batch.
     """
     image_array, label_array = read_arrays(manifest)
     images, labels = torch.from_numpy(image_array).permute(0, 3, 1, 2), torch.from_numpy(label_array)
-    if len(images) == 1:
+    held_out = held_out_positions(len(images))
+    count = len(images) - len(held_out)
+    if count == 1:
         raise MintError("there is one training image, and a batch needs at least two; add images")
-    if len(images) < batch_size:
+    if count < batch_size:
         raise MintError(
-            f"there are {len(images)} training images and train.batch is {batch_size}; "
-            f"lower train.batch to {len(images)} or less, or add images"
+            f"there are {count} training images and train.batch is {batch_size}; "
+            f"lower train.batch to {count} or less, or add images"
         )
     # At most half of the free memory: the rest is for networks and activations.
     if device.type == "cuda" and images.nbytes < torch.cuda.mem_get_info(device)[0] // 2:
         images, labels = images.to(device), labels.to(device)
-    return TrainingData(images, labels, device)
+    return TrainingData(images, labels, device, held_out)
