@@ -117,7 +117,11 @@ class Discriminator(nn.Module):
             self.classifier = nn.Linear(channels, class_tags.shape[1])
 
     def forward(self, images: Tensor, label: Tensor | None = None) -> DiscriminatorOutput:
-        with autocast_disabled(self.features(images)) as features:
+        return self.discriminate(self.features(images), label)
+
+    def discriminate(self, features: Tensor, label: Tensor | None) -> DiscriminatorOutput:
+        """Output for images by their features."""
+        with autocast_disabled(features) as features:
             logits = self.head(features).flatten()
             pooled = features.sum(dim=(2, 3))
             if self.embedding is not None:

@@ -11,6 +11,7 @@ from torch import nn
 
 from serving.inference.image_shape import Resolution
 from training.networks.base import Backbone, dropout
+from training.networks.chain import ChainNorm
 from training.pyramid import layer_widths, pyramid
 
 
@@ -36,7 +37,7 @@ def generator_layers(
 def discriminator_backbone(
     channels: int, resolution: Resolution, width: int, kernel: int, norm: str = "batch", dropout_rate: float = 0.0
 ) -> Backbone:
-    """Strided convolutions. norm: `batch` normalises all layers but the first, `batch-everywhere` all, `none` none."""
+    """Strided convolutions. norm: `batch` and `chain` normalise all layers but the first, `batch-everywhere` all."""
     smallest, doublings = pyramid(resolution)
     widths = layer_widths(width, doublings)[::-1]
     bias = kernel == 5
@@ -45,6 +46,8 @@ def discriminator_backbone(
         layers.append(_downsample(channels_in, channels_out, kernel, bias))
         if norm == "batch-everywhere" or (norm == "batch" and level):
             layers.append(nn.BatchNorm2d(channels_out))
+        if norm == "chain" and level:
+            layers.append(ChainNorm())
         layers += [nn.LeakyReLU(0.2, True), *dropout(dropout_rate)]
     return Backbone(nn.Sequential(*layers).apply(initialise), widths[-1], partial(_head, size=smallest, bias=bias))
 
