@@ -28,12 +28,15 @@ def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
 
 
 @torch.no_grad()
-def set_standing_statistics(ema: nn.Module, latent_dim: int, labels: Tensor, batch: int) -> None:
+def set_standing_statistics(
+    ema: nn.Module, latent_dim: int, labels: Tensor, batch: int, images: int = STANDING_IMAGES
+) -> None:
     """Replace the statistics of the EMA's batch norms by those of its own activations.
 
     Those that it has are the trained network's, whose weights are not averaged. "Standing statistics" of Brock et al.
     2019. labels: int64 [N] of the training data, which the fakes' classes are drawn from; batch: fakes at a
-    time, as in training. The random numbers are always the same. Other layers stay in evaluation mode.
+    time, as in training; images: fakes in all. The random numbers are always the same. Other layers stay in evaluation
+    mode.
     """
     norms = [module for module in ema.modules() if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)]
     if not norms:
@@ -44,7 +47,7 @@ def set_standing_statistics(ema: nn.Module, latent_dim: int, labels: Tensor, bat
         norm.momentum = None  # a plain mean over the batches
         norm.train()
     random = torch.Generator().manual_seed(0)
-    for _ in range(max(1, STANDING_IMAGES // batch)):
+    for _ in range(max(1, images // batch)):
         z = torch.randn(batch, latent_dim, generator=random)
         drawn = labels[torch.randint(len(labels), (batch,), generator=random).to(labels.device)]
         ema(z.to(labels.device), drawn)

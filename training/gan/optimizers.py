@@ -45,11 +45,13 @@ def cosine_schedule(start: float, end: float, progress: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
 
 
-def apply_schedule(optimizer: Optimizer, lr: float, beta2: float) -> None:
-    """Set an optimiser's learning rate and, where it has one, the decay of its second moment."""
+def apply_schedule(optimizer: Optimizer, lr: float, beta1: float, beta2: float) -> None:
+    """Set an optimiser's learning rate and, where it has them, the decays of its moments, as in `make_optimizer`."""
     for group in optimizer.param_groups:
         group["lr"] = lr
         if "betas" in group:
-            group["betas"] = (group["betas"][0], beta2)
+            group["betas"] = (beta1, beta2)
         elif "alpha" in group:
             group["alpha"] = beta2
+        elif "momentum" in group:
+            group["momentum"] = beta1

@@ -55,9 +55,9 @@ class ProjectedGANTrainer(GANTrainer):
         logits = self._discriminate_maps(concatenate(judged), torch.cat(their_labels)).logits
         real_logits, fake_logits = logits.tensor_split([len(logits) // len(judged)])
         loss = self._discriminator_loss(real_logits, fake_logits)
-        self._optimizer_step(loss, self.discriminator, self.discriminator_optimizer)
+        gradient = self._optimizer_step(loss, self.discriminator, self.discriminator_optimizer)
         self._adapt_augmentation(real_logits.view(len(labels), -1).mean(dim=1))
-        return self._discriminator_scalars(loss, loss.new_zeros(()), real_logits, fake_logits)
+        return self._discriminator_scalars(loss, loss.new_zeros(()), real_logits, fake_logits, gradient)
 
     def _train_generator(self, real: ProjectedMaps, fake: ProjectedMaps, labels: Tensor) -> dict[str, Tensor]:
         """One optimiser step of the generator."""
@@ -68,8 +68,8 @@ class ProjectedGANTrainer(GANTrainer):
             total = loss
             if objective.energy_distance:
                 total = loss + objective.energy_distance * self._energy_distance(real, fake, labels)
-            self._optimizer_step(total, self.generator, self.generator_optimizer)
-        return {"g_loss": loss.detach()}
+            gradient = self._optimizer_step(total, self.generator, self.generator_optimizer)
+        return {"g_loss": loss.detach(), "g_gradient": gradient}
 
     def _maps(self, images: Tensor, random: RandomNumbers) -> ProjectedMaps:
         """What the discriminator sees of images [N, C, H, W], augmented first."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from training.data.batches import derive_seed
 from training.gan.augment import AdaptiveP, RandomNumbers, augment
@@ -18,7 +18,7 @@ from training.gan.optimizers import apply_schedule, make_optimizer, schedule_val
 from training.gan.penalties import r1_r2_penalty, wgan_gp_penalty
 from training.gan.stabilisers import ReplayBuffer, clip_weights, instance_noise, pack, soften_labels
 from training.gan.transfer import freeze_first_layers
-from training.networks import DiscriminatorOutput, Generator, build
+from training.networks import DiscriminatorOutput, Generator, build, chain
 from training.params import Params
 
 Batch = tuple[Tensor, Tensor]  # real images [batch, C, H, W] in [-1, 1] and labels int64 [batch]
@@ -98,8 +98,11 @@ class GANTrainer:
         train = self.params.train
         torch.manual_seed(derive_seed(train.seed, self.steps))
         schedule = schedule_values(train, self.images_seen)
-        apply_schedule(self.generator_optimizer, train.generator_lr * schedule.lr_factor, schedule.beta2)
-        apply_schedule(self.discriminator_optimizer, train.discriminator_lr * schedule.lr_factor, schedule.beta2)
+        for optimizer, rate in (
+            (self.generator_optimizer, train.generator_lr),
+            (self.discriminator_optimizer, train.discriminator_lr),
+        ):
+            apply_schedule(optimizer, rate * schedule.lr_factor, train.beta1, schedule.beta2)
         scalars = self._train_networks(batches, schedule.penalty_factor)
         self.steps += 1
         decay = ema_decay(self.images_per_step, train.ema_half_life_kimg, self.images_seen + self.earlier_images)
@@ -112,11 +115,15 @@ class GANTrainer:
 
     def discriminate(self, images: Tensor, labels: Tensor) -> DiscriminatorOutput:
         """Discriminator output for images [N, C, H, W], packed where stabilise.packing says so. Logits are float32."""
+        # .module: in bf16 Fabric's wrapper forbids autograd.grad outside fabric.backward, which penalties need.
+        return self.judge(self.discriminator.module, images, labels)
+
+    def judge(self, discriminator: nn.Module, images: Tensor, labels: Tensor) -> DiscriminatorOutput:
+        """Output of a discriminator, such as a copy of the trained one, as `discriminate` has it."""
         if self.params.stabilise.packing > 1:
             images = pack(images, self.params.stabilise.packing)
-        # .module: in bf16 Fabric's wrapper forbids autograd.grad outside fabric.backward, which penalties need.
         with self.fabric.autocast():
-            output: DiscriminatorOutput = self.discriminator.module(images, labels)
+            output: DiscriminatorOutput = discriminator(images, labels)
         return output
 
     def state_dict(self) -> dict[str, Any]:
@@ -182,22 +189,25 @@ class GANTrainer:
         real = real.detach().requires_grad_(objective.r1 > 0)
         fake = fake.detach().requires_grad_(objective.r2 > 0)
         real_output = self.discriminate_augmented(real, labels)
+        real_chain = self._chain_penalty()
         fake_output = self.discriminate_augmented(fake, fake_labels)
+        fake_chain = self._chain_penalty()
         fake_logits = fake_output.logits
         if objective.mismatched:
             fake_logits = torch.cat([fake_logits, self._mismatched_logits(real, labels)])
         loss = self._discriminator_loss(real_output.logits, fake_logits)
         penalty = self._r1_r2(real_output, fake_output, real, fake) * penalty_scale
-        penalty = penalty + self._gradient_penalty(real, fresh_fake, labels)
+        penalty = penalty + self._gradient_penalty(real, fresh_fake, labels) + real_chain + fake_chain
         total = loss + penalty
         for output, true_labels in ((real_output, labels), (fake_output, fake_labels)):
             if self.class_tags is not None and output.tag_logits is not None:
                 total = total + auxiliary_loss(output.tag_logits, self.class_tags[true_labels], self.exclusive_tags)
-        self._optimizer_step(total, self.discriminator, self.discriminator_optimizer)
+        gradient = self._optimizer_step(total, self.discriminator, self.discriminator_optimizer)
         if objective.weight_clip:
             clip_weights(self.discriminator, objective.weight_clip)
         self._adapt_augmentation(real_output.logits)
-        return self._discriminator_scalars(loss, penalty, real_output.logits, fake_output.logits)
+        chain.adapt(self.discriminator, real_output.logits)
+        return self._discriminator_scalars(loss, penalty, real_output.logits, fake_output.logits, gradient)
 
     def _discriminator_loss(self, real_logits: Tensor, fake_logits: Tensor) -> Tensor:
         """Loss of the discriminator under the objective and the soft labels of params.yaml."""
@@ -210,14 +220,18 @@ class GANTrainer:
             self.ada.update(real_logits.detach())
 
     def _discriminator_scalars(
-        self, loss: Tensor, penalty: Tensor, real_logits: Tensor, fake_logits: Tensor
+        self, loss: Tensor, penalty: Tensor, real_logits: Tensor, fake_logits: Tensor, gradient: Tensor
     ) -> dict[str, Tensor]:
-        """Scalars of the discriminator's step, for the progress lines."""
+        """Scalars of the discriminator's step, for the curves. gradient: norm of its weights' gradient."""
+        real_logits, fake_logits = real_logits.detach(), fake_logits.detach()
         return {
             "d_loss": loss.detach(),
             "penalty": penalty.detach(),
-            "d_real": real_logits.detach().sigmoid().mean(),
-            "d_fake": fake_logits.detach().sigmoid().mean(),
+            "d_real": real_logits.sigmoid().mean(),
+            "d_fake": fake_logits.sigmoid().mean(),
+            "d_real_sign": real_logits.sign().mean(),
+            "d_fake_sign": fake_logits.sign().mean(),
+            "d_gradient": gradient,
         }
 
     def _g_step(self, fake: Tensor, real: Tensor, labels: Tensor) -> dict[str, Tensor]:
@@ -229,8 +243,14 @@ class GANTrainer:
             total = loss
             if self.class_tags is not None and output.tag_logits is not None:
                 total = loss + auxiliary_loss(output.tag_logits, self.class_tags[labels], self.exclusive_tags)
-            self._optimizer_step(total, self.generator, self.generator_optimizer)
-        return {"g_loss": loss.detach()}
+            gradient = self._optimizer_step(total, self.generator, self.generator_optimizer)
+        self._chain_penalty()  # of the discriminator's passes here, which learn nothing
+        return {"g_loss": loss.detach(), "g_gradient": gradient}
+
+    def _chain_penalty(self) -> Tensor | float:
+        """Penalty of CHAIN's layers for the last forward pass; 0 without them."""
+        penalty = chain.pop_mean_penalty(self.discriminator)
+        return 0.0 if penalty is None else penalty
 
     def _r1_r2(
         self, real_output: DiscriminatorOutput, fake_output: DiscriminatorOutput, real: Tensor, fake: Tensor
@@ -263,12 +283,16 @@ class GANTrainer:
         """Another random class for each of labels [N]."""
         return (labels + torch.randint_like(labels, 1, max(self.classes, 2))) % self.classes
 
-    def _optimizer_step(self, loss: Tensor, network: Any, optimizer: Any) -> None:
+    def _optimizer_step(self, loss: Tensor, network: Any, optimizer: Any) -> Tensor:
+        """One step of an optimiser. Returns the norm of the gradient of all weights, before it is clipped."""
         optimizer.zero_grad()
         self.fabric.backward(loss)
         if self.params.stabilise.gradient_clip:
-            clip_grad_norm_(network.parameters(), self.params.stabilise.gradient_clip)
+            norm = clip_grad_norm_(network.parameters(), self.params.stabilise.gradient_clip)
+        else:
+            norm = get_total_norm([weight.grad for weight in network.parameters() if weight.grad is not None])
         optimizer.step()
+        return norm
 
 
 @contextmanager

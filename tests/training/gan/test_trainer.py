@@ -87,13 +87,30 @@ def test_the_ema_decays_by_the_images_of_a_whole_step() -> None:
         torch.testing.assert_close(ema, (before + now) / 2)
 
 
-def test_a_step_returns_losses_penalty_and_mean_probabilities() -> None:
+SCALARS = {
+    *("d_loss", "g_loss", "penalty", "d_real", "d_fake"),
+    *("d_real_sign", "d_fake_sign", "d_gradient", "g_gradient"),
+}
+
+
+def test_a_step_returns_losses_penalty_mean_probabilities_and_signs_and_gradient_norms() -> None:
     (scalars,) = train_steps(tiny_gan(objective={"r1": 1.0}), 1)
-    assert set(scalars) == {"d_loss", "g_loss", "d_real", "d_fake", "penalty"}
+    assert set(scalars) == SCALARS
     assert scalars["d_loss"] == pytest.approx(2 * math.log(2), abs=0.05)  # it cannot tell them apart yet
     assert scalars["g_loss"] == pytest.approx(math.log(2), abs=0.05)
     assert scalars["d_real"] == pytest.approx(0.5, abs=0.05)
     assert scalars["penalty"] > 0
+    assert -1 <= scalars["d_real_sign"] <= 1
+    assert scalars["d_gradient"] > 0
+    assert scalars["g_gradient"] > 0
+
+
+def test_the_gradient_norm_is_that_before_clipping() -> None:
+    plain, clipped = tiny_gan(), tiny_gan(stabilise={"gradient_clip": 1e-3})
+    (before,), (after,) = train_steps(plain, 1), train_steps(clipped, 1)
+    norm = torch.cat([weight.grad.flatten() for weight in plain.discriminator.parameters()]).norm().item()
+    assert before["d_gradient"] == pytest.approx(norm, rel=1e-4)
+    assert after["d_gradient"] == before["d_gradient"] > 1e-3
 
 
 @pytest.mark.parametrize("penalty", ["r1", "r2", "gradient_penalty"])
