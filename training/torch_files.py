@@ -9,6 +9,7 @@ import hashlib
 import os
 import struct
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import IO, Any
 
 import torch
@@ -51,6 +52,17 @@ def load_with_checksum(path: Path) -> Any:
             raise DamagedFileError(f"{path} does not have the checksum that it was written with")
         file.seek(0)
         return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def peek(path: Path) -> Any:
+    """Load a saved value without reading its tensors, which are mapped, and without looking for damage to them.
+
+    Raises DamagedFileError for a file that torch cannot read.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (OSError, RuntimeError, UnpicklingError) as error:
+        raise DamagedFileError(f"{path} cannot be read") from error
 
 
 def stored_checksum(path: Path) -> str:

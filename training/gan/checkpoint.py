@@ -18,11 +18,11 @@ from training.data.manifest import Manifest
 from training.lock import exclusive_lock
 from training.params import Params
 from training.stage_code import code_digest
-from training.torch_files import DamagedFileError, load_with_checksum, save_with_checksum
+from training.torch_files import DamagedFileError, load_with_checksum, peek, save_with_checksum
 
 # Parameters left out of the fingerprint: they affect only the run's length and what it saves on the way. The content of
 # start_from counts, not its path.
-NOT_FINGERPRINTED = {"length", "checkpoint_kimg", "keep_checkpoints", "sheet_epochs", "device", "start_from"}
+NOT_FINGERPRINTED = {"length", "checkpoint_kimg", "keep_checkpoints", "sheet_epochs", "device", "start_from", "loggers"}
 REPORTS = (paths.TRAIN_REPORT, paths.SAMPLES)  # saved in every checkpoint
 
 
@@ -38,7 +38,8 @@ def fingerprint(params: Params, manifest: Manifest, start: str | None = None) ->
         "network": params.network.model_dump(),
         "objective": params.objective.model_dump(),
         "stabilise": params.stabilise.model_dump(),
-        "train": params.train.model_dump(exclude=NOT_FINGERPRINTED),
+        "train": params.train.model_dump(exclude=NOT_FINGERPRINTED | {"doctor"}),
+        "heals": params.train.doctor == "heal",
         "start": start,
     }
     digest.update(json.dumps(configuration, sort_keys=True).encode())
@@ -47,14 +48,10 @@ def fingerprint(params: Params, manifest: Manifest, start: str | None = None) ->
 
 
 class RunFolder:
-    """Checkpoint folder of one run. Use `open_run` to create it and hold its lock.
+    """Checkpoint folder of one run. Use `open_run` to create it and hold its lock."""
 
-    description: of the run's networks and data, as plain values, for later runs that start from its checkpoints.
-    """
-
-    def __init__(self, path: Path, description: dict[str, Any] | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._description = description
 
     def checkpoints(self) -> list[Path]:
         """All checkpoints, oldest first."""
@@ -84,29 +81,50 @@ class RunFolder:
         _restore_reports({})
         return None
 
-    def save(self, state: dict[str, Any], keep: int) -> Path:
-        """Write a checkpoint, then remove all but the `keep` newest ones up to it.
+    def load(self, kimg: float) -> dict[str, Any] | None:
+        """Load the state of one checkpoint; None when it is missing or damaged."""
+        try:
+            state: dict[str, Any] = load_with_checksum(self._file(kimg))["state"]
+        except (FileNotFoundError, DamagedFileError):
+            return None
+        return state
 
-        state: tensors and plain values; state["images_seen"] names the checkpoint.
+    def save(self, state: dict[str, Any], keep: int, **about: Any) -> Path:
+        """Write a checkpoint, then remove all but the `keep` newest ones up to it and those that these call the best.
+
+        state: tensors and plain values; state["images_seen"] names the checkpoint, state["monitor"]["best"] the best.
+        about: plain values beside the state: `description`, of the networks and the data, for later runs that start
+        from it, and `environment`, for `mint verify`.
         """
-        path = self.path / f"kimg-{state['images_seen'] / 1000:010.3f}.pt"
-        content = {"state": state, "reports": _read_reports(), "description": self._description}
+        path = self._file(state["images_seen"] / 1000)
+        content = {"state": state, "reports": _read_reports()} | about
         save_with_checksum(content, path)
-        for old in [other for other in self.checkpoints() if other.name <= path.name][:-keep]:
-            old.unlink()
+        upto = [other for other in self.checkpoints() if other.name <= path.name]
+        best = {self._best_of(other) for other in upto[-keep:]}
+        for old in upto[:-keep]:
+            if old not in best:
+                old.unlink()
         return path
+
+    def _file(self, kimg: float) -> Path:
+        return self.path / f"kimg-{kimg:010.3f}.pt"
+
+    def _best_of(self, checkpoint: Path) -> Path | None:
+        """The checkpoint that was the best when this one was saved."""
+        try:
+            best = peek(checkpoint)["state"]["monitor"]["best"]
+        except DamagedFileError:
+            return None
+        return best and self._file(best["kimg"])
 
 
 @contextmanager
-def open_run(name: str, description: dict[str, Any] | None = None) -> Iterator[RunFolder]:
-    """Create or reopen `.runs/<name>/` for this process alone. Raises MintError while another one trains in it.
-
-    description: see RunFolder.
-    """
+def open_run(name: str) -> Iterator[RunFolder]:
+    """Create or reopen `.runs/<name>/` for this process alone. Raises MintError while another one trains in it."""
     path = paths.persistent_runs() / name
     with exclusive_lock(path / "lock", f"training {path}"):
         remove_stale_temporaries(path)
-        yield RunFolder(path, description)
+        yield RunFolder(path)
 
 
 def _read_reports() -> dict[str, bytes]:
