@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.budget import train_for
+from training.fabric import make_fabric
 from training.gan.trainer import GANTrainer
 from training.networks.base import Backbone, Discriminator, Generator
 from training.params import Params
-from training.train import make_fabric
 
 SAMPLES = 2_500  # generated for the evaluation (Lin et al. 2018, section 4.1)
 MAX_DEVIATIONS = 3.0  # from its centre, of a high-quality sample (Lin et al. 2018, section 4.1)

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from benchmarks.budget import train_for
 from training.evaluation.classifier import Classifier, classify
+from training.fabric import make_fabric
 from training.gan.trainer import GANTrainer
 from training.networks.inference_wrapper import InferenceGenerator
 from training.params import Params
-from training.train import make_fabric
 
 MODES = 1000
 SAMPLES = 26_000  # as in the papers

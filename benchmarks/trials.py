@@ -21,13 +21,12 @@ from benchmarks.budget import train_for
 from serving.errors import MintError
 from serving.files import atomic_write
 from training import evaluate, export, paths, preprocess
-from training.data.batches import class_tag_matrix, load_training_data
 from training.data.manifest import read_manifest
-from training.gan.ema import set_standing_statistics
-from training.gan.projected_trainer import make_trainer
-from training.gan.start import describe, load_start, start_networks
+from training.fabric import make_fabric
+from training.gan.start import load_start
 from training.params import Params
-from training.train import make_fabric, save_weights
+from training.run_setup import Setup
+from training.train import save_networks
 
 IMAGES = "images"  # folder of the prepared images, beside the results
 FEATURES = "features-*.pt"  # of real images, shared by all trials
@@ -103,18 +102,13 @@ def train_and_evaluate(params: Params, seconds: float) -> dict[str, Any]:
     """Figures of `evaluate` and the kimg seen; for a run that cannot be evaluated, the reason under `failed`."""
     fabric = make_fabric("cpu")
     manifest = read_manifest()
-    data = load_training_data(manifest, fabric.device, params.train.batch)
-    gan = make_trainer(params, class_tag_matrix(params, manifest), fabric)
-    start = load_start(params, manifest)
-    about = describe(gan, manifest, start)
-    if start is not None:
-        start_networks(gan, start, about)
-    train_for(gan, data.batches(0, params.train), seconds)
+    setup = Setup.of(params, manifest, fabric, load_start(params, manifest))
+    gan, _ = setup.started_trainer(params)
+    train_for(gan, setup.data.batches(0, params.train), seconds)
     seen = {"kimg": gan.images_seen / 1000}
     if not all(torch.isfinite(weight).all() for weight in gan.ema.parameters()):
         return seen | {"failed": "the weights are not numbers"}
-    set_standing_statistics(gan.ema, gan.latent_dim, data.labels, gan.batch_size)
-    save_weights(gan, about)
+    save_networks(gan, setup.data, setup.describe(gan), {"acts": []})
     try:
         export.main()
         evaluate.main()

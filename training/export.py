@@ -29,7 +29,7 @@ from training.data.provenance import AUTO, base_name
 from training.evaluation.memorisation import COPY_TEST_IMAGES, MIN_TRAINING_IMAGES, near_copies
 from training.networks.directions import principal_directions
 from training.networks.inference_wrapper import InferenceGenerator, fold_for_inference
-from training.params import Params, load_params
+from training.params import Params, changed_params, load_params
 from training.stage import run_stage
 from training.torch_files import DamagedFileError, load_with_checksum
 
@@ -43,6 +43,7 @@ def main() -> None:
     params = load_params()
     manifest = read_manifest()
     generator, state = load_generator(params, manifest)
+    params = trained_params(params, state)
     card = model_card(params, manifest, generator, state)
     with atomic_write(paths.CANDIDATE_MODEL) as path:
         write_onnx(generator, card, params.export.opset, path)
@@ -60,7 +61,8 @@ def main() -> None:
 def load_generator(params: Params, manifest: Manifest) -> tuple[networks.Generator, dict[str, Any]]:
     """The EMA generator that `train` wrote, in evaluation mode, and the content of that file.
 
-    Raises MintError when the file is missing or damaged, or when params.yaml describes another network.
+    Where `train` found the last checkpoint clearly worse than the best one, and export.checkpoint is `best`, both are
+    of that one. Raises MintError when the file is missing or damaged, or when params.yaml describes another network.
     """
     try:
         state = load_with_checksum(paths.GENERATOR_WEIGHTS)
@@ -68,14 +70,23 @@ def load_generator(params: Params, manifest: Manifest) -> tuple[networks.Generat
         raise MintError(f"{paths.GENERATOR_WEIGHTS} does not exist; run dvc repro to train one") from None
     except DamagedFileError as error:
         raise MintError(f"{error}; run dvc repro, which makes it again from the last checkpoint") from None
+    chosen = state | state.get("best", {}) if params.export.checkpoint == "best" else state
+    params = trained_params(params, state)
     generator = networks.build_generator(params, class_tag_matrix(params, manifest))
     try:
-        generator.load_state_dict(state["generator"])
+        generator.load_state_dict(chosen["generator"])
     except RuntimeError:
         raise MintError(
             f"{paths.GENERATOR_WEIGHTS} is of another network than params.yaml describes; run dvc repro to train again"
         ) from None
-    return generator.eval().requires_grad_(False), state
+    return generator.eval().requires_grad_(False), chosen
+
+
+def trained_params(params: Params, state: dict[str, Any]) -> Params:
+    """Parameters that the weights were trained with in the end: those of params.yaml, as `heal` left them."""
+    for act in state.get("acts", ()):
+        params = changed_params(params, act["values"])
+    return params
 
 
 def model_card(params: Params, manifest: Manifest, generator: networks.Generator, trained: dict[str, Any]) -> ModelCard:

@@ -73,7 +73,7 @@ class NetworkParams(Section):
     widths: tuple[Annotated[int, Field(ge=1, le=2048)], ...] | None
     generator_dropout: Dropout
     discriminator_dropout: Dropout
-    discriminator_norm: Literal["none", "batch", "batch-everywhere"]
+    discriminator_norm: Literal["none", "batch", "batch-everywhere", "chain"]
     spectral_norm: bool
     minibatch_std: bool
     condition: Literal["none", "projection", "auxiliary"]
@@ -155,6 +155,10 @@ class TrainParams(Section):
     sheet_epochs: tuple[Annotated[int, Field(ge=1)], ...]
     start_from: str = Field(min_length=1)
     freeze_discriminator: int = Field(ge=0, le=64)
+    probe_kimg: float = Field(gt=0)
+    doctor: Literal["watch", "advise", "heal"]
+    loggers: tuple[Literal["tensorboard"], ...]
+    deterministic: bool
 
     @field_validator("length", mode="before")
     @classmethod
@@ -165,6 +169,7 @@ class TrainParams(Section):
 class ExportParams(Section):
     """ONNX export."""
 
+    checkpoint: Literal["best", "last"]
     opset: int = Field(ge=18, le=25)
     licence: str = Field(min_length=1)
 

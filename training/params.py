@@ -3,6 +3,7 @@
 python -m training.params      checks params.yaml and prints the resolved values
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -106,6 +107,15 @@ def validate_params(raw: dict[str, Any], where: str) -> Params:
         # A misspelt key also leaves one missing; report what was written first.
         first = min(invalid_fields(error), key=lambda invalid: invalid.type != "extra_forbidden")
         raise ParamsError(f"{where}: {_explain(first)}") from None
+
+
+def changed_params(params: Params, values: Mapping[str, Any]) -> Params:
+    """Parameters with other values by dotted key. Raises ParamsError where they do not go together."""
+    sections: dict[str, Any] = dict(params)
+    for key, value in values.items():
+        section, name = key.split(".")
+        sections[section] = dict(sections[section]) | {name: value}
+    return validate_params(sections, "heal")
 
 
 def _explain(invalid: InvalidField) -> str:

@@ -28,8 +28,12 @@ DECISION = RUNS / "decision.txt"  # sentence of the last `promote`, for `make tr
 PROMOTE_LOCK = RUNS / "promote.lock"  # held while the served model is replaced
 
 TRAIN_REPORT = Path("reports/train")
+PROBES = TRAIN_REPORT / "probes.jsonl"  # a row of measurements at every train.probe_kimg
+RUN_PAGE = TRAIN_REPORT / "index.html"
+EVENTS = TRAIN_REPORT / "events.jsonl"  # what the doctor found and did
 SAMPLES = Path("reports/samples")
 PROGRESS_GRID = Path("reports/progress.png")  # of the running training; no output of a stage
+PROGRESS_PAGE = Path("reports/progress.html")
 METRICS = Path("reports/metrics.json")
 EVALUATION_GRID = Path("reports/real-and-generated.png")
 COMPARISON = Path("reports/compare.html")

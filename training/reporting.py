@@ -7,18 +7,18 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import torch
 from dvclive.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from torch import Tensor
 
-from serving.errors import MintError
 from training import paths
+from training.scalars import ExplosionError, StepScalars
 
 FIRST_LINE_SECONDS = 5.0  # from the start of training to the first progress line
 LINE_INTERVAL_SECONDS = 15.0  # between progress lines where there is no terminal
@@ -30,22 +30,30 @@ class TrainingReport:
     """Averages and logs the scalars of the training steps; use as a context manager.
 
     images_seen, progress: when this process starts to train; progress is 0..1 of the run's budget. pending: for a
-    resumed run, the scalars of the steps since the last row of its curves, which are in reports/train.
+    resumed run, the scalars of the steps since the last row of its curves, which are in reports/train. tensorboard:
+    folder for its event files, which hold times and so are no output of the stage; None for none.
     """
 
-    def __init__(self, images_seen: int, progress: float, pending: dict[str, Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        images_seen: int,
+        progress: float,
+        pending: dict[str, Tensor] | None = None,
+        tensorboard: Path | None = None,
+    ) -> None:
         self._live: Any = Live(dir=str(paths.TRAIN_REPORT), resume=True, dvcyaml=None, save_dvc_exp=False, report=None)
         # dvclive cannot tell a run with one row, step 0, from an empty one, and would write step 0 again.
         self._live.step = self._live.summary.get("step", -1) + 1
+        self._events = open_events(tensorboard, images_seen) if tensorboard else None
         self._display = ProgressDisplay()
         self._started = self._shown_at = time.monotonic()
         self._next_line = self._started + FIRST_LINE_SECONDS
         self._images_shown = images_seen
         self._initial_progress = progress
-        self._resumed_scalars = pending or {}
-        self._scalars: list[dict[str, Tensor]] = []  # since the last row of the curves
-        self._recent: list[dict[str, Tensor]] = []  # since the last progress line
+        self._since_row = StepScalars(pending)
+        self._since_line = StepScalars()
         self._recent_means: dict[str, float] = {}
+        self.health = ""  # of the last probe, for the progress line
 
     @property
     def output_closed(self) -> bool:
@@ -61,55 +69,71 @@ class TrainingReport:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._display.stop()
+        if self._events is not None:
+            self._events.close()
         self._live.__exit__(kind, error, trace)
 
     def add(self, scalars: dict[str, Tensor]) -> None:
         """Collect one step's scalars, left on their device, for the next row and the next line."""
-        self._scalars.append(scalars)
-        self._recent.append(scalars)
+        self._since_row.add(scalars)
+        self._since_line.add(scalars)
         self._display.step_ended()
 
-    def pending(self, images_seen: int) -> dict[str, Tensor]:
+    def discard(self) -> None:
+        """Forget the scalars since the last row and the last line, of weights that are trained no longer."""
+        self._since_row.clear()
+        self._since_line.clear()
+
+    def pending(self) -> dict[str, Tensor]:
         """Scalars of the steps since the last row of the curves: name -> float [steps], on the CPU.
 
         Checkpoints contain them, so that the curves of a resumed run equal those of an uninterrupted one. Raises
-        MintError on NaN or infinity, which must not be saved.
+        ExplosionError on NaN or infinity, which must not be saved.
         """
-        scalars = dict(self._resumed_scalars)
-        for name, added in _stacked(self._scalars, images_seen).items():
-            scalars[name] = torch.cat([scalars[name], added]) if name in scalars else added
-        return scalars
+        return self._since_row.stacked()
 
     def log(self, images_seen: int) -> None:
         """Average the collected scalars and append them to the curves as one row.
 
-        Raises MintError on NaN or infinity.
+        Raises ExplosionError on NaN or infinity.
         """
-        means = {name: values.mean().item() for name, values in self.pending(images_seen).items()}
+        means = self._since_row.means()
         if not means:
             return
-        self._resumed_scalars = {}
-        self._scalars.clear()
+        self._since_row.clear()
         for name, value in means.items():
             self._live.log_metric(name, value)
         self._live.log_metric("kimg", images_seen / 1000, plot=False)
         self._live.next_step()
+        self._log_events("train", means, images_seen)
+
+    def log_probe(self, row: Mapping[str, float], images_seen: int) -> None:
+        """Write a row of measurements to TensorBoard's event files, if there are any."""
+        self._log_events("probe", row, images_seen)
+
+    def _log_events(self, group: str, values: Mapping[str, float], images_seen: int) -> None:
+        if self._events is not None:
+            for name, value in values.items():
+                self._events.add_scalar(f"{group}/{name}", value, images_seen)
 
     def show(self, images_seen: int, progress: float) -> None:
-        """Show a progress line if it is time for one, and always at the end. Raises MintError on NaN or infinity.
+        """Show a progress line if it is time for one, and always at the end.
 
         progress: 0..1 of the run's budget.
         """
         now = time.monotonic()
         if now < self._next_line and progress < 1:
             return
-        if self._recent:
-            self._recent_means = {name: x.mean().item() for name, x in _stacked(self._recent, images_seen).items()}
-            self._recent.clear()
+        if self._since_line:
+            with suppress(ExplosionError):  # `log` raises it, at a step that does not depend on the time
+                self._recent_means = self._since_line.means()
+            self._since_line.clear()
         if not self._recent_means:  # the run was complete before this process started
             return
         speed = (images_seen - self._images_shown) / (now - self._shown_at)
         line = _format_line(self._recent_means, speed, images_seen, self._seconds_left(now, progress))
+        if self.health:
+            line += f"  {self.health}"
         self._display.show(line, progress)
         self._shown_at, self._images_shown = now, images_seen
         self._next_line = now + (REFRESH_SECONDS if self._display.in_place else LINE_INTERVAL_SECONDS)
@@ -124,15 +148,11 @@ class TrainingReport:
         return (now - self._started) * (1 - progress) / done_here if done_here > 0 else math.nan
 
 
-def _stacked(steps: list[dict[str, Tensor]], images_seen: int) -> dict[str, Tensor]:
-    """Scalars of several steps by name, float [steps] on the CPU. Raises MintError on NaN or infinity."""
-    stacked = {name: torch.stack([step[name] for step in steps]).cpu() for name in (steps[0] if steps else ())}
-    if not all(bool(torch.isfinite(values).all()) for values in stacked.values()):
-        raise MintError(
-            f"training exploded: after {images_seen / 1000:.1f} kimg a loss is not a number; "
-            "lower train.generator_lr and train.discriminator_lr and run again"
-        )
-    return stacked
+def open_events(folder: Path, images_seen: int) -> Any:
+    """Writer of TensorBoard's event files, whose steps are images seen; later ones, of a killed process, are hidden."""
+    from torch.utils.tensorboard import SummaryWriter  # deferred: it takes seconds, and few want it
+
+    return SummaryWriter(str(folder), purge_step=images_seen + 1)
 
 
 def _format_line(means: dict[str, float], speed: float, images_seen: int, seconds_left: float) -> str:

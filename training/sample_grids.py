@@ -28,6 +28,7 @@ MARGIN = 6  # pixels left and right of the names
 PAPER, INK = 255, 0  # white, as the gaps of a contact sheet, and black
 FIRST_PROGRESS_SECONDS = 30.0  # of training until the first progress grid; the next at 1.5 times that, and so on
 PROGRESS_GROWTH = 1.5
+TIMELINE_GROWTH = 1.3  # images seen at a grid of the timeline, over those at the one before, at least
 
 
 class SampleGrids:
@@ -51,15 +52,32 @@ class SampleGrids:
         self._started = time.monotonic()
         self._next_progress = FIRST_PROGRESS_SECONDS  # seconds since `_started`
 
+    def follow(self, generator: nn.Module, latent_dim: int, classes: Sequence[str]) -> None:
+        """Show another generator from now on."""
+        self._generator, self._latent_dim, self._classes = generator, latent_dim, classes
+
     def save(self, *files: Path) -> None:
         """Write the grid of the generator's present weights to each of these PNG files."""
-        generator = copy.deepcopy(self._generator)  # training goes on with its own statistics
-        set_standing_statistics(generator, self._latent_dim, self._labels, self._batch)
-        images = sample_images(generator, self._latent_dim, len(self._classes))
-        content = encode(label_rows(contact_sheet(images, GRID_COLUMNS), self._classes, images.shape[1]), "png")
+        content = encode(self._grid(), "png")
         for file in files:
             with atomic_write(file) as path:
                 path.write_bytes(content)
+
+    def save_timeline(self, kimg: float) -> None:
+        """Write the grid of reports/samples/kimg-*.jpg, unless the one before is of nearly as many images.
+
+        These are for the slider of the run's page: JPEG, as there are up to twenty of them in every checkpoint.
+        """
+        before = max((float(file.stem.removeprefix("kimg-")) for file in paths.SAMPLES.glob("kimg-*.jpg")), default=0.0)
+        if kimg >= TIMELINE_GROWTH * before:
+            with atomic_write(paths.SAMPLES / f"kimg-{kimg:010.3f}.jpg") as path:
+                path.write_bytes(encode(self._grid(), "jpeg"))
+
+    def _grid(self) -> NDArray[np.uint8]:
+        generator = copy.deepcopy(self._generator)  # training goes on with its own statistics
+        set_standing_statistics(generator, self._latent_dim, self._labels, self._batch)
+        images = sample_images(generator, self._latent_dim, len(self._classes))
+        return label_rows(contact_sheet(images, GRID_COLUMNS), self._classes, images.shape[1])
 
     def save_progress(self) -> bool:
         """Replace reports/progress.png if it is time; returns whether it did."""

@@ -5,6 +5,7 @@ under the digest of the same files.
 """
 
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -23,8 +24,13 @@ def code_files(stage: str) -> list[Path]:
 
 def code_digest(*stages: str) -> str:
     """Return the hexadecimal SHA-256 of the names and contents of the code of these stages."""
+    return files_digest(file for stage in stages for file in code_files(stage))
+
+
+def files_digest(files: Iterable[Path]) -> str:
+    """Return the hexadecimal SHA-256 of the names and contents of files of the repository, and of those in folders."""
     digest = hashlib.sha256()
-    for file in sorted({file for stage in stages for file in code_files(stage)}):
+    for file in sorted({file for path in files for file in _python_files(path)}):
         digest.update(f"{file.relative_to(ROOT).as_posix()}\n".encode() + file.read_bytes())
     return digest.hexdigest()
 

@@ -5,9 +5,9 @@ import time
 import torch
 
 from training.data.batches import TrainingData
+from training.fabric import make_fabric
 from training.gan.projected_trainer import make_trainer
 from training.params import Params
-from training.train import make_fabric
 
 WARM_UP_STEPS = 2  # slower: memory is allocated, kernels are chosen
 MIN_STEPS = 3

@@ -23,12 +23,13 @@ from benchmarks.machine import cpu_model
 from serving.encoding.images import contact_sheet
 from serving.files import atomic_write
 from serving.inference import latents
+from training.budget import TrainingBudget
 from training.data.batches import TrainingData
+from training.fabric import make_fabric
 from training.gan.trainer import GANTrainer
 from training.networks.inference_wrapper import InferenceGenerator
 from training.params import Params
 from training.sample_grids import sample_images
-from training.train import TrainingBudget, make_fabric
 
 GRID_EPOCHS = (1, 10, 50, 100)  # and the last
 GRID_IMAGES = 20
@@ -138,7 +139,7 @@ def train(
     evaluated: images of an evaluation. grids: folder for sample grids; None for none.
     """
     gan = run.gan
-    steps = int(TrainingBudget.of(params.train.length, run.images_per_epoch, gan.images_per_step).steps)
+    steps = int(TrainingBudget.of(params.train, run.images_per_epoch).steps)
     batches = data.batches(0, params.train)
     evaluations_due, grids_due = list(evaluation_epochs(run.epochs)), list(grid_epochs(run.epochs))
     interval = max(1, steps // LOSS_POINTS)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,10 @@ from benchmarks import photos, trials
 from serving.errors import MintError
 from tests.training.project import write_params
 from training import paths
-from training.data.batches import class_tag_matrix
 from training.data.manifest import read_manifest
-from training.gan.projected_trainer import make_trainer
-from training.gan.start import describe
-from training.train import make_fabric, save_weights
+from training.fabric import make_fabric
+from training.run_setup import Setup
+from training.train import save_networks
 
 
 def photographs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,8 +25,8 @@ def photographs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_params(folder, evaluate={"images": 16, "classifier_epochs": 1})
     for index, name in enumerate(["red/a", "blue/b"]):
         (folder / "photos" / name).parent.mkdir(parents=True)
-        for image in range(40):
-            pixels = np.random.RandomState(100 * index + image).randint(0, 256, (64, 64, 3), np.uint8)
+        for image in range(20):
+            pixels = np.random.RandomState(100 * index + image).randint(0, 256, (32, 32, 3), np.uint8)
             Image.fromarray(pixels).save(folder / "photos" / f"{name}{image}.png")
 
 
@@ -70,8 +70,10 @@ def test_a_recipe_is_also_trained_from_the_weights_of_a_file(
     params = photos.recipe_params("default", "photos", seed=7)
     trials.prepare(params, tmp_path)
     manifest = read_manifest(tmp_path / trials.IMAGES / paths.MANIFEST)
-    gan = make_trainer(params, class_tag_matrix(params, manifest), make_fabric("cpu"))
-    save_weights(gan, describe(gan, manifest, None))
+    with chdir(tmp_path / trials.IMAGES):
+        setup = Setup.of(params, manifest, make_fabric("cpu"), start=None)
+    gan = setup.trainer(params)
+    save_networks(gan, setup.data, setup.describe(gan), {"acts": []})
     paths.GENERATOR_WEIGHTS.rename("earlier.pt")
     arguments = ["photos", "photos", "--training", "0", "--workers", "1", "--only", "default", "--freeze", "2"]
     monkeypatch.setattr(sys, "argv", [*arguments, "--start-from", "earlier.pt"])

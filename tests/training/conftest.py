@@ -16,6 +16,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 
 @pytest.fixture
+def no_run_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs without their page, whose charts take as long as a tiny run; test_run_page.py and test_loop.py have it."""
+    monkeypatch.setattr("training.loop.write_page", lambda *_: None)
+
+
+@pytest.fixture
 def copy(trained: Path, project: Project) -> Project:
     """A copy of the project that the test file's fixture `trained` has made."""
     shutil.copytree(trained, project.folder, dirs_exist_ok=True)

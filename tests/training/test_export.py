@@ -230,7 +230,7 @@ def test_512_px_is_exported_and_served(tmp_path: Path, family: str) -> None:
     card = export.model_card(params, manifest, generator.eval().requires_grad_(False), {"images_seen": 0})
     path = tmp_path / "generator.onnx"
     export.write_onnx(generator, card, params.export.opset, path)
-    assert export.max_pixel_difference(generator, path, (1, 17)) <= export.MAX_PIXEL_DIFFERENCE
+    assert export.max_pixel_difference(generator, path, (1, 3)) <= export.MAX_PIXEL_DIFFERENCE
     for call in serve_model(path):
         image = Image.open(io.BytesIO(call("GET", "/images/7.png").content))
         assert image.size == (512, 512)

@@ -19,6 +19,8 @@ from training.gan.optimizers import schedule_values
 from training.params import Params, load_params, validate_params
 from training.torch_files import load_with_checksum
 
+pytestmark = pytest.mark.usefixtures("no_run_page")
+
 SOURCE = str(COMMITTED_PARAMS.parent / "data/fashion-mnist-10k")
 FULL_SIZE = {"r3gan-cifar10", "r3gan-ffhq-64"}  # the layers of r3gan, too wide to be trained here
 PRESETS = {
@@ -132,7 +134,8 @@ def test_the_default_preset_is_what_params_yaml_holds() -> None:
     # Every other parameter of these sections is set, so that a preset leaves nothing of the previous one.
     whole = {key: committed[key] for key in presets.PRESET_SECTIONS}
     assert set(presets.flatten(whole)) - set(presets.flatten(default)) == {
-        f"train.{name}" for name in ("seed", "device", "checkpoint_kimg", "keep_checkpoints", "sheet_epochs")
+        *(f"train.{name}" for name in ("seed", "device", "checkpoint_kimg", "keep_checkpoints", "sheet_epochs")),
+        *(f"train.{name}" for name in ("doctor", "loggers", "deterministic")),
     }
 
 

@@ -6,9 +6,9 @@ import time
 import pytest
 import torch
 
-from serving.errors import MintError
 from tests.training.project import Project
 from training.reporting import ProgressDisplay, TrainingReport
+from training.scalars import ExplosionError
 
 SCALARS = {name: torch.tensor(0.5) for name in ("d_loss", "g_loss", "d_real", "d_fake", "penalty")}
 
@@ -39,11 +39,16 @@ def test_the_time_left_is_known_after_the_first_step(
     assert "--:--" not in last_line(capsys)
 
 
-def test_a_loss_that_is_no_number_stops_the_run_at_the_next_line(project: Project) -> None:
+def test_a_loss_that_is_no_number_is_an_error_at_the_next_row_and_not_at_a_line_whose_time_varies(
+    project: Project,
+) -> None:
     with TrainingReport(images_seen=0, progress=0.0) as report:
         report.add(SCALARS | {"g_loss": torch.tensor(float("nan"))})
-        with pytest.raises(MintError, match="a loss is not a number"):
-            report.show(16, progress=1.0)
+        report.show(16, progress=1.0)
+        with pytest.raises(ExplosionError, match="training exploded: g_loss is not a number"):
+            report.log(16)
+        with pytest.raises(ExplosionError):
+            report.pending()
 
 
 def test_a_step_that_takes_long_is_reported_while_it_runs(capsys: pytest.CaptureFixture[str]) -> None:

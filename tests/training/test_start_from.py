@@ -18,6 +18,8 @@ from training.data.manifest import read_manifest
 from training.params import load_params
 from training.torch_files import load_with_checksum, save_with_checksum
 
+pytestmark = pytest.mark.usefixtures("no_run_page")
+
 SOURCE = str(Path(__file__).parents[2] / "data/fashion-mnist-10k")
 
 

@@ -9,13 +9,16 @@ import torch
 from PIL import Image
 
 from serving.errors import MintError
-from tests.training.project import Project, tiny, write_params
-from training import paths, preprocess, train
+from tests.training.gan.test_trainer import SCALARS
+from tests.training.project import Project, tiny, tiny_params, write_params
+from training import fabric, paths, preprocess, train
+from training.budget import TrainingBudget
 from training.data.manifest import read_manifest
 from training.gan.checkpoint import RunFolder, fingerprint
-from training.param_sections import Length
 from training.params import load_params
 from training.torch_files import load_with_checksum
+
+pytestmark = pytest.mark.usefixtures("no_run_page")
 
 SOURCE = str(Path(__file__).parents[2] / "data/fashion-mnist-10k")
 STEPS_PER_EPOCH = 4  # 64 images in batches of 16
@@ -67,11 +70,11 @@ def points() -> list[str]:
 def test_a_run_saves_weights_curves_and_sample_grids(ready: Project) -> None:
     train.main()
     assert torch.load(paths.GENERATOR_WEIGHTS, weights_only=True)["images_seen"] == 2 * STEPS_PER_EPOCH * 16
-    assert {path.name for path in paths.SAMPLES.iterdir()} == {"epoch-0001.png", "last.png"}
+    assert {path.name for path in paths.SAMPLES.iterdir()} == {"epoch-0001.png", "kimg-000000.128.jpg", "last.png"}
     assert Image.open(paths.SAMPLES / "last.png").height == 10 * 30 - 2
     assert paths.PROGRESS_GRID.read_bytes() == (paths.SAMPLES / "last.png").read_bytes()
     curves = {path.stem for path in (paths.TRAIN_REPORT / "plots/metrics").iterdir()}
-    assert curves == {"d_loss", "g_loss", "d_real", "d_fake", "penalty"}
+    assert curves == SCALARS
     assert json.loads((paths.TRAIN_REPORT / "metrics.json").read_text())["kimg"] == 0.128
 
 
@@ -113,7 +116,7 @@ def test_a_length_counts_the_images_that_the_discriminator_learns_from(ready: Pr
     state = newest_state()
     assert state["trainer"]["steps"] == 3
     assert state["images_seen"] == 144  # 48 at a step: the first to reach two epochs of 64
-    assert {path.name for path in paths.SAMPLES.iterdir()} == {"epoch-0001.png", "epoch-0002.png", "last.png"}
+    assert {path.stem for path in paths.SAMPLES.glob("*.png")} == {"epoch-0001", "epoch-0002", "last"}
 
 
 def test_a_finished_run_is_not_trained_again(ready: Project) -> None:
@@ -158,7 +161,7 @@ def test_a_run_of_a_length_in_minutes_ends_by_itself_and_is_then_complete(ready:
 
 
 def test_a_length_in_minutes_counts_seconds_of_training_alone() -> None:
-    budget = train.TrainingBudget.of(Length.parse("2 minutes"), images_per_epoch=64, images_per_step=16)
+    budget = TrainingBudget.of(tiny_params(train={"length": "2 minutes", "batch": 16}).train, images=64)
     assert budget.progress(steps=10**9, seconds=119) == pytest.approx(119 / 120)
     assert budget.progress(steps=0, seconds=120) == 1
     assert budget.covers({"trainer": {"steps": 10**9}, "seconds": 120})
@@ -178,7 +181,8 @@ def test_a_length_in_minutes_counts_seconds_of_training_alone() -> None:
     ],
 )
 def test_a_length_counts_whole_steps(text: str, batches: int, steps: int) -> None:
-    budget = train.TrainingBudget.of(Length.parse(text), images_per_epoch=156 * 64, images_per_step=batches * 64)
+    schedule = tiny_params(train={"length": text, "batch": 64, "discriminator_steps": batches}).train
+    budget = TrainingBudget.of(schedule, images=10_000)  # 156 batches, and 16 images that an epoch leaves out
     assert budget.steps == steps
     assert budget.progress(steps, seconds=0) == 1
     assert budget.progress(steps - 1, seconds=1e9) < 1
@@ -211,7 +215,7 @@ def test_a_gpu_trains_in_bf16_only_with_hardware_support_and_says_so_without(
     monkeypatch.setattr(
         torch.cuda, "is_bf16_supported", lambda including_emulation=True: has_units or including_emulation
     )
-    assert train.choose_precision(on_gpu=True) == precision
+    assert fabric.choose_precision(on_gpu=True) == precision
     printed = capsys.readouterr().out
     assert printed == ("" if has_units else "this GPU has no bfloat16 units: training in float32\n")
-    assert train.choose_precision(on_gpu=False) == "32-true"
+    assert fabric.choose_precision(on_gpu=False) == "32-true"

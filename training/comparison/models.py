@@ -11,9 +11,9 @@ from serving.inference.generator import OnnxGenerator
 from serving.inference.latents import Images, Labels
 from serving.inference.model_card import ModelCard
 from training import paths
+from training.loop import LOG_EVERY_IMAGES
 from training.model_versions import CANDIDATE, ModelVersion
 from training.pages.charts import Points
-from training.train import LOG_EVERY_IMAGES
 
 SCALARS = ("d_loss", "g_loss", "d_real", "d_fake")  # of the curves
 KIMG_PER_ROW = LOG_EVERY_IMAGES / 1000  # of the curves

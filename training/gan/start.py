@@ -52,11 +52,11 @@ def _kept_start(params: Params, manifest: Manifest) -> Path:
     return paths.persistent_runs() / "starts" / f"{fingerprint(params, manifest, AUTO)}.pt"
 
 
-def describe(gan: GANTrainer, manifest: Manifest, start: TrainingState | None) -> StateDescription:
-    """Description of the states of a new run."""
+def describe(gan: GANTrainer, manifest: Manifest, start: TrainingState | None, run: str) -> StateDescription:
+    """Description of the states of a run. run: its fingerprint."""
     params = gan.params
     return StateDescription(
-        run=fingerprint(params, manifest, start.sha256 if start else None),
+        run=run,
         data=manifest.name,
         data_sha256=manifest.data_sha256,
         images=manifest.description,

@@ -26,7 +26,7 @@ Z = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
 
 
 def description(gan: GANTrainer, *tags: str) -> StateDescription:
-    return describe(gan, invented_manifest(*((tag,) for tag in tags)), None)
+    return describe(gan, invented_manifest(*((tag,) for tag in tags)), None, "a run")
 
 
 def moved(

@@ -1,0 +1,70 @@
+"""Healing: which parameters are changed against a failure, in which order, and when nothing is left to change."""
+
+from typing import Any
+
+import pytest
+
+from tests.training.project import tiny_params
+from training.doctor.advice import ADVICE
+from training.doctor.diagnosis import RULES, Finding
+from training.healing import MAX_ACTS, Act, choose_remedy
+from training.params import Params
+
+
+def finding(name: str) -> Finding:
+    return Finding(name, since=10.0, confidence=0.5, evidence=())
+
+
+def acts_until_nothing_is_left(name: str, params: Params) -> list[dict[str, Any]]:
+    """All changes against one failure, one after the other."""
+    acts: list[Act] = []
+    while (remedy := choose_remedy(finding(name), params, acts)) is not None:
+        params = remedy.params
+        acts.append(Act(20.0, name, remedy.rung, remedy.values, back_to=None))
+    return [act.values for act in acts]
+
+
+def test_a_rate_that_is_far_too_high_is_lowered_first() -> None:
+    params = tiny_params(train={"generator_lr": 1e-3, "discriminator_lr": 5e-2})
+    for name in ("discriminator dominates", "mode collapse", "oscillation"):
+        remedy = choose_remedy(finding(name), params, [])
+        assert remedy is not None
+        assert set(remedy.values) <= {f"train.{key}" for key in ("generator_lr", "discriminator_lr", "beta1")}
+        assert remedy.params.train.discriminator_lr <= 1e-3
+        assert remedy.params.train.generator_lr <= 1e-3
+        assert remedy.params.network == params.network
+
+
+def test_a_change_is_not_made_twice() -> None:
+    made = acts_until_nothing_is_left("discriminator overfits", tiny_params())
+    assert made[0] == {"stabilise.augment": "diffaugment"}
+    assert len({str(values) for values in made}) == len(made)
+
+
+@pytest.mark.parametrize("name", sorted({rule.name for rule in RULES}))
+def test_there_is_a_remedy_for_every_failure_and_an_end_to_them(name: str) -> None:
+    made = acts_until_nothing_is_left(name, tiny_params())
+    assert 1 <= len(made) <= MAX_ACTS
+
+
+def test_a_change_of_the_networks_starts_again() -> None:
+    remedy = choose_remedy(finding("labels do not match"), tiny_params(), [])
+    assert remedy is not None
+    assert remedy.values == {"network.condition": "none"}
+    assert remedy.changes_networks
+    remedy = choose_remedy(finding("discriminator overfits"), tiny_params(), [])
+    assert remedy is not None
+    assert not remedy.changes_networks
+
+
+def test_what_does_not_go_together_is_left_out() -> None:
+    """Batch norm in the discriminator rules out R1 and R2."""
+    with_norm = tiny_params(network={"discriminator_norm": "batch"})
+    made = acts_until_nothing_is_left("discriminator dominates", with_norm)
+    assert not any("objective.r1" in values for values in made)
+    made = acts_until_nothing_is_left("discriminator dominates", tiny_params())
+    assert any("objective.r1" in values for values in made)
+
+
+def test_every_diagnosis_has_advice_in_words() -> None:
+    assert {rule.name for rule in RULES} <= set(ADVICE)
