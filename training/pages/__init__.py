@@ -1,6 +1,6 @@
 """HTML pages of reports: the jinja environment and the layout that all of them share.
 
-A page has no scripts and refers to no other host; it is light or dark as the reader's system is. Its template starts
+A page refers to no other host; it is light or dark as the reader's system is. Its template starts
 with `{% extends "page.html.j2" %}`.
 """
 

@@ -38,13 +38,14 @@ class Curve:
 
 @dataclass(frozen=True)
 class Chart:
-    """Axes with their curves, which are named above them in their colours."""
+    """Axes with their curves, which are named above them in their colours. marks: dashed vertical lines, by x."""
 
     curves: Sequence[Curve]
     x_label: str
     x_range: tuple[float, float]
     y_range: tuple[float, float]
     y_label: str = ""
+    marks: Sequence[float] = ()
 
 
 def draw_svg(charts: Sequence[Chart], size: tuple[int, int]) -> bytes:
@@ -56,6 +57,8 @@ def draw_svg(charts: Sequence[Chart], size: tuple[int, int]) -> bytes:
             for curve in chart.curves:
                 x, y = zip(*curve.points, strict=True) if curve.points else ((), ())
                 axes.plot(x, y, color=curve.colour, alpha=0.7, label=curve.label)
+            for mark in chart.marks:
+                axes.axvline(mark, color=GREY, linestyle="--")
             axes.set(xlim=chart.x_range, ylim=chart.y_range, xlabel=chart.x_label, ylabel=chart.y_label)
             axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1), frameon=False, labelcolor="linecolor")
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
