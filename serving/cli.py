@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import entry_points
 from itertools import repeat
 from pathlib import Path
 from typing import Annotated, Literal
@@ -28,6 +29,7 @@ from serving.inference.latents import MAX_SEED, Images, Labels
 from serving.inference.ort_session import Provider
 
 MODEL = "models/generator.onnx"
+COMMANDS = "mint.commands"  # entry points with further commands, which other packages register
 MAX_SEEDS = 1_000_000  # a typo such as 0-4294967295 should be an error, not fill the memory
 
 MAX_REQUEST_IMAGES = 256  # so that their labels fit in a response header
@@ -202,6 +204,9 @@ def main() -> None:
     """Entry point of the console script; prints expected errors as one sentence on stderr."""
     # sys.exit unwinds the stack, which removes temporary files.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for command in entry_points(group=COMMANDS):
+        with contextlib.suppress(ModuleNotFoundError):  # the container image is without the training package
+            app.command(command.name)(command.load())
     try:
         try:
             app()
