@@ -9,7 +9,7 @@ export BENTOML_DO_NOT_TRACK := true
 LOCKED := requirements/all.txt requirements/serving.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system run serve train promote rollback compare runs presets experiments bench bench-faults bench-quality bench-photos bench-modes test fuzz lint lock
+.PHONY: help setup system run serve train promote rollback compare runs presets experiments bench bench-faults bench-quality bench-photos bench-modes bench-doctor test fuzz lint lock
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | column -t -s '|'
@@ -72,8 +72,8 @@ experiments: setup  ## reproduce the source tutorials' experiments, into reports
 bench: setup  ## load test next to FastAPI and BentoML services, in one run (needs wrk and an idle machine)
 	@python -m benchmarks.load
 
-bench-faults: setup  ## overload, disconnecting clients, SIGTERM, promotions and rollbacks under load, attacks
-	@for test in overload clients drain swap under_attack; do python -m benchmarks.faults.$$test || exit 1; done
+bench-faults: setup  ## overload, disconnecting clients, SIGTERM, promotions under load, attacks; training killed 100 times
+	@for test in overload clients drain swap under_attack kill_training damaged_training; do python -m benchmarks.faults.$$test || exit 1; done
 
 bench-quality: setup  ## compare presets after the same tuning and training time (two hours on two idle cores)
 	@python -m benchmarks.quality $(ARGS)
@@ -83,6 +83,9 @@ bench-photos: setup  ## compare recipes on your own photographs after equal trai
 
 bench-modes: setup  ## mode coverage of the default and of plain DCGAN, tuned and untuned (three hours on two cores)
 	@python -m benchmarks.modes $(ARGS)
+
+bench-doctor: setup  ## how often the doctor's diagnosis is right, and what healing gains: SOURCE=photographs (hours)
+	@python -m benchmarks.doctor $(if $(SOURCE),"$(SOURCE)") $(ARGS)
 
 # --dist loadfile, as the tests of a file share expensive fixtures; files start in the order of tests/conftest.py. One
 # thread per process: the processes already fill the cores.
