@@ -173,12 +173,21 @@ def test_healing_goes_back_to_the_best_checkpoint_and_trains_on_with_other_param
 
 def test_other_networks_start_again_and_are_exported_and_shown(ready: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     made_up_doctor.install(monkeypatch, lambda steps: 0.9 if steps == 4 else 0.2, [OTHER_NETWORKS])
-    configure(ready, steps=6, doctor="heal")
+    configure(ready, steps=8, doctor="heal")
     train.main()
     assert [act["back_to"] for act in acts()] == [None]
     export.main()
     card = OnnxGenerator.load(paths.CANDIDATE_MODEL, provider="cpu").card
     assert (card.latent_dim, card.classes) == (16, ())
+
+
+def test_networks_do_not_start_again_when_half_of_the_run_is_over(
+    ready: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_up_doctor.install(monkeypatch, lambda steps: 0.9 if steps == 6 else 0.2, [OTHER_NETWORKS, SLOWER])
+    configure(ready, steps=8, doctor="heal")
+    train.main()
+    assert [act["rung"] for act in acts()] == ["slower"]
 
 
 def test_nothing_is_changed_at_the_end_of_a_run_and_a_longer_one_changes_it_first(
@@ -267,6 +276,7 @@ def reports() -> dict[str, Any]:
 
 def test_a_resumed_run_that_heals_equals_an_uninterrupted_one(ready: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.loop.LOG_EVERY_IMAGES", 2 * STEP)
+    monkeypatch.setattr("training.loop.LATEST_RESTART", 1.0)  # shorter lengths stand for interruptions here
     made_up_doctor.install(monkeypatch, lambda steps: 0.9 if steps in (4, 8) else 0.2, [SLOWER, OTHER_NETWORKS])
     configure(ready, steps=10, doctor="heal")
     train.main()
