@@ -50,6 +50,7 @@ SMALL: dict[str, Any] = {
     "train": {"batch": BATCH, "probe_kimg": 1.0},
 }
 WHILE_WRITING = 4  # every how many kills wait for a checkpoint to be written
+SPARE = 4  # as many steps as between two kills, so often, are left to the last one: it may have to wait for a write
 POLL_S = 0.0005
 TIMEOUT_S = 300
 
@@ -74,7 +75,7 @@ def main() -> None:
     for preset in options.only:
         with project(preset):
             expected = train_and_export()
-            steps_ahead = STEPS // (options.kills + 1)
+            steps_ahead = STEPS // (options.kills + SPARE)
             seconds_ahead = seconds_per_step() * steps_ahead
             shutil.rmtree(paths.RUNS)
             count = kill_repeatedly(options.kills, steps_ahead, seconds_ahead, rng)
