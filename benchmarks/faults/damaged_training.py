@@ -50,7 +50,10 @@ def main() -> None:
     with project(PRESET):
         expected = train_and_export()
         checks = [*flip_bits(options.flips, random.Random(options.seed), expected), two_at_once()]
-        checks.append(full_disk(expected))
+        if may_mount():
+            checks.append(full_disk(expected))
+        else:
+            print("the full disk is left out: this system permits no mount namespaces")
     report_checks("training with damage to its disk", checks)
 
 
@@ -89,11 +92,14 @@ def two_at_once() -> Check:
     return Check("a second run is refused with a sentence, all checkpoints intact", line, "error" in line and intact)
 
 
+def may_mount() -> bool:
+    """True if this system permits a mount namespace without privileges."""
+    return subprocess.run([*NAMESPACE, "true"], check=False, capture_output=True).returncode == 0
+
+
 def full_disk(expected: dict[str, str]) -> Check:
     """Train on a file system that fills up, and again after it has room."""
     requirement = "a full disk ends the run with a sentence; with room it ends as it would have"
-    if subprocess.run([*NAMESPACE, "true"], check=False, capture_output=True).returncode:
-        return Check(requirement, "left out: no mount namespaces here", True)
     disk, result = Path("disk").absolute(), Path("result").absolute()
     disk.mkdir()
     used = sum(path.stat().st_size for path in Path("data").rglob("*") if path.is_file())
