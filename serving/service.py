@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from types import FrameType
 from typing import Any, TypeVar
 
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "true")
@@ -73,15 +72,19 @@ class DrainingApp:
         await self.app(scope, receive, send)
 
     def _drain_on_sigterm(self) -> None:
-        """Call the server's handler after the drain, or at once on a second SIGTERM."""
+        """Call the server's handler after the drain, or at once on a second SIGTERM.
+
+        The event loop calls this one, for the reason in uvicorn_server.py.
+        """
         server_handler = signal.getsignal(signal.SIGTERM)
         loop = asyncio.get_running_loop()
 
-        def handle(number: int, frame: FrameType | None) -> None:
-            signal.signal(number, server_handler)
-            drain(self.state, loop, lambda: signal.raise_signal(number), settings.drain)
+        def start_drain() -> None:
+            loop.remove_signal_handler(signal.SIGTERM)
+            signal.signal(signal.SIGTERM, server_handler)
+            drain(self.state, lambda: signal.raise_signal(signal.SIGTERM), settings.drain)
 
-        signal.signal(signal.SIGTERM, handle)
+        loop.add_signal_handler(signal.SIGTERM, start_drain)
 
 
 configure_logging()

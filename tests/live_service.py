@@ -2,10 +2,11 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 START_TIMEOUT_S = 120
 END_TIMEOUT_S = 90
 LOG = "service.log"
+MINT = ("-m", "serving.cli")  # Python's arguments that run the command line
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,18 @@ class LiveService:
             time.sleep(0.01)
 
 
-def start(model: Path, home: Path, port: int = 0, **settings: str) -> subprocess.Popen[bytes]:
+def start(
+    model: Path, home: Path, port: int = 0, program: Sequence[str] = MINT, **settings: str
+) -> subprocess.Popen[bytes]:
     """Start `mint serve` for a model file, with its log inside `home`; port 0 picks a free port, which the log names.
 
-    settings: further MINT_ variables, such as MINT_DRAIN="2"; it defaults to 0, so that SIGTERM ends it at once.
+    program: Python's arguments in place of those that run `mint`. settings: further MINT_ variables, such as
+    MINT_DRAIN="2"; it defaults to 0, so that SIGTERM ends it at once.
     """
-    command = [sys.executable, "-m", "serving.cli", "serve", "--host", "127.0.0.1"]
+    command = [sys.executable, *program, "serve", "--host", "127.0.0.1"]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MINT_")}
     environment = inherited | {"MINT_MODEL": str(model), "MINT_PROVIDER": "cpu", "MINT_DRAIN": "0"} | settings
+    environment["PYTHONFAULTHANDLER"] = "1"
     home.mkdir(exist_ok=True)
     with (home / LOG).open("wb") as log:
         process = subprocess.Popen(
@@ -70,15 +76,25 @@ def read_log(home: Path) -> str:
 
 
 @contextmanager
-def live_service(model: Path, home: Path, **settings: str) -> Iterator[LiveService]:
-    """Start a service on a free port, wait until it is ready, and stop it at the end; settings as for `start`."""
-    process = start(model, home, **settings)
+def live_service(model: Path, home: Path, program: Sequence[str] = MINT, **settings: str) -> Iterator[LiveService]:
+    """Start a service on a free port, wait until it is ready, and stop it at the end; options as for `start`."""
+    process = start(model, home, 0, program, **settings)
     try:
         with httpx.Client(base_url=wait_until_ready(process, home), timeout=60, trust_env=False) as client:
             yield LiveService(client, process, home)
     finally:
         process.terminate()
+        _wait_until_ended(process, home)
+
+
+def _wait_until_ended(process: subprocess.Popen[bytes], home: Path) -> None:
+    """Wait until the service has ended; where it does not, raise AssertionError with what each thread does."""
+    try:
         process.wait(timeout=END_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)  # on which faulthandler writes the threads' stacks to the log
+        process.wait()
+        raise AssertionError(f"the service did not end:\n{read_log(home)}") from None
 
 
 def wait_until_ready(process: subprocess.Popen[bytes], home: Path) -> str:

@@ -30,8 +30,8 @@ async def _load_and_watch(state: AppState) -> None:
     await state.models.watch()
 
 
-def drain(state: AppState, loop: asyncio.AbstractEventLoop, stop: Callable[[], object], seconds: float) -> None:
-    """Delay `stop` so that load balancers can deregister the instance; to be called by a signal handler.
+def drain(state: AppState, stop: Callable[[], object], seconds: float) -> None:
+    """Delay `stop` so that load balancers can deregister the instance; called by the event loop after a signal.
 
     A server that stops refuses connections at once, and closes those that are idle at that moment, perhaps with a
     request on its way. With /readyz at 503 a load balancer stops sending; with `Connection: close` on every response
@@ -39,4 +39,4 @@ def drain(state: AppState, loop: asyncio.AbstractEventLoop, stop: Callable[[], o
     """
     logger.info("draining for %g s", seconds)
     state.draining = True
-    loop.call_soon_threadsafe(loop.call_later, seconds, stop)
+    asyncio.get_running_loop().call_later(seconds, stop)

@@ -13,7 +13,6 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 # With this variable prometheus_client, once imported, shares metrics between processes through files; here is only one.
 os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
@@ -93,28 +92,31 @@ class MintServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Handle SIGTERM and SIGINT; unlike uvicorn's own, it does not raise them again at exit."""
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        """Handle SIGTERM and SIGINT; unlike uvicorn's own, it does not raise them again at exit.
+
+        The event loop calls the handler. One of signal.signal would interrupt any line of this thread, and wait for
+        ever for a lock that the line holds, such as the log's.
+        """
+        loop = asyncio.get_running_loop()
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in before:
+            loop.add_signal_handler(number, self._on_signal, number)
         try:
             yield
         finally:
             for number, handler in before.items():
+                loop.remove_signal_handler(number)
                 signal.signal(number, handler)
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the app and listen."""
-        self._loop = asyncio.get_running_loop()
-        await super().startup(sockets)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def _on_signal(self, number: signal.Signals) -> None:
         """Stop: after requests in progress have finished, on SIGTERM after draining, on a second signal at once."""
         if self._stopping:
             logger.warning("a second signal: requests in progress are cut off")
             logging.shutdown()
             os._exit(EXIT_ABORTED)  # there is no state to save
         self._stopping = True
-        drain_s = self.state.settings.drain if sig == signal.SIGTERM else 0
-        drain(self.state, self._loop, self._stop, drain_s)
+        drain_s = self.state.settings.drain if number == signal.SIGTERM else 0
+        drain(self.state, self._stop, drain_s)
 
     def _stop(self) -> None:
         self.should_exit = True

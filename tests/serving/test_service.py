@@ -94,6 +94,29 @@ def test_a_second_signal_ends_the_drain(model_path: Path, tmp_path: Path) -> Non
         assert service.process.wait(timeout=END_TIMEOUT_S) == 1
 
 
+SIGNAL_WHILE_THE_LOG_IS_LOCKED = """
+import logging, signal, sys
+from serving import json_logging
+from serving.cli import main
+
+class InterruptedHandler(json_logging.NonBlockingHandler):
+    def emit(self, record):
+        if record.name == "serving.access":
+            with self._wake._cond:
+                signal.raise_signal(signal.SIGTERM)
+        super().emit(record)
+
+json_logging.NonBlockingHandler = InterruptedHandler
+main()
+"""
+
+
+def test_sigterm_ends_the_service_while_it_writes_its_log(model_path: Path, tmp_path: Path) -> None:
+    with live_service(model_path, tmp_path, ["-c", SIGNAL_WHILE_THE_LOG_IS_LOCKED]) as service:
+        assert service.client.get("/model").status_code == 200
+        assert service.process.wait(timeout=END_TIMEOUT_S) == 0
+
+
 def test_the_service_is_one_process_with_one_port_and_no_open_file(server: LiveService) -> None:
     """Home and temporary directory do not exist; only the log and sockets are open."""
     process = Path(f"/proc/{server.process.pid}")
@@ -192,6 +215,8 @@ async def main():
     while await status(app, "/readyz") != 200:
         await asyncio.sleep(0.01)
     os.kill(os.getpid(), signal.SIGTERM)
+    while await status(app, "/readyz") == 200:
+        await asyncio.sleep(0.01)
     print(await status(app, "/readyz"), stop.is_set())
     await stop.wait()
     served = uvicorn.Config(app)
