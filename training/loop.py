@@ -162,7 +162,8 @@ class TrainingLoop:
     def _heal(self, finding: Finding, remedy: Remedy) -> None:
         """Train on with other parameters, from the best checkpoint before the failure, or from the start.
 
-        Images seen go on counting, so that the run ends with its budget.
+        Images seen go on counting, so that the run ends with its budget; the average of the weights only counts those
+        that they were trained on.
         """
         steps, best = self.gan.steps, self.monitor.best
         state = None
@@ -171,7 +172,9 @@ class TrainingLoop:
         self.gan, _ = self._setup.started_trainer(remedy.params)
         if state is not None:
             self.gan.load_state_dict(state["trainer"])
+        trained_on = self.gan.images_seen + self.gan.earlier_images
         self.gan.steps = steps
+        self.gan.earlier_images = trained_on - self.gan.images_seen
         self._batches = self._remaining_batches()
         self.grids.follow(self.gan.ema, self.gan.latent_dim, self._classes)
         back_to = None if state is None else state["images_seen"] / 1000

@@ -78,7 +78,7 @@ class Probes:
         self._real = self._measure_real(self._training[:REFERENCE_IMAGES])
 
     def measure(self, gan: GANTrainer) -> dict[str, float]:
-        """Measure a run at its present step. Names and meanings: docs/training.md."""
+        """Measure a run at its present step. Names and meanings: docs/doctor.md."""
         torch.manual_seed(derive_seed(gan.params.train.seed, gan.steps, PROBE_STREAM))
         generated, requested = self._generate(gan)
         measured = self._image_measures(generated, requested, bool(gan.classes))

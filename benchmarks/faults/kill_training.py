@@ -50,7 +50,7 @@ SMALL: dict[str, Any] = {
     "train": {"batch": BATCH, "probe_kimg": 1.0},
 }
 WHILE_WRITING = 4  # every how many kills wait for a checkpoint to be written
-SPARE = 4  # as many steps as between two kills, so often, are left to the last one: it may have to wait for a write
+SPARE = 8  # as many steps as between two kills, so often, are left to the last one: it may have to wait for a write
 POLL_S = 0.0005
 TIMEOUT_S = 300
 

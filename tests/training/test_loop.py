@@ -176,6 +176,8 @@ def test_other_networks_start_again_and_are_exported_and_shown(ready: Project, m
     configure(ready, steps=8, doctor="heal")
     train.main()
     assert [act["back_to"] for act in acts()] == [None]
+    (last,) = paths.RUNS.glob("*/kimg-000000.128.pt")
+    assert load_with_checksum(last)["state"]["trainer"]["earlier_images"] == -4 * STEP
     export.main()
     card = OnnxGenerator.load(paths.CANDIDATE_MODEL, provider="cpu").card
     assert (card.latent_dim, card.classes) == (16, ())

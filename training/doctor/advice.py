@@ -26,7 +26,7 @@ ADVICE = {
         ("check the class folders or the file of labels", "train without classes"),
     ),
     "discriminator dominates": Advice(
-        "the discriminator is sure of every image, so the generator gets hardly a gradient",
+        "the discriminator is sure of every image or learns far faster, so the generator gains hardly anything",
         (
             "label a tenth of the real images fake",
             "lower the discriminator's learning rate or width, or add dropout to it",

@@ -67,7 +67,8 @@ class GANTrainer:
         self.ada = AdaptiveP(kimg=params.stabilise.ada_kimg / params.stabilise.packing)  # counts packs, not images
         self.replay_buffer = ReplayBuffer(params.stabilise.replay, fabric.device)
         self.steps = 0
-        self.earlier_images = 0  # that the generator's weights were trained on before the first step
+        # Images beyond those seen that the weights were trained on: before the first step, or fewer after healing.
+        self.earlier_images = 0
 
     @property
     def images_per_step(self) -> int:
