@@ -11,7 +11,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the body succeeds, sync it and rename it to `path`.
 
     Missing parent folders are created. When the body raises, `path` is unchanged and the temporary file is removed;
-    the file of a killed process is left to `remove_stale_temporaries`.
+    the file of a killed process is left to `remove_stale_temporaries`. An OSError that names no file, as those of a
+    full disk, gets the name of `path`.
     """
     make_directory(path.parent)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -21,6 +22,10 @@ def atomic_write(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.replace(path)
         fsync_directory(path.parent)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -32,7 +32,7 @@ def save_with_checksum(value: Any, path: Path) -> None:
     """
     with atomic_write(path) as temporary:
         with temporary.open("wb") as file:
-            torch.save(value, file)
+            _save(value, file)
         with temporary.open("r+b") as file:
             size = file.seek(0, os.SEEK_END) - LENGTH_FIELD.size  # torch writes no comment
             comment = _comment(file, size)
@@ -70,6 +70,16 @@ def stored_checksum(path: Path) -> str:
     with path.open("rb") as file:
         file.seek(-64, os.SEEK_END)
         return file.read().decode()
+
+
+def _save(value: Any, file: IO[bytes]) -> None:
+    """Call torch.save. Raises the OSError of a write that fails, which torch hides behind a RuntimeError of its own."""
+    try:
+        torch.save(value, file)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def _comment(file: IO[bytes], size: int) -> bytes:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import torch
 from serving.errors import MintError
 from training.stage import run_stage
 from training.system_errors import MESSAGES, explain_system_error
+from training.torch_files import save_with_checksum
 
 REPOSITORY = Path(__file__).parents[2]
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -52,6 +54,16 @@ def full_disk() -> None:
         file.write(b"content")
 
 
+def no_room_for_a_checkpoint() -> None:
+    """Fail in the midst of a file, where torch reports an error of its own."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        save_with_checksum({"weights": torch.zeros(100_000)}, Path("checkpoint.pt"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
 def below_a_file() -> None:
     Path("file").touch()
     Path("file/below").write_text("content")
@@ -69,6 +81,7 @@ def unread_pipe() -> None:
 
 SYSTEM_ERRORS: dict[str, tuple[Callable[[], object], str]] = {
     "full disk": (full_disk, "the disk is full: a file could not be written; free some space"),
+    "no room for a checkpoint": (no_room_for_a_checkpoint, "checkpoint.pt would be larger than its file system or"),
     "long name": (lambda: Path("x" * 300).write_text(""), "xxx is too long for its file system; shorten it"),
     "file as a folder": (below_a_file, "file/below leads through a file where a folder is needed"),
     "folder as a file": (lambda: Path().write_text(""), ". is a folder where a file is needed"),
