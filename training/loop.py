@@ -10,7 +10,8 @@ from training.doctor.diagnosis import EXPLOSION, Finding
 from training.gan.checkpoint import RunFolder
 from training.gan.environment import environment
 from training.gan.trainer import Batch, GANTrainer
-from training.healing import Act, Remedy, choose_remedy
+from training.gan.training_state import load_training_state
+from training.healing import Act, Remedy, choose_remedy, usable
 from training.monitor import Monitor
 from training.reporting import TrainingReport
 from training.run_page import write_page
@@ -123,35 +124,44 @@ class TrainingLoop:
     def _probe(self, report: TrainingReport) -> None:
         """Take a probe, say what it shows, and treat a failure where params.yaml says so."""
         try:
-            finding = self.monitor.probe(self.gan)
+            self.monitor.probe(self.gan)
         except ExplosionError:
-            finding = self.monitor.explode(self.gan)
+            self.monitor.explode(self.gan)
         report.health = self.monitor.summary(self._end_kimg)
         report.log_probe(self.monitor.rows[-1], self.gan.images_seen)
         self.grids.save_timeline(self._kimg)
-        if finding is not None:
-            self._treat(finding, report)
+        self._treat_last_row(report)
 
     def _treat_what_the_end_left(self, report: TrainingReport) -> None:
         """Treat what the last probe showed at the end of a run that was shorter, as the longer one would have then."""
-        if self.monitor.probed_at(self.gan) and (finding := self.monitor.finding()) is not None:
-            self._treat(finding, report)
+        if self.monitor.probed_at(self.gan):
+            self._treat_last_row(report)
 
-    def _treat(self, finding: Finding, report: TrainingReport) -> None:
+    def _treat_last_row(self, report: TrainingReport) -> None:
+        """Treat the failure that the last row shows, or the one that it may show."""
+        if (finding := self.monitor.finding()) is not None:
+            self._treat(finding, report)
+        elif (suspicion := self.monitor.suspicion()) is not None:
+            self._treat(suspicion, report, suspected=True)
+
+    def _treat(self, finding: Finding, report: TrainingReport, suspected: bool = False) -> None:
         """Announce a new failure, and change the run under `train.doctor: heal` unless the budget is used up.
 
+        suspected: whether the failure is not certain yet, which is announced only when something is changed.
         Raises ExplosionError for an explosion that nothing is changed against: there is nothing to go on with.
         """
         doctor, progress = self._settings.doctor, self._setup.budget.progress(self.gan.steps, self.seconds)
         restart = doctor == "advise" or progress <= LATEST_RESTART
-        remedy = None if doctor == "watch" else choose_remedy(finding, self.gan.params, self.monitor.acts, restart)
+        remedy = None
+        if doctor != "watch":
+            remedy = choose_remedy(finding, self.gan.params, self.monitor.acts, restart, suspected)
         healing = doctor == "heal" and remedy is not None and progress < 1
-        if self.monitor.newly_found or healing:
+        if healing or (self.monitor.newly_found and not suspected):
             report.announce(self.monitor.announcement(finding, remedy, healing))
         if healing and remedy is not None:
-            self._heal(finding, remedy)
+            self._heal(finding, remedy, report)
             report.discard()
-        elif finding.name == EXPLOSION:
+        elif finding.name == EXPLOSION and not suspected:
             self._write_page(paths.RUN_PAGE)
             or_heal = "" if doctor == "heal" else ", or set train.doctor to heal,"
             raise ExplosionError(
@@ -159,19 +169,25 @@ class TrainingLoop:
                 f"train.discriminator_lr{or_heal} and run again"
             )
 
-    def _heal(self, finding: Finding, remedy: Remedy) -> None:
-        """Train on with other parameters, from the best checkpoint before the failure, or from the start.
+    def _heal(self, finding: Finding, remedy: Remedy, report: TrainingReport) -> None:
+        """Train on with other parameters, from the best checkpoint that is usable, or from the start.
 
+        Other networks get the weights that fit.
         Images seen go on counting, so that the run ends with its budget; the average of the weights only counts those
         that they were trained on.
         """
-        steps, best = self.gan.steps, self.monitor.best
-        state = None
-        if not remedy.changes_networks and best is not None and best.kimg < finding.since:
+        steps, best, state = self.gan.steps, self.monitor.best, None
+        if best is not None and usable(best.kimg, finding):
+            if self.monitor.probed_at(self.gan) and self.monitor.improved:  # the present state is the best
+                self._save_if_due(report, ending=False)
             state = self._run.load(best.kimg)
-        self.gan, _ = self._setup.started_trainer(remedy.params)
-        if state is not None:
-            self.gan.load_state_dict(state["trainer"])
+        if state is not None and best is not None and remedy.changes_networks:
+            earlier = load_training_state(self._run.file(best.kimg))
+            self.gan, _ = self._setup.started_trainer(remedy.params, earlier)
+        else:
+            self.gan, _ = self._setup.started_trainer(remedy.params)
+            if state is not None:
+                self.gan.load_state_dict(state["trainer"])
         trained_on = self.gan.images_seen + self.gan.earlier_images
         self.gan.steps = steps
         self.gan.earlier_images = trained_on - self.gan.images_seen

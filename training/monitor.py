@@ -24,6 +24,7 @@ from training.probes import Probes
 from training.run_setup import Setup
 from training.scalars import StepScalars
 
+SUSPECTED = 0.5  # of the time that the sign of a failure has to last, after which it is suspected
 SIGNIFICANT_DIGITS = 6  # of a measurement in a file
 KID_NOISE = 2.0  # standard deviations of the KID over its subsets: a smaller difference may be chance
 EXPLODED = "exploded"  # measurement of a row: 1 after a loss that is not a number
@@ -63,7 +64,7 @@ class Monitor:
         """Collect one step's scalars for the next row."""
         self._window.add(scalars)
 
-    def probe(self, gan: GANTrainer) -> Finding | None:
+    def probe(self, gan: GANTrainer) -> None:
         """Take a probe at the present step, write its row, and diagnose the run.
 
         Raises ExplosionError when a scalar is NaN or infinite.
@@ -72,7 +73,7 @@ class Monitor:
         self._write(row)
         if self.best is None or row["kid"] < self.best.kid:
             self.best = Best(row[POSITION], row["kid"])
-        return self._diagnose()
+        self._diagnose()
 
     def explode(self, gan: GANTrainer) -> Finding:
         """Write the row of a run whose scalars are not numbers any more, and diagnose it."""
@@ -122,7 +123,7 @@ class Monitor:
         """Note that the run was changed."""
         self.acts.append(act)
         self._finding = None
-        if act.back_to is None:
+        if act.back_to is None or act.changed_networks:
             self.best = None  # of networks that are gone
         self._window.clear()
         append_line(paths.EVENTS, {"event": "act"} | asdict(act))
@@ -144,6 +145,10 @@ class Monitor:
         """What the rows show of the weights that are trained now."""
         return diagnose(Trace(current_rows(self.rows, self.acts)))
 
+    def suspicion(self) -> Finding | None:
+        """What the rows may show, without being certain yet."""
+        return diagnose(Trace(current_rows(self.rows, self.acts)), SUSPECTED)
+
     def _diagnose(self) -> Finding | None:
         finding = self.finding()
         name = finding.name if finding else None
@@ -156,10 +161,11 @@ class Monitor:
 
 
 def current_rows(rows: Sequence[Row], acts: Sequence[Act]) -> list[Row]:
-    """Rows of the weights that are trained now: without those between a checkpoint and the act that went back to it."""
+    """Rows of the networks of now: without those between a checkpoint and the act that went back to it."""
     kept = list(rows)
     for act in acts:
-        kept = [row for row in kept if row[POSITION] <= (act.back_to or 0.0) or row[POSITION] > act.kimg]
+        went_back_to = 0.0 if act.changed_networks else act.back_to or 0.0
+        kept = [row for row in kept if row[POSITION] <= went_back_to or row[POSITION] > act.kimg]
     return kept
 
 

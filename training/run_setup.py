@@ -41,16 +41,17 @@ class Setup:
         """New networks for these parameters, which a remedy may have changed, without the weights of `start`."""
         return make_trainer(params, class_tag_matrix(params, self.manifest), self.fabric)
 
-    def started_trainer(self, params: Params) -> tuple[GANTrainer, str]:
+    def started_trainer(self, params: Params, earlier: TrainingState | None = None) -> tuple[GANTrainer, str]:
         """New networks with the weights of `start`, as far as they fit, and one line on what was taken; "" for none.
 
-        Raises StartError where nothing fits in the networks that params.yaml describes; other networks start fresh.
+        earlier: a state of this run in place of `start`. Raises StartError where nothing fits in the networks that
+        params.yaml describes; other networks start fresh.
         """
-        gan = self.trainer(params)
-        if self.start is None:
+        gan, start = self.trainer(params), earlier or self.start
+        if start is None:
             return gan, ""
         try:
-            return gan, start_networks(gan, self.start, self.describe(gan))
+            return gan, start_networks(gan, start, self.describe(gan))
         except StartError:
             if params.network == self.params.network:
                 raise

@@ -7,7 +7,7 @@ import pytest
 from tests.training.project import tiny_params
 from training.doctor.advice import ADVICE
 from training.doctor.diagnosis import RULES, Finding
-from training.healing import MAX_ACTS, Act, choose_remedy
+from training.healing import MAX_ACTS, Act, choose_remedy, usable
 from training.params import Params
 
 
@@ -47,7 +47,33 @@ def test_there_is_a_remedy_for_every_failure_and_an_end_to_them(name: str) -> No
     assert 1 <= len(made) <= MAX_ACTS
 
 
-def test_a_change_of_the_networks_starts_again() -> None:
+@pytest.mark.parametrize(
+    ("name", "changes", "rung"),
+    [
+        ("discriminator dominates", {"train": {"generator_lr": 1e-3, "discriminator_lr": 5e-2}}, "equal rates"),
+        ("partial collapse", {"network": {"latent_dim": 1}}, "larger latent"),
+        ("generator dominates", {"network": {"generator_width": 32, "discriminator_width": 4}}, "wider discriminator"),
+        ("discriminator dominates", {"train": {"generator_lr": 1e-4, "discriminator_lr": 4e-4}}, None),
+        ("generator dominates", {"network": {"generator_width": 32, "discriminator_width": 16}}, None),
+        ("mode collapse", {"network": {"latent_dim": 8}}, None),
+    ],
+)
+def test_on_a_suspicion_only_what_is_far_out_of_proportion_is_changed(
+    name: str, changes: dict[str, Any], rung: str | None
+) -> None:
+    params = tiny_params(**changes)
+    assert choose_remedy(finding(name), params, []) is not None
+    suspected = choose_remedy(finding(name), params, [], suspected=True)
+    assert (suspected and suspected.rung) == rung
+
+
+def test_weights_are_taken_back_unless_the_failure_has_spoilt_them() -> None:
+    assert usable(9.0, finding("mode collapse"))
+    assert not usable(11.0, finding("mode collapse"))
+    assert usable(11.0, finding("discriminator overfits"))
+
+
+def test_a_change_of_the_networks_is_known() -> None:
     remedy = choose_remedy(finding("labels do not match"), tiny_params(), [])
     assert remedy is not None
     assert remedy.values == {"network.condition": "none"}

@@ -175,12 +175,49 @@ def test_other_networks_start_again_and_are_exported_and_shown(ready: Project, m
     made_up_doctor.install(monkeypatch, lambda steps: 0.9 if steps == 4 else 0.2, [OTHER_NETWORKS])
     configure(ready, steps=8, doctor="heal")
     train.main()
-    assert [act["back_to"] for act in acts()] == [None]
+    assert [act["back_to"] for act in acts()] == [0.032]
     (last,) = paths.RUNS.glob("*/kimg-000000.128.pt")
     assert load_with_checksum(last)["state"]["trainer"]["earlier_images"] == -4 * STEP
     export.main()
     card = OnnxGenerator.load(paths.CANDIDATE_MODEL, provider="cpu").card
     assert (card.latent_dim, card.classes) == (16, ())
+
+
+def test_other_networks_get_the_weights_that_fit(ready: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    made_up_doctor.install(monkeypatch, lambda steps: 0.9 if steps == 4 else 0.2, [OTHER_NETWORKS])
+    still = {"generator_lr": 1e-9, "discriminator_lr": 1e-9}
+    configure(ready, steps=8, doctor="heal", keep_checkpoints=9, **still)
+    train.main()
+    before, after = (
+        load_with_checksum(next(paths.RUNS.glob(f"*/kimg-{kimg}.pt")))["state"]["trainer"]["discriminator"]
+        for kimg in ("000000.032", "000000.128")
+    )
+    common = [name for name in before.keys() & after.keys() if before[name].shape == after[name].shape]
+    assert len(common) > 2
+    for name in common:
+        assert torch.allclose(before[name], after[name], atol=1e-6)
+
+
+def test_a_suspicion_changes_only_what_is_far_out_of_proportion(
+    ready: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made_up_doctor.install(monkeypatch, lambda steps: 0.45 if steps == 4 else 0.2, [SLOWER, MIRRORED])
+    for doctor, rungs in (("advise", []), ("heal", ["mirror"])):
+        shutil.rmtree(paths.RUNS, ignore_errors=True)
+        configure(ready, steps=8, doctor=doctor)
+        train.main()
+        assert [act["rung"] for act in acts()] == rungs
+        assert ("doctor: " in capsys.readouterr().out) == bool(rungs)
+
+
+def test_a_failure_that_spoils_no_weights_goes_on_with_the_best_of_them(
+    ready: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_up_doctor.install(monkeypatch, lambda steps: 0.9 - 0.05 * steps, [SLOWER])
+    monkeypatch.setattr("tests.training.made_up_doctor.FAILURE", "discriminator overfits")
+    configure(ready, steps=8, doctor="heal")
+    train.main()
+    assert [(act["kimg"], act["back_to"]) for act in acts()] == [(0.032, 0.032)]
 
 
 def test_networks_do_not_start_again_when_half_of_the_run_is_over(

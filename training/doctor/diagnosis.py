@@ -33,14 +33,14 @@ class Rule:
     evidence: tuple[str, ...]  # measurements that show it
     looks_back: int = signs.SMOOTHED - 1  # rows before its own that the sign at a row is made of, at least
 
-    def find(self, trace: Trace) -> Finding | None:
-        """The finding at the end of the trace, if there is one.
+    def find(self, trace: Trace, share: float) -> Finding | None:
+        """The finding at the end of the trace, if there is one. share: of `patience` that is enough.
 
         Confidence is one half when the sign has lasted for `patience` rows, and grows with every further one.
         """
         with np.errstate(invalid="ignore"):
             rows = streak(self.sign(trace) >= 1)
-        if rows < self.patience:
+        if rows < share * self.patience:
             return None
         confidence = min(MAX_CONFIDENCE, 1 - 0.5 ** (rows / self.patience))
         return Finding(
@@ -75,8 +75,11 @@ RULES = (
 )
 
 
-def diagnose(trace: Trace) -> Finding | None:
-    """The failure that a trace shows at its end; None for a healthy one."""
+def diagnose(trace: Trace, share: float = 1.0) -> Finding | None:
+    """The failure that a trace shows at its end; None for a healthy one.
+
+    share: of the time that its sign has to last; with less than 1 it is a suspicion.
+    """
     if not len(trace):
         return None
-    return next((finding for rule in RULES if (finding := rule.find(trace)) is not None), None)
+    return next((finding for rule in RULES if (finding := rule.find(trace, share)) is not None), None)

@@ -4,8 +4,7 @@ First what is plainly out of proportion and explains the failure, then the milde
 
 Sources: discriminator that dominates, one-sided label flips (Salimans et al. 2016), lower rates and R1 (Mescheder et
 al. 2018); overfitting, DiffAugment (Zhao et al. 2020); oscillation, beta1 0 (Mescheder et al. 2018); collapse,
-minibatch standard deviation (Karras et al. 2018), R1 and R2 (Huang et al. 2024). After a change of the networks
-training starts again, within the same budget.
+minibatch standard deviation (Karras et al. 2018), R1 and R2 (Huang et al. 2024).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ Values = dict[str, Any]  # by dotted key of params.yaml
 
 SLOWER = 2.0  # by which a learning rate is divided
 SAME_RATE = 2.0  # learning rates that differ by more are made equal first
+GROSS = 8.0  # times by which rates or widths that differ explain a failure before it is certain
 USUAL_RATE, USUAL_BETA1 = 1.0e-3, 0.5  # of Adam: those of the preset default; 0.5 is Radford's
 LABELLED = ("saturating", "non-saturating", "least-squares", "hinge")
 FLIPPED = 0.1  # share of real images labelled fake
@@ -52,6 +52,18 @@ def ladder(failure: str, params: Mapping[str, Any]) -> Iterator[tuple[str, Value
     for rung in rungs.get(failure, ()):
         if (values := rung(params)) is not None:
             yield rung.__name__.strip("_").replace("_", " "), values
+
+
+def early_ladder(failure: str, params: Mapping[str, Any]) -> Iterator[tuple[str, Values]]:
+    """The rungs of `ladder` for what is so far out of proportion that a suspicion is enough to change it."""
+    train, network = params["train"], params["network"]
+    low, high = sorted((train["generator_lr"], train["discriminator_lr"]))
+    gross = {
+        "equal rates": high >= GROSS * low,
+        "larger latent": True,
+        "wider discriminator": network["generator_width"] >= GROSS * network["discriminator_width"],
+    }
+    return ((rung, values) for rung, values in ladder(failure, params) if gross.get(rung))
 
 
 def _nothing(params: Mapping[str, Any]) -> Values | None:

@@ -84,10 +84,14 @@ class RunFolder:
     def load(self, kimg: float) -> dict[str, Any] | None:
         """Load the state of one checkpoint; None when it is missing or damaged."""
         try:
-            state: dict[str, Any] = load_with_checksum(self._file(kimg))["state"]
+            state: dict[str, Any] = load_with_checksum(self.file(kimg))["state"]
         except (FileNotFoundError, DamagedFileError):
             return None
         return state
+
+    def file(self, kimg: float) -> Path:
+        """File of the checkpoint after so many thousand images."""
+        return self.path / f"kimg-{kimg:010.3f}.pt"
 
     def save(self, state: dict[str, Any], keep: int, **about: Any) -> Path:
         """Write a checkpoint, then remove all but the `keep` newest ones up to it and those that these call the best.
@@ -96,7 +100,7 @@ class RunFolder:
         about: plain values beside the state: `description`, of the networks and the data, for later runs that start
         from it, and `environment`, for `mint verify`.
         """
-        path = self._file(state["images_seen"] / 1000)
+        path = self.file(state["images_seen"] / 1000)
         content = {"state": state, "reports": _read_reports()} | about
         save_with_checksum(content, path)
         upto = [other for other in self.checkpoints() if other.name <= path.name]
@@ -106,16 +110,13 @@ class RunFolder:
                 old.unlink()
         return path
 
-    def _file(self, kimg: float) -> Path:
-        return self.path / f"kimg-{kimg:010.3f}.pt"
-
     def _best_of(self, checkpoint: Path) -> Path | None:
         """The checkpoint that was the best when this one was saved."""
         try:
             best = peek(checkpoint)["state"]["monitor"]["best"]
         except DamagedFileError:
             return None
-        return best and self._file(best["kimg"])
+        return best and self.file(best["kimg"])
 
 
 @contextmanager
