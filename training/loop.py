@@ -151,7 +151,8 @@ class TrainingLoop:
         Raises ExplosionError for an explosion that nothing is changed against: there is nothing to go on with.
         """
         doctor, progress = self._settings.doctor, self._setup.budget.progress(self.gan.steps, self.seconds)
-        restart = doctor == "advise" or progress <= LATEST_RESTART
+        early = progress <= LATEST_RESTART
+        restart = doctor == "advise" or early
         remedy = None
         if doctor != "watch":
             remedy = choose_remedy(finding, self.gan.params, self.monitor.acts, restart, suspected)
@@ -159,7 +160,7 @@ class TrainingLoop:
         if healing or (self.monitor.newly_found and not suspected):
             report.announce(self.monitor.announcement(finding, remedy, healing))
         if healing and remedy is not None:
-            self._heal(finding, remedy, report)
+            self._heal(finding, remedy, report, early)
             report.discard()
         elif finding.name == EXPLOSION and not suspected:
             self._write_page(paths.RUN_PAGE)
@@ -169,15 +170,15 @@ class TrainingLoop:
                 f"train.discriminator_lr{or_heal} and run again"
             )
 
-    def _heal(self, finding: Finding, remedy: Remedy, report: TrainingReport) -> None:
+    def _heal(self, finding: Finding, remedy: Remedy, report: TrainingReport, early: bool) -> None:
         """Train on with other parameters, from the best checkpoint that is usable, or from the start.
 
-        Other networks get the weights that fit.
-        Images seen go on counting, so that the run ends with its budget; the average of the weights only counts those
-        that they were trained on.
+        Other networks get the weights that fit. early: whether there is time to train from the start; without it, any
+        checkpoint is better. Images seen go on counting, so that the run ends with its budget; the average of the
+        weights only counts those that they were trained on.
         """
         steps, best, state = self.gan.steps, self.monitor.best, None
-        if best is not None and usable(best.kimg, finding):
+        if best is not None and (usable(best.kimg, finding) or not early):
             if self.monitor.probed_at(self.gan) and self.monitor.improved:  # the present state is the best
                 self._save_if_due(report, ending=False)
             state = self._run.load(best.kimg)
