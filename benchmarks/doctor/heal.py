@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.doctor.recipes import RECIPES
 from benchmarks.doctor.record import EVALUATED, PROBES, measure, planted_setup
-from benchmarks.doctor.runs import Run
+from benchmarks.doctor.runs import Run, code
 from benchmarks.doctor.score import Rate, outcome
 from benchmarks.experiments import dataset
 from serving.errors import MintError
@@ -28,6 +28,7 @@ from training.loop import TrainingLoop
 from training.param_sections import Length
 from training.params import Params
 
+CODE = ("training/doctor/*.py", "training/healing.py", "training/loop.py", "training/monitor.py")
 RESTART_SEED = 1000  # added to the seed of a failing run
 SEEDS = 3  # of each recipe and data, whose failing runs are treated
 MAX_KID = 1.25  # of a run that counts as healed, in KIDs of healthy ones
@@ -45,8 +46,8 @@ class Treated:
 
     @property
     def path(self) -> Path:
-        """File of the result."""
-        return self.run.path.with_suffix(f".{self.treatment}.json")
+        """File of the result; its name has a hash of the code that treats, and that of the record."""
+        return self.run.path.with_suffix(f".{self.treatment}-{code(CODE)[:8]}.json")
 
 
 def treat(treated: Treated) -> None:
@@ -129,8 +130,11 @@ def run_kid(final: Mapping[str, float]) -> float:
 
 
 def healed_rates(rows: Sequence[Mapping[str, Any]]) -> dict[str, Rate]:
-    """Share of the failing runs that end near a healthy one's KID: untreated, healed and begun again."""
-    return {name: Rate(sum(row[name] <= MAX_KID for row in rows), len(rows)) for name in ("untreated", *TREATMENTS)}
+    """Share of the curable failing runs that end near a healthy one's KID: untreated, healed and begun again."""
+    curable = [row for row in rows if RECIPES[row["recipe"]].curable]
+    return {
+        name: Rate(sum(row[name] <= MAX_KID for row in curable), len(curable)) for name in ("untreated", *TREATMENTS)
+    }
 
 
 def write(treated: Treated, content: dict[str, Any]) -> None:

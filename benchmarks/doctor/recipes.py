@@ -53,6 +53,7 @@ class Recipe:
     data: tuple[str, ...] = DATA
     seeds: int = 9  # the first was looked at while the signs of failure were written
     twin: str = "default"  # of a failure: the healthy recipe that a healed run is compared with
+    curable: bool = True  # by other parameters, within the budget
 
     @property
     def tuned(self) -> bool:
@@ -112,6 +113,9 @@ FAILURES = (
         ("discriminator dominates", "mode collapse"),
         changes={"network": {"discriminator_norm": "none"}},
         plant="no batch norm",
+        # Of six settings the best, RpGAN with R1 and R2, ends at KID 0.74 on clothes, where the twin has 0.39; batch
+        # norm in D 0.96, spectral norm 1.12, with hinge and half the rates 1.44, R1 and R2 1.16, rates / 4 1.77.
+        curable=False,
     ),
     Recipe("labels shuffled", ("labels do not match",), plant="shuffled labels", twin="no classes"),
 )
