@@ -313,16 +313,34 @@ def reports() -> dict[str, Any]:
     return {"files": files, "weights": json.dumps(weights)}
 
 
-def test_a_resumed_run_that_heals_equals_an_uninterrupted_one(ready: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("failure", "kid", "changed_at", "stops"),
+    [
+        (FAILURE, lambda steps: 0.9 if steps in (4, 8) else 0.2, (0.064, 0.128), (3, 4, 5, 8, 9, 10)),
+        ("discriminator overfits", lambda steps: 0.9 - 0.05 * steps, (0.032, 0.064), (1, 2, 3, 4, 5, 10)),
+    ],
+    ids=["from a checkpoint before", "from the best, which is the present state"],
+)
+def test_a_resumed_run_that_heals_equals_an_uninterrupted_one(
+    ready: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    failure: str,
+    kid: Callable[[int], float],
+    changed_at: tuple[float, float],
+    stops: tuple[int, ...],
+) -> None:
     monkeypatch.setattr("training.loop.LOG_EVERY_IMAGES", 2 * STEP)
     monkeypatch.setattr("training.loop.LATEST_RESTART", 1.0)  # shorter lengths stand for interruptions here
-    made_up_doctor.install(monkeypatch, lambda steps: 0.9 if steps in (4, 8) else 0.2, [SLOWER, OTHER_NETWORKS])
+    made_up_doctor.install(monkeypatch, kid, [SLOWER, OTHER_NETWORKS])
+    monkeypatch.setattr("tests.training.made_up_doctor.FAILURE", failure)
     configure(ready, steps=10, doctor="heal")
     train.main()
     expected = reports()
-    assert [act["rung"] for act in acts()] == ["slower", "larger latent"]
+    assert [(act["kimg"], act["rung"]) for act in acts()] == list(
+        zip(changed_at, ["slower", "larger latent"], strict=True)
+    )
     shutil.rmtree(paths.RUNS)
-    for steps in (3, 4, 5, 8, 9, 10):  # before, at and after each change
+    for steps in stops:  # before, at and after each change
         configure(ready, steps=steps, doctor="heal")
         train.main()
     assert reports() == expected
