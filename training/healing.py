@@ -29,10 +29,14 @@ class Remedy:
 
 @dataclass(frozen=True)
 class Act:
-    """What was done to a run. back_to: kimg of the checkpoint whose weights it got, or what fits; None: new ones."""
+    """What was done to a run. back_to: kimg of the checkpoint whose weights it got, or what fits; None: new ones.
+
+    since: kimg of the first row that showed the failure.
+    """
 
     kimg: float
     failure: str
+    since: float
     rung: str
     values: Values
     back_to: float | None
@@ -48,7 +52,7 @@ def choose_remedy(
 ) -> Remedy | None:
     """The mildest change that works with the other parameters and was not made before.
 
-    restart: whether there is time to train new networks. suspected: whether the failure is not certain yet, so that
+    restart: whether there is time to train other networks. suspected: whether the failure is not certain yet, so that
     only what is far out of proportion is changed. None when nothing is left, or after MAX_ACTS.
     """
     if len(acts) >= MAX_ACTS:

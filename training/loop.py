@@ -21,7 +21,7 @@ from training.scalars import ExplosionError
 from training.stop import stop_requests
 
 LOG_EVERY_IMAGES = 1000
-LATEST_RESTART = 0.5  # of the budget, after which there is too little left to train new networks
+LATEST_RESTART = 0.5  # of the budget, after which there is too little left to train new or other networks
 MIN_PROGRESS = 0.01  # of the budget, before which the speed says nothing about the end
 
 
@@ -134,7 +134,8 @@ class TrainingLoop:
 
     def _treat_what_the_end_left(self, report: TrainingReport) -> None:
         """Treat what the last probe showed at the end of a run that was shorter, as the longer one would have then."""
-        if self.monitor.probed_at(self.gan):
+        acts = self.monitor.acts
+        if self.monitor.probed_at(self.gan) and not (acts and acts[-1].kimg == self._kimg):
             self._treat_last_row(report)
 
     def _treat_last_row(self, report: TrainingReport) -> None:
@@ -184,7 +185,10 @@ class TrainingLoop:
             state = self._run.load(best.kimg)
         if state is not None and best is not None and remedy.changes_networks:
             earlier = load_training_state(self._run.file(best.kimg))
-            self.gan, _ = self._setup.started_trainer(remedy.params, earlier)
+            self.gan, taken = self._setup.started_trainer(remedy.params, earlier)
+            if self.gan.earlier_images:  # all of the generator
+                self.gan.earlier_images += state["trainer"]["earlier_images"]
+            state = state if taken else None
         else:
             self.gan, _ = self._setup.started_trainer(remedy.params)
             if state is not None:
@@ -195,7 +199,7 @@ class TrainingLoop:
         self._batches = self._remaining_batches()
         self.grids.follow(self.gan.ema, self.gan.latent_dim, self._classes)
         back_to = None if state is None else state["images_seen"] / 1000
-        self.monitor.note_act(Act(self._kimg, finding.name, remedy.rung, remedy.values, back_to))
+        self.monitor.note_act(Act(self._kimg, finding.name, finding.since, remedy.rung, remedy.values, back_to))
 
     def _finish(self, report: TrainingReport) -> None:
         """Last row of the curves and last probe. The checkpoint is without them: a longer run would not have them."""

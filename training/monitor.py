@@ -116,7 +116,7 @@ class Monitor:
             return line
         changes = ", ".join(f"{key}: {format_value(value)}" for key, value in remedy.values.items())
         if healing:
-            return f"{line}; going back{' and setting ' if changes else ''}{changes}"
+            return f"{line}; healing: {changes or 'the same once more'}"
         return f"{line}; try {changes}" if changes else line
 
     def note_act(self, act: Act) -> None:
@@ -161,11 +161,18 @@ class Monitor:
 
 
 def current_rows(rows: Sequence[Row], acts: Sequence[Act]) -> list[Row]:
-    """Rows of the networks of now: without those between a checkpoint and the act that went back to it."""
+    """Rows of the networks of now, without those of a failure that was acted on: the act gets the time of a new one.
+
+    Rows between a checkpoint and the act that went back to it are of weights that are gone.
+    """
     kept = list(rows)
     for act in acts:
         went_back_to = 0.0 if act.changed_networks else act.back_to or 0.0
-        kept = [row for row in kept if row[POSITION] <= went_back_to or row[POSITION] > act.kimg]
+        kept = [
+            row
+            for row in kept
+            if row[POSITION] > act.kimg or (row[POSITION] <= went_back_to and row[POSITION] < act.since)
+        ]
     return kept
 
 

@@ -97,20 +97,20 @@ def run_folder(name: str | None) -> Path:
 def stretches(folder: Path) -> list[tuple[Path, Path]]:
     """Pairs of intact checkpoints, each with the next one. Raises MintError where there are none.
 
-    A stretch that ends with a change by the doctor is left out: at the end of a run nothing is changed any more.
+    A stretch in which the doctor changed something is left out: what it changes depends on how much of the run is left,
+    and a stretch is trained as the end of one.
     """
-    intact, changed_at = [], set()
+    intact, acts = [], {}
     for checkpoint in RunFolder(folder).checkpoints():
         try:
             content = load_with_checksum(checkpoint)
             if "environment" not in content:
                 continue
             intact.append(checkpoint)
-            if any(act["kimg"] == kimg(content) for act in content["state"]["monitor"]["acts"]):
-                changed_at.add(checkpoint)
+            acts[checkpoint] = content["state"]["monitor"]["acts"]
         except DamagedFileError as error:
             print(f"{error} and is left out")
-    found = [(first, last) for first, last in pairwise(intact) if last not in changed_at]
+    found = [(first, last) for first, last in pairwise(intact) if acts[first] == acts[last]]
     if not found:
         raise MintError(
             f"{folder} has {len(intact)} intact checkpoints, too few for a stretch that can be repeated; raise "

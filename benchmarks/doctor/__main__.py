@@ -65,7 +65,7 @@ def main() -> None:
     for title, judged in parts(forecasts).items():
         print(f"{title}: 80% intervals that hold {coverage(judged)}")
     for name, rate in healed_rates(healing).items():
-        print(f"failing runs, {name}, that end within {MAX_KID} times a healthy run's KID: {rate}")
+        print(f"curable failing runs, {name}, that end within {MAX_KID} times a healthy run's KID: {rate}")
 
 
 class Judged(Protocol):

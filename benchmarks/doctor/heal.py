@@ -28,7 +28,15 @@ from training.loop import TrainingLoop
 from training.param_sections import Length
 from training.params import Params
 
-CODE = ("training/doctor/*.py", "training/healing.py", "training/loop.py", "training/monitor.py")
+CODE = (
+    "training/doctor/*.py",
+    "training/gan/*.py",
+    "training/healing.py",
+    "training/loop.py",
+    "training/monitor.py",
+    "training/run_setup.py",
+    "benchmarks/doctor/heal.py",
+)
 RESTART_SEED = 1000  # added to the seed of a failing run
 SEEDS = 3  # of each recipe and data, whose failing runs are treated
 MAX_KID = 1.25  # of a run that counts as healed, in KIDs of healthy ones

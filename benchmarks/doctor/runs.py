@@ -53,7 +53,7 @@ class Run:
         """File of the record; its name has a hash of everything that shapes it. The images must be prepared."""
         values = self.params.model_dump(mode="json", exclude={"name", "data", "export", "evaluate", "promote"})
         recipe = RECIPES[self.recipe]
-        inputs = [values, recipe.images, recipe.plant, content(self.images.folder()), code(CODE)]
+        inputs = [values, recipe.images, recipe.plant, content(self.images.folder()), code(CODE, OTHER_CODE)]
         digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()[:16]
         name = re.sub(r"[^a-z0-9]+", "-", self.recipe.lower())
         return RECORDS / f"{self.data}-{name}-{self.seed}-{digest}.json"
@@ -66,9 +66,9 @@ def content(folder: Path) -> str:
 
 
 @cache
-def code(patterns: tuple[str, ...]) -> str:
-    """Hash of the statements of some files, without comments, docstrings and imports."""
-    files = sorted(file for pattern in patterns for file in ROOT.glob(pattern) if file.stem not in OTHER_CODE)
+def code(patterns: tuple[str, ...], without: tuple[str, ...] = ()) -> str:
+    """Hash of the statements of some files, without comments, docstrings and imports. without: names of modules."""
+    files = sorted(file for pattern in patterns for file in ROOT.glob(pattern) if file.stem not in without)
     return hashlib.sha256("".join(statements(file.read_text()) for file in files).encode()).hexdigest()
 
 

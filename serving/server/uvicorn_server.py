@@ -94,8 +94,8 @@ class MintServer(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Handle SIGTERM and SIGINT; unlike uvicorn's own, it does not raise them again at exit.
 
-        The event loop calls the handler. One of signal.signal would interrupt any line of this thread, and wait for
-        ever for a lock that the line holds, such as the log's.
+        The event loop calls the handler, as soon as it is free. One of signal.signal would interrupt any line of this
+        thread, and wait for ever for a lock that the line holds, such as the log's.
         """
         loop = asyncio.get_running_loop()
         before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -8,6 +8,7 @@ from tests.training.project import tiny_params
 from training.doctor.advice import ADVICE
 from training.doctor.diagnosis import RULES, Finding
 from training.healing import MAX_ACTS, Act, choose_remedy, usable
+from training.monitor import current_rows
 from training.params import Params
 
 
@@ -20,7 +21,7 @@ def acts_until_nothing_is_left(name: str, params: Params) -> list[dict[str, Any]
     acts: list[Act] = []
     while (remedy := choose_remedy(finding(name), params, acts)) is not None:
         params = remedy.params
-        acts.append(Act(20.0, name, remedy.rung, remedy.values, back_to=None))
+        acts.append(Act(20.0, name, 10.0, remedy.rung, remedy.values, back_to=None))
     return [act.values for act in acts]
 
 
@@ -71,6 +72,23 @@ def test_weights_are_taken_back_unless_the_failure_has_spoilt_them() -> None:
     assert usable(9.0, finding("mode collapse"))
     assert not usable(11.0, finding("mode collapse"))
     assert usable(11.0, finding("discriminator overfits"))
+
+
+@pytest.mark.parametrize(
+    ("values", "since", "kept"),
+    [
+        ({"train.generator_lr": 5e-4}, 60.0, [10.0, 20.0, 30.0, 40.0, 90.0]),
+        ({"train.generator_lr": 5e-4}, 30.0, [10.0, 20.0, 90.0]),
+        ({"network.latent_dim": 64}, 60.0, [90.0]),
+    ],
+    ids=["up to the checkpoint", "up to the failure", "none of other networks"],
+)
+def test_rows_of_weights_that_are_gone_and_of_a_failure_that_was_acted_on_are_not_judged_again(
+    values: dict[str, Any], since: float, kept: list[float]
+) -> None:
+    rows = [{"kimg": float(kimg)} for kimg in range(10, 100, 10)]
+    act = Act(80.0, "discriminator overfits", since, "rung", values, back_to=40.0)
+    assert [row["kimg"] for row in current_rows(rows, [act])] == kept
 
 
 def test_a_change_of_the_networks_is_known() -> None:

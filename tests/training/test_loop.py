@@ -159,7 +159,7 @@ def test_healing_goes_back_to_the_best_checkpoint_and_trains_on_with_other_param
     monkeypatch.setattr(TrainingData, "batch", recorded)
     configure(ready, steps=8, doctor="heal")
     train.main()
-    assert "going back and setting train.generator_lr: 0.0005" in capsys.readouterr().out
+    assert "healing: train.generator_lr: 0.0005" in capsys.readouterr().out
     assert [(act["kimg"], act["rung"], act["back_to"]) for act in acts()] == [
         (0.064, "slower", 0.032),
         (0.096, "mirror", 0.032),
@@ -171,7 +171,7 @@ def test_healing_goes_back_to_the_best_checkpoint_and_trains_on_with_other_param
     assert (trained["generator_lr"], trained["horizontal_flip"]) == (5e-4, 1.0)
 
 
-def test_other_networks_start_again_and_are_exported_and_shown(ready: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_networks_are_trained_exported_and_shown(ready: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     made_up_doctor.install(monkeypatch, lambda steps: 0.9 if steps == 4 else 0.2, [OTHER_NETWORKS])
     configure(ready, steps=8, doctor="heal")
     train.main()
@@ -276,7 +276,7 @@ def test_a_loss_that_is_no_number_ends_the_run_with_one_sentence(
 
 @pytest.mark.parametrize(
     ("rung", "words"),
-    [(SLOWER, "; going back and setting train.generator_lr: 0.0005\n"), (NOTHING_ELSE, "; going back\n")],
+    [(SLOWER, "; healing: train.generator_lr: 0.0005\n"), (NOTHING_ELSE, "; healing: the same once more\n")],
 )
 def test_a_loss_that_is_no_number_is_healed_from_the_checkpoint_before(
     ready: Project,
@@ -343,6 +343,24 @@ def test_a_resumed_run_that_heals_equals_an_uninterrupted_one(
     for steps in stops:  # before, at and after each change
         configure(ready, steps=steps, doctor="heal")
         train.main()
+    assert reports() == expected
+
+
+def test_a_run_resumed_right_after_a_change_equals_an_uninterrupted_one(
+    ready: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.loop.LOG_EVERY_IMAGES", 2 * STEP)
+    rungs = [SLOWER, MIRRORED, ("momentum", {"train.beta1": 0.3})]
+    made_up_doctor.install(monkeypatch, lambda steps: 0.7 + 0.05 * steps, rungs)
+    monkeypatch.setattr("tests.training.made_up_doctor.FAILURE", "discriminator overfits")
+    configure(ready, steps=10, doctor="heal", keep_checkpoints=9)
+    train.main()
+    expected = reports()
+    assert [(act["kimg"], act["back_to"]) for act in acts()] == [(0.032, 0.032), (0.064, 0.032), (0.096, 0.032)]
+    for checkpoint in paths.RUNS.glob("*/kimg-*.pt"):
+        if checkpoint.name > "kimg-000000.064.pt":
+            checkpoint.unlink()
+    train.main()
     assert reports() == expected
 
 

@@ -55,7 +55,7 @@ def test_the_page_shows_state_next_steps_curves_and_events(run: Path) -> None:
     diagnosis, act = page.events
     assert diagnosis.title == "mode collapse (confidence 75%)"
     assert ADVICE["mode collapse"].meaning in diagnosis.details
-    assert act.details == "went back to the weights of 20 kimg, and set train.generator_lr = 0.0005"
+    assert act.details == "went on from the weights of 20 kimg, and set train.generator_lr = 0.0005"
 
 
 def test_the_page_requests_nothing_and_its_slider_shows_each_sample_grid(run: Path, browser: Browser) -> None:

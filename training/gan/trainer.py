@@ -67,7 +67,7 @@ class GANTrainer:
         self.ada = AdaptiveP(kimg=params.stabilise.ada_kimg / params.stabilise.packing)  # counts packs, not images
         self.replay_buffer = ReplayBuffer(params.stabilise.replay, fabric.device)
         self.steps = 0
-        # Images beyond those seen that the weights were trained on: before the first step, or fewer after healing.
+        # What images_seen lacks of those that the weights were trained on; negative after healing went back.
         self.earlier_images = 0
 
     @property

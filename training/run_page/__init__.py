@@ -96,8 +96,8 @@ def to_event(event: dict[str, Any]) -> Event:
     """An event as it is shown."""
     if event["event"] == "act":
         changes = ", ".join(f"{key} = {value}" for key, value in event["values"].items())
-        back = "new weights" if event["back_to"] is None else f"the weights of {event['back_to']:g} kimg"
-        details = f"went back to {back}" + (f", and set {changes}" if changes else "")
+        weights = "new weights" if event["back_to"] is None else f"the weights of {event['back_to']:g} kimg"
+        details = f"went on from {weights}" + (f", and set {changes}" if changes else "")
         return Event(event[POSITION], f"healed: {event['failure']}", details)
     if event["name"] not in ADVICE:
         return Event(event[POSITION], event["name"], "")
