@@ -33,6 +33,7 @@ from training.export import git_revision
 from training.params import Params
 from training.stage import run_stage
 from training.stage_code import code_digest
+from training.torch_files import save_with_checksum
 
 REPORT = Path("reports/bench-modes.json")
 RESULTS = paths.RUNS / "modes"
@@ -134,9 +135,7 @@ def prepare() -> tuple[float, stacked.ModeCount]:
         classifier, accuracy = train_classifier(pixels, labels, 10, CLASSIFIER_EPOCHS, torch.device("cpu"))
         real = stacked.StackedImages(pixels[..., 0]).sample(stacked.SAMPLES, np.random.RandomState(0))
         count = stacked.count_modes(real, classifier)
-        RESULTS.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as partial:
-            torch.save({"state": classifier.state_dict(), "accuracy": accuracy, "real": asdict(count)}, partial)
+        save_with_checksum({"state": classifier.state_dict(), "accuracy": accuracy, "real": asdict(count)}, path)
     saved = torch.load(path, weights_only=True)
     return saved["accuracy"], stacked.ModeCount(**saved["real"])
 

@@ -55,7 +55,7 @@ def start(
     command = [sys.executable, *program, "serve", "--host", "127.0.0.1"]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MINT_")}
     environment = inherited | {"MINT_MODEL": str(model), "MINT_PROVIDER": "cpu", "MINT_DRAIN": "0"} | settings
-    environment["PYTHONFAULTHANDLER"] = "1"
+    environment["PYTHONFAULTHANDLER"] = "1"  # for `_wait_until_ended`
     home.mkdir(exist_ok=True)
     with (home / LOG).open("wb") as log:
         process = subprocess.Popen(

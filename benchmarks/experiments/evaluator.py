@@ -18,10 +18,10 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 
 from benchmarks.experiments.dataset import Split
 from benchmarks.experiments.results import Evaluation
-from serving.files import atomic_write
 from training.evaluation.classifier import Classifier, train_classifier
 from training.evaluation.features import EFFICIENTNET_LITE0, extract_features
 from training.evaluation.metrics import NEIGHBOURHOOD, class_coverage, distribution_metrics, intra_class_diversity
+from training.torch_files import save_with_checksum
 
 RESOLUTION = 28  # of the classifier
 EXTRACTOR = EFFICIENTNET_LITE0
@@ -58,16 +58,14 @@ def train_evaluator(split: Split, folder: Path, epochs: int) -> None:
         images = downscale(split.training.images)
         classes = int(split.reference.labels.max()) + 1
         classifier, accuracy = train_classifier(images, split.training.labels, classes, epochs, device)
-        with atomic_write(path) as part:
-            torch.save({"weights": classifier.state_dict(), "accuracy": accuracy, "classes": classes}, part)
+        save_with_checksum({"weights": classifier.state_dict(), "accuracy": accuracy, "classes": classes}, path)
     path = _features_path(folder, size)
     if not path.exists():
         held_out, reference = (
             extract_features(part.images, EXTRACTOR, device) for part in (split.held_out, split.reference)
         )
         saved = {"reference": reference, "diversity": _diversity(held_out)}
-        with atomic_write(path) as part:
-            torch.save(saved | {"real": _metrics(held_out, saved)}, part)
+        save_with_checksum(saved | {"real": _metrics(held_out, saved)}, path)
 
 
 def load_evaluator(split: Split, folder: Path, epochs: int) -> Evaluator:

@@ -95,7 +95,7 @@ def test_a_second_signal_ends_the_drain(model_path: Path, tmp_path: Path) -> Non
 
 
 SIGNAL_WHILE_THE_LOG_IS_LOCKED = """
-import logging, signal, sys
+import signal
 from serving import json_logging
 from serving.cli import main
 
